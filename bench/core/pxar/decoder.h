@@ -1,0 +1,59 @@
+/* Reads a pxar archive sequentially: step, then ask what you are standing on. Version 1 streams are recognised and
+ * refused with ERR_UNSUPPORTED until the next issue; both streams of version 2 are constructor arguments, the payload
+ * may be absent (contents are then refused, 10.3). Not thread-safe, no system calls.
+ *
+ * Everything read is checked (pxar.md 11): sizes before allocating, names, kind against mode, goodbye size. Errors are
+ * ERR_NOT_ARCHIVE (first item is none of ours), ERR_VERSION (names the number), ERR_FORMAT (with path and offset).
+ * Source: bench/spec/pxar.md 4, 5, 10.3, 11. */
+#ifndef PXB_PXAR_DECODER_H
+#define PXB_PXAR_DECODER_H
+
+#include "base/io.h"
+#include "pxar/item.h"
+
+enum entry_kind {
+    ENTRY_DIRECTORY,
+    ENTRY_FILE,
+    ENTRY_SYMLINK,
+    ENTRY_HARDLINK,
+    ENTRY_FIFO,
+    ENTRY_SOCKET,
+    ENTRY_CHAR_DEVICE,
+    ENTRY_BLOCK_DEVICE,
+    ENTRY_DIRECTORY_END, /* the goodbye table of the innermost open directory; the root's is the last entry */
+};
+
+/* Valid until the next call of the decoder; everything is borrowed. */
+struct archive_entry {
+    enum entry_kind kind;
+    const char *name; /* NUL-terminated; "" for the root and directory ends */
+    size_t name_size;
+    const char *path; /* from the root, "/" for the root itself, "/a/b"; also set on directory ends (their directory) */
+    size_t depth;     /* root 0 */
+    struct attributes attributes; /* do not deinit; empty for hardlinks and directory ends */
+    uint64_t filename_offset;     /* 0 for the root */
+    uint64_t entry_offset;        /* 0 for hardlinks */
+    uint64_t size;                /* files: content bytes */
+    uint64_t payload_offset;      /* files: of the PAYLOAD header in the payload stream */
+    const char *target;           /* symlink target, hardlink path; NUL-terminated */
+    size_t target_size;
+    uint64_t link_distance;       /* hardlinks */
+    uint64_t major, minor;        /* devices */
+};
+
+struct decoder;
+/* `payload` NULL: metadata only. Reads up to and including the prelude, and the payload's start marker. */
+MUST_CHECK enum status decoder_new(struct source metadata, const struct source *payload, struct decoder **out,
+                                   struct error *err);
+void decoder_free(struct decoder *d); /* accepts NULL */
+/* Borrowed; NULL when the archive has none. */
+const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size);
+/* OK: *out filled. ERR_CLOSED (no error text) after the root's end; bytes behind it are ERR_FORMAT. */
+MUST_CHECK enum status decoder_next(struct decoder *d, struct archive_entry *out, struct error *err);
+/* Contents of the current file, in parts; OK with *out_size 0 at its end. Checks the PAYLOAD header first. What is not
+ * read is skipped by decoder_next. */
+MUST_CHECK enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size,
+                                       struct error *err);
+uint64_t decoder_metadata_position(const struct decoder *d);
+
+#endif

@@ -1,0 +1,62 @@
+/* A whole backup: locks, reference, archives, manifest. Starts and joins all its threads; returns with none running.
+ * The result (streams, indexes) depends on tree, reference and the options marked * alone.
+ * Source: bench/spec/change-detection.md 4, bench/spec/datastore.md 6 and 8. */
+#ifndef PXB_FLOW_BACKUP_H
+#define PXB_FLOW_BACKUP_H
+
+#include "flow/stats.h"
+#include "store/store.h"
+
+#include <stdio.h>
+
+enum detection_mode { MODE_DATA, MODE_METADATA };
+enum reuse_profile { PROFILE_TIGHT, PROFILE_UPSTREAM };
+enum compare_rule { COMPARE_STRICT, COMPARE_UPSTREAM, COMPARE_CONTENT };
+
+enum { CACHE_LIMIT_DEFAULT = 65536, CACHE_LIMIT_MAX = 1 << 24, THREADS_MAX = 64, BACKUP_SOURCES_MAX = 64 };
+
+struct archive_options {
+    enum detection_mode mode;            /* * */
+    enum reuse_profile profile;          /* * */
+    enum compare_rule compare;           /* * */
+    uint64_t chunk_average;              /* * bytes; 0: 4 MiB */
+    double padding_threshold;            /* * 0..1; negative: 0.1 */
+    uint64_t cache_limit;                /* * entries; 0: CACHE_LIMIT_DEFAULT */
+    size_t entries_max;                  /* * 0: 1048576 */
+    unsigned threads;                    /* 0: number of processors */
+    size_t read_size_max;                /* bytes per read call, for tests; 0: no limit */
+    bool require_reference;
+    FILE *decisions;                     /* JSON lines; NULL: none. Borrowed. */
+};
+
+struct backup_source {
+    const char *name; /* "root": stored as root.mpxar.didx and root.ppxar.didx */
+    const char *path;
+};
+
+struct backup_options {
+    struct archive_options archive;
+    struct snapshot_id snapshot; /* time 0: now */
+    const struct backup_source *sources;
+    size_t source_count;
+    bool dry_run; /* checks arguments, prints what would be done, stores nothing */
+};
+
+struct backup_result {
+    struct snapshot_id snapshot;
+    struct archive_stats *archives; /* owned, one per source */
+    size_t archive_count;
+    uint64_t duration_ns;
+};
+
+/* Prints the lines of section 12 as it goes. On failure no snapshot is left and earlier ones are whole; `out` then
+ * holds what was counted so far. */
+MUST_CHECK enum status backup_run(struct store *store, const struct backup_options *options,
+                                  struct backup_result *out, struct error *err);
+void backup_result_deinit(struct backup_result *r);
+
+/* One archive into two plain files, created exclusively with mode 0640, removed again on failure (`pxar create`). */
+MUST_CHECK enum status pack_tree(const char *tree, const char *metadata_path, const char *payload_path,
+                                 const struct archive_options *options, struct archive_stats *out, struct error *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* Counters of one run, filled by the flows, printed by the command line and --stats.
+ * Plain numbers; written by the thread that owns the flow. Bytes unless the name says otherwise.
+ * Source: bench/spec/change-detection.md 12. */
+#ifndef PXB_FLOW_STATS_H
+#define PXB_FLOW_STATS_H
+
+#include "chunk/digest.h"
+#include "detect/reason.h"
+
+/* One uploaded stream. known: digest of the previous index or met earlier in this stream; stored: written to the store
+ * now; duplicate: uploaded, but the store had it. known + injected + new = chunks. */
+struct stream_stats {
+    uint64_t size;
+    uint64_t chunks;
+    uint64_t known_chunks, known_bytes;
+    uint64_t injected_chunks, injected_bytes;
+    uint64_t new_chunks, new_bytes; /* raw bytes of uploaded chunks */
+    uint64_t duplicate_chunks;      /* of the new ones */
+    uint64_t compressed_bytes;      /* encoded size of the new ones */
+    uint64_t duration_ns;
+    struct digest csum;
+};
+
+struct archive_stats {
+    enum reference_reason reference;
+    char reference_detail[512];   /* sentence behind the reason, "" if none */
+    char reference_snapshot[512]; /* "host/ID/TIME", "" if none */
+    uint64_t directories, files, symlinks, fifos, sockets, devices;
+    uint64_t hardlink_inodes; /* first names of multi-link files */
+    uint64_t hardlink_names;  /* later names: stored as hardlinks */
+    uint64_t reused_files, reused_bytes;       /* + 16 per file, as the summary counts */
+    uint64_t reencoded_files, reencoded_bytes; /* + 16 per file */
+    uint64_t injected_chunks, injected_bytes;
+    uint64_t padding_bytes;         /* injected - reused */
+    uint64_t partial_chunks;        /* injected, some but not all bytes unreferenced */
+    uint64_t unreferenced_chunks;   /* injected, no byte referenced */
+    uint64_t flushes, rejected_ranges;
+    uint64_t skipped_entries;       /* vanished, unreadable: each with a warning */
+    uint64_t file_bytes_read;       /* contents read from the source tree */
+    uint64_t reasons[FILE_REASON_COUNT]; /* files by reason */
+    uint64_t acls_not_stored, fcaps_not_stored;
+    struct stream_stats metadata, payload;
+};
+
+#endif
