@@ -12,9 +12,15 @@ const char *size_text(uint64_t bytes, char out[SIZE_TEXT_SIZE])
         unit = 5;
     /* The unit is chosen before rounding, so 1073741823 becomes "1024 MiB". */
     unsigned shift = 10U * (unsigned)unit;
-    unsigned __int128 scaled = (unsigned __int128)bytes * 1000;
-    unsigned __int128 half = shift ? (unsigned __int128)1 << (shift - 1) : 0;
-    uint64_t thousandths = (uint64_t)((scaled + half) >> shift);
+    /* Whole units and the remainder apart: bytes * 1000 would overflow above 2^54. */
+    uint64_t remainder = shift ? bytes & ((UINT64_C(1) << shift) - 1) : 0;
+    uint64_t thousandths = (bytes >> shift) * 1000;
+    if (shift > 40) { /* PiB: drop bits that cannot matter before multiplying */
+        remainder >>= 10;
+        thousandths += (remainder * 1000 + (UINT64_C(1) << (shift - 11))) >> (shift - 10);
+    } else if (shift) {
+        thousandths += (remainder * 1000 + (UINT64_C(1) << (shift - 1))) >> shift;
+    }
     uint64_t whole = thousandths / 1000;
     uint64_t fraction = thousandths % 1000;
     if (fraction == 0)
