@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#undef fail /* base/status.h has a function of that name */
 #include <stdbool.h>
 #include <stdlib.h>
 
