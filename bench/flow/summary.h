@@ -1,0 +1,17 @@
+/* The lines that sum up an archive, as users of the reference client know them: change detection and upload.
+ * Pure: counters in, text out; printing is the caller's. Lines are separated by '\n', without one at the end, so that
+ * each can be logged by itself; `out` is appended to.
+ * Source: bench/spec/change-detection.md 12; pinned by its examples 14.1, 14.2, 14.9. */
+#ifndef PXB_FLOW_SUMMARY_H
+#define PXB_FLOW_SUMMARY_H
+
+#include "base/buffer.h"
+#include "flow/stats.h"
+
+/* "Change detection summary:" and its four lines. Appends nothing when no reference was in use. */
+MUST_CHECK enum status summary_change_detection(const struct archive_stats *a, struct buffer *out, struct error *err);
+/* One to three lines. `archive`: stored name without ".didx" ("root.ppxar"). */
+MUST_CHECK enum status summary_upload(const char *archive, const struct stream_stats *s, struct buffer *out,
+                                      struct error *err);
+
+#endif
