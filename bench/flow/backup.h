@@ -4,14 +4,14 @@
 #ifndef PXB_FLOW_BACKUP_H
 #define PXB_FLOW_BACKUP_H
 
+#include "detect/covering.h"
+#include "detect/predicate.h"
 #include "flow/stats.h"
 #include "store/store.h"
 
 #include <stdio.h>
 
 enum detection_mode { MODE_DATA, MODE_METADATA };
-enum reuse_profile { PROFILE_TIGHT, PROFILE_UPSTREAM };
-enum compare_rule { COMPARE_STRICT, COMPARE_UPSTREAM, COMPARE_CONTENT };
 
 enum { CACHE_LIMIT_DEFAULT = 65536, CACHE_LIMIT_MAX = 1 << 24, THREADS_MAX = 64, BACKUP_SOURCES_MAX = 64 };
 
@@ -20,7 +20,7 @@ struct archive_options {
     enum reuse_profile profile;          /* * */
     enum compare_rule compare;           /* * */
     uint64_t chunk_average;              /* * bytes; 0: 4 MiB */
-    double padding_threshold;            /* * 0..1; negative: 0.1 */
+    uint32_t threshold_ppm;              /* * padding threshold, parts per million of range + padding; 100000: 10 % */
     uint64_t cache_limit;                /* * entries; 0: CACHE_LIMIT_DEFAULT */
     size_t entries_max;                  /* * 0: 1048576 */
     unsigned threads;                    /* 0: number of processors */

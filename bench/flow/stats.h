@@ -32,8 +32,8 @@ struct archive_stats {
     uint64_t reencoded_files, reencoded_bytes; /* + 16 per file */
     uint64_t injected_chunks, injected_bytes;
     uint64_t padding_bytes;         /* injected - reused */
-    uint64_t partial_chunks;        /* injected, some but not all bytes unreferenced */
-    uint64_t unreferenced_chunks;   /* injected, no byte referenced */
+    uint64_t partial_chunks;        /* injected, some bytes unreferenced (the summary's figure) */
+    uint64_t unreferenced_chunks;   /* of these: no byte referenced */
     uint64_t flushes, rejected_ranges;
     uint64_t skipped_entries;       /* vanished, unreadable: each with a warning */
     uint64_t file_bytes_read;       /* contents read from the source tree */

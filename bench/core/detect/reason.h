@@ -45,7 +45,6 @@ enum file_reason {
     FILE_NON_MONOTONE,   /* old offset not above the highest accepted one */
     FILE_OUT_OF_RANGE,   /* old range does not lie within the old payload stream */
     FILE_THRESHOLD,      /* unchanged, but its range's padding exceeded the threshold: collateral */
-    FILE_CACHE_DRAINED,  /* unchanged, but flushed without a range */
     FILE_REASON_COUNT
 };
 const char *file_reason_name(enum file_reason reason);
