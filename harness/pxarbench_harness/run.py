@@ -1,0 +1,213 @@
+"""The only module that starts processes.
+
+Every call waits for its processes: none is left behind, not even after an exception. Output is captured unless a file
+is given. Times are monotonic.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class CommandFailed(Exception):
+    """A command that had to succeed did not; the text names it and quotes the end of what it said."""
+
+
+@dataclass(frozen=True)
+class Result:
+    argv: tuple[str, ...]
+    returncode: int  # negative: ended by that signal
+    stdout: bytes
+    stderr: bytes
+    wall_ns: int
+    timed_out: bool = False
+
+    def check_ok(self) -> Result:
+        if self.returncode != 0:
+            why = "timed out" if self.timed_out else f"exit {self.returncode}"
+            said = (self.stderr or self.stdout).decode(errors="replace").strip()
+            raise CommandFailed(f"{shlex.join(self.argv)}: {why}" + (f"\n{said[-2000:]}" if said else ""))
+        return self
+
+    def json(self) -> Any:
+        return json.loads(self.check_ok().stdout)
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="surrogateescape")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the kernel counted for a command and everything below it."""
+
+    returncode: int
+    user_ns: int
+    system_ns: int
+    peak_rss_bytes: int
+
+
+def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+    # Messages are parsed and quoted: one language everywhere.
+    return {**os.environ, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    timeout: float | None = None,
+) -> Result:
+    """Runs one command to its end. On timeout its whole process group is killed and timed_out is set."""
+    words = tuple(os.fspath(word) for word in argv)
+    started = time.monotonic_ns()
+    process = subprocess.Popen(
+        words,
+        cwd=cwd,
+        env=_environment(env),
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    timed_out = False
+    try:
+        out, err = process.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired:
+        timed_out = True
+        _stop_group(process)
+        out, err = process.communicate()
+    except BaseException:
+        _stop_group(process)
+        raise
+    return Result(words, process.returncode, out, err, time.monotonic_ns() - started, timed_out)
+
+
+def pipeline(commands: Sequence[Sequence[str | os.PathLike[str]]], *, cwd: Path | None = None) -> None:
+    """`a | b | c`; every part must succeed (a part ended by SIGPIPE because its reader failed is not the one named)."""
+    processes: list[tuple[tuple[str, ...], subprocess.Popen[bytes]]] = []
+    try:
+        before = None
+        for number, command in enumerate(commands):
+            words = tuple(os.fspath(word) for word in command)
+            last = number == len(commands) - 1
+            process = subprocess.Popen(
+                words,
+                cwd=cwd,
+                env=_environment(None),
+                stdin=before if before is not None else subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if last else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            if before is not None:
+                before.close()  # the only reader left is the process: SIGPIPE reaches the writer
+            before = process.stdout
+            processes.append((words, process))
+        results = []
+        for words, process in reversed(processes):  # from the reader back: a failure there explains the rest
+            assert process.stderr is not None
+            err = process.stderr.read()
+            results.append(Result(words, process.wait(), b"", err, 0))
+        for result in results:
+            if result.returncode != -signal.SIGPIPE:
+                result.check_ok()
+        for result in results:
+            result.check_ok()
+    finally:
+        for _, process in processes:
+            if process.poll() is None:
+                _stop_group(process)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def run_counted(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> tuple[Result, Usage]:
+    """Runs a command under launch.py, which asks the kernel what the command and its children used."""
+    read_end, write_end = os.pipe()
+    try:
+        words = [os.fspath(word) for word in argv]
+        launcher = [sys.executable, "-S", "-E", str(Path(__file__).with_name("launch.py")), str(write_end)]
+        process = subprocess.Popen(
+            launcher + words,
+            cwd=cwd,
+            env=_environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(write_end,),
+            start_new_session=True,
+        )
+        os.close(write_end)
+        write_end = -1
+        started = time.monotonic_ns()
+        timed_out = False
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            _stop_group(process)
+            out, err = process.communicate()
+        except BaseException:
+            _stop_group(process)
+            raise
+        wall = time.monotonic_ns() - started
+        said = b""
+        while part := os.read(read_end, 65536):
+            said += part
+        result = Result(tuple(words), process.returncode, out, err, wall, timed_out)
+        if not said:  # killed, or the launcher could not start the command
+            return result, Usage(process.returncode, 0, 0, 0)
+        counted = json.loads(said)
+        return result, Usage(
+            returncode=int(counted["returncode"]),
+            user_ns=int(counted["user_ns"]),
+            system_ns=int(counted["system_ns"]),
+            peak_rss_bytes=int(counted["peak_rss_bytes"]),
+        )
+    finally:
+        os.close(read_end)
+        if write_end >= 0:
+            os.close(write_end)
+
+
+def map_parallel(work: Callable[[Item], Answer], items: Iterable[Item], *, workers: int | None = None) -> list[Answer]:
+    """Like list(map(...)), spread over processes; order is kept, the first exception is raised."""
+    items = list(items)
+    count = min(workers or os.cpu_count() or 1, len(items))
+    if count <= 1:
+        return [work(item) for item in items]
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(work, items))
