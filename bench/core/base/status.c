@@ -23,7 +23,7 @@ enum status fail_va(struct error *err, enum status status, const char *format, v
     return status;
 }
 
-enum status fail(struct error *err, enum status status, const char *format, ...)
+enum status fail_text(struct error *err, enum status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -32,7 +32,7 @@ enum status fail(struct error *err, enum status status, const char *format, ...)
     return status;
 }
 
-enum status fail_within(struct error *err, const char *format, ...)
+enum status fail_within_text(struct error *err, const char *format, ...)
 {
     if (!err)
         return ERR_IO;

@@ -42,13 +42,30 @@ struct error {
 #define CLEANUP(function) __attribute__((cleanup(function)))
 #define UNUSED __attribute__((unused))
 
-/* Writes the sentence and returns `status`. Call with ERR_IO directly after the failed system call: errno is kept
- * and its text appended. `err` may be NULL. Overlong text is cut. */
-enum status fail(struct error *err, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
+/* Assertions stay on in every build: what we measure is what we tested. */
+#define ASSERT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            assert_failed(#condition, __FILE__, __LINE__);                                                             \
+    } while (0)
+_Noreturn void assert_failed(const char *condition, const char *file, int line);
+
+/* Writes the sentence and returns `status`, which is not OK. Call with ERR_IO directly after the failed system call:
+ * errno is kept and its text appended. `err` may be NULL. Overlong text is cut. */
+#define fail(...) fail_known(fail_text(__VA_ARGS__))
+enum status fail_text(struct error *err, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 enum status fail_va(struct error *err, enum status status, const char *format, va_list args) PRINTF_LIKE(3, 0);
 
-/* Puts "text: " before what is there already; returns the error's status. */
-enum status fail_within(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Puts "text: " before what is there already; returns the error's status. Only after a failure that filled `err`. */
+#define fail_within(...) fail_known(fail_within_text(__VA_ARGS__))
+enum status fail_within_text(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* Lets the compiler see that a failing function does not return OK: else it takes outputs for uninitialised. */
+static inline enum status fail_known(enum status status)
+{
+    ASSERT(status != OK);
+    return status;
+}
 
 /* A short name ("io", "format") for reports and tests. Never NULL. */
 const char *status_name(enum status status);
@@ -60,13 +77,5 @@ const char *status_name(enum status status);
         if (try_status_ != OK)                                                                                         \
             return try_status_;                                                                                        \
     } while (0)
-
-/* Assertions stay on in every build: what we measure is what we tested. */
-#define ASSERT(condition)                                                                                              \
-    do {                                                                                                               \
-        if (!(condition))                                                                                              \
-            assert_failed(#condition, __FILE__, __LINE__);                                                             \
-    } while (0)
-_Noreturn void assert_failed(const char *condition, const char *file, int line);
 
 #endif
