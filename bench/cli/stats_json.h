@@ -1,0 +1,70 @@
+/* What --stats FILE holds: one JSON object, schema "pxarbench-stats/1". Members only get added; a change of meaning gets
+ * a new number. Counters are those of flow/stats.h under the same names, in bytes unless the name says otherwise.
+ *
+ *   schema              "pxarbench-stats/1"
+ *   version             of the program
+ *   result              "ok" | "failed"
+ *   error               null | the sentence that was logged
+ *   snapshot            "host/ID/2026-01-02T03:04:05Z"; "" if it failed before that was known
+ *   mode                "data" | "metadata"
+ *   profile             "tight" | "upstream"
+ *   compare             "strict" | "upstream" | "content"
+ *   threads, chunk_average, cache_limit, padding_threshold
+ *                       as used, defaults filled in
+ *   sync_level          "none" | "file" | "filesystem"
+ *   duration_ns         wall time (monotonic) of the run
+ *   user_ns, system_ns  processor time of the process
+ *   peak_rss_bytes
+ *   warnings            lines logged as warnings
+ *   archives            a list, in the order of the command line:
+ *     name              "root"
+ *     reference         {"reason": detect/reason.h, "detail": sentence or "", "snapshot": "host/ID/TIME" or ""}
+ *     entries           {"directories", "files", "symlinks", "fifos", "sockets", "devices", "hardlink_inodes",
+ *                        "hardlink_names", "skipped"}
+ *     reused_files, reused_bytes, reencoded_files, reencoded_bytes
+ *     injected_chunks, injected_bytes, padding_bytes, partial_chunks, unreferenced_chunks
+ *     flushes, rejected_ranges, file_bytes_read
+ *     reasons           {NAME: files}, names of detect/reason.h, only those with files
+ *     not_stored        {"acls", "fcaps"}: files whose file system has them, but they are not in the archive
+ *     metadata, payload {"size", "chunks", "known_chunks", "known_bytes", "injected_chunks", "injected_bytes",
+ *                        "new_chunks", "new_bytes", "duplicate_chunks", "compressed_bytes", "duration_ns",
+ *                        "csum": hex, of the index; zeros if the stream did not get that far}
+ *
+ * A failed run has what was counted until then. */
+#ifndef PXB_CLI_STATS_JSON_H
+#define PXB_CLI_STATS_JSON_H
+
+#include "flow/backup.h"
+
+#include <jansson.h>
+
+struct stats_run {
+    const char *error; /* NULL: the run was fine */
+    const struct archive_options *options; /* defaults filled in */
+    enum sync_level sync;
+    struct snapshot_id snapshot; /* id "" : not known */
+    uint64_t duration_ns, user_ns, system_ns;
+    uint64_t peak_rss_bytes;
+    uint64_t warnings;
+    const struct backup_source *sources; /* at least archive_count */
+    const struct archive_stats *archives;
+    size_t archive_count;
+};
+
+/* The names of the enumerations, NULL-terminated: what the options accept and the statistics print. */
+extern const char *const detection_mode_names[];
+extern const char *const reuse_profile_names[];
+extern const char *const compare_rule_names[];
+extern const char *const sync_level_names[];
+
+/* New references; NULL: out of memory. */
+json_t *stats_json_archive(const char *name, const struct archive_stats *a);
+json_t *stats_json_run(const struct stats_run *run);
+
+/* ERR_IO if `path` could not be written later (asked before hours of work). Leaves no file behind. */
+MUST_CHECK enum status stats_file_check(const char *path, struct error *err);
+/* Replaces `path` as a whole (temporary file and rename), so readers see the old statistics or the new ones. A path
+ * that is no regular file (/dev/stdout, a pipe) is written to instead. `value` is borrowed. */
+MUST_CHECK enum status stats_file_write(const char *path, const json_t *value, struct error *err);
+
+#endif
