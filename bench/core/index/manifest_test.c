@@ -1,0 +1,257 @@
+#include "testing/testing.h"
+
+#include "index/manifest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CSUM_1 "0101010101010101010101010101010101010101010101010101010101010101"
+#define CSUM_2 "0202020202020202020202020202020202020202020202020202020202020202"
+
+static enum status parse(const char *text, struct manifest *out, struct error *err)
+{
+    return manifest_parse((const uint8_t *)text, strlen(text), "m", out, err);
+}
+
+static void test_writes_sorted_members_with_two_spaces(void **state)
+{
+    (void)state;
+    struct manifest m;
+    struct digest csum = {{0}};
+    memset(csum.bytes, 1, sizeof csum.bytes);
+    assert_int_equal(manifest_init(&m, "host", "elsa", 1593179765, NULL), OK);
+    /* In the order in which they are added: the payload index comes first, although "m" sorts before "p". */
+    assert_int_equal(manifest_add(&m, "root.ppxar.didx", "none", 200, &csum, NULL), OK);
+    assert_int_equal(manifest_add(&m, "root.mpxar.didx", "none", 0, &csum, NULL), OK);
+    assert_int_equal(manifest_set_upload_stats(&m, 15, 660257, 607325, 11, NULL), OK);
+    struct buffer out = BUFFER_INIT(1 << 20);
+    assert_int_equal(manifest_write(&m, &out, NULL), OK);
+    static const char wanted[] = "{\n"
+                                 "  \"backup-id\": \"elsa\",\n"
+                                 "  \"backup-time\": 1593179765,\n"
+                                 "  \"backup-type\": \"host\",\n"
+                                 "  \"files\": [\n"
+                                 "    {\n"
+                                 "      \"crypt-mode\": \"none\",\n"
+                                 "      \"csum\": \"" CSUM_1 "\",\n"
+                                 "      \"filename\": \"root.ppxar.didx\",\n"
+                                 "      \"size\": 200\n"
+                                 "    },\n"
+                                 "    {\n"
+                                 "      \"crypt-mode\": \"none\",\n"
+                                 "      \"csum\": \"" CSUM_1 "\",\n"
+                                 "      \"filename\": \"root.mpxar.didx\",\n"
+                                 "      \"size\": 0\n"
+                                 "    }\n"
+                                 "  ],\n"
+                                 "  \"signature\": null,\n"
+                                 "  \"unprotected\": {\n"
+                                 "    \"chunk_upload_stats\": {\n"
+                                 "      \"compressed_size\": 607325,\n"
+                                 "      \"count\": 15,\n"
+                                 "      \"duplicates\": 11,\n"
+                                 "      \"size\": 660257\n"
+                                 "    }\n"
+                                 "  }\n"
+                                 "}";
+    assert_int_equal(buffer_append_u8(&out, 0, NULL), OK);
+    assert_string_equal((const char *)out.data, wanted);
+
+    struct manifest again;
+    assert_int_equal(parse(wanted, &again, NULL), OK);
+    assert_string_equal(again.backup_id, "elsa");
+    assert_int_equal(again.file_count, 2);
+    assert_string_equal(again.files[0].filename, "root.ppxar.didx");
+    assert_int_equal(again.files[0].size, 200);
+    assert_true(digest_equal(&again.files[0].csum, &csum));
+    assert_ptr_equal(manifest_find(&again, "root.mpxar.didx"), &again.files[1]);
+    assert_null(manifest_find(&again, "root.pxar.didx"));
+    manifest_deinit(&again);
+    manifest_deinit(&m);
+    manifest_deinit(&m);
+    buffer_deinit(&out);
+}
+
+static void test_keeps_unknown_unprotected_members(void **state)
+{
+    (void)state;
+    struct manifest m;
+    assert_int_equal(parse("{\"backup-type\":\"ct\",\"backup-id\":\"7\",\"backup-time\":-5,\"files\":[],\"later\":1,"
+                           "\"unprotected\":{\"notes\":\"Zeile\\n\\u00fc\",\"odd\":{\"a\":[1,null,{}]},"
+                           "\"key-fingerprint\":\"0e:ab\"}}",
+                           &m, NULL),
+                     OK);
+    assert_int_equal(m.backup_time, -5);
+    assert_string_equal(m.key_fingerprint, "0e:ab");
+    assert_int_equal(manifest_set_upload_stats(&m, 1, 2, 3, 4, NULL), OK);
+    assert_int_equal(manifest_set_upload_stats(&m, 5, 6, 7, 8, NULL), OK); /* replaces */
+    assert_string_equal(m.unprotected,
+                        "{\"chunk_upload_stats\":{\"compressed_size\":7,\"count\":5,\"duplicates\":8,\"size\":6},"
+                        "\"key-fingerprint\":\"0e:ab\",\"notes\":\"Zeile\\n\xc3\xbc\",\"odd\":{\"a\":[1,null,{}]}}");
+    struct buffer out = BUFFER_INIT(1 << 20);
+    assert_int_equal(manifest_write(&m, &out, NULL), OK);
+    assert_int_equal(buffer_append_u8(&out, 0, NULL), OK);
+    assert_non_null(strstr((const char *)out.data, "\"odd\": {"));
+    assert_null(strstr((const char *)out.data, "later"));
+    buffer_deinit(&out);
+    manifest_deinit(&m);
+}
+
+static void test_accepts_what_old_manifests_lack(void **state)
+{
+    (void)state;
+    struct manifest m;
+    assert_int_equal(parse("{\"backup-type\":\"vm\",\"backup-id\":\"7\",\"backup-time\":1,\"files\":[{\"filename\":"
+                           "\"a.img.fidx\",\"size\":9223372036854775807,\"csum\":\"" CSUM_2 "\"}]}",
+                           &m, NULL),
+                     OK);
+    assert_string_equal(m.files[0].crypt_mode, "none");
+    assert_true(m.files[0].size == INT64_MAX);
+    assert_string_equal(m.unprotected, "{}");
+    assert_null(m.key_fingerprint);
+    manifest_deinit(&m);
+}
+
+#define HEAD "{\"backup-type\":\"host\",\"backup-id\":\"x\",\"backup-time\":1,"
+#define ONE_FILE(members) HEAD "\"files\":[{" members "}]}"
+#define SIZE_CSUM "\"size\":1,\"csum\":\"" CSUM_1 "\""
+
+static void test_rejects_with_the_member_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *part;
+    } cases[] = {
+        {"", "line 1"},
+        {"{", "line 1"},
+        {"[]", "not an object"},
+        {"{\"backup-type\":\"host\",\n\"backup-type\":\"host\"}", "line 2"},
+        {"{} {}", "end of file"},
+        {"{\"backup-id\":\"x\"}", "backup-type is missing"},
+        {"{\"backup-type\":1}", "backup-type is an integer"},
+        {"{\"backup-type\":\"tape\",\"backup-id\":\"x\",\"backup-time\":1,\"files\":[]}", "\"tape\""},
+        {"{\"backup-type\":\"vm\",\"backup-id\":\"\",\"backup-time\":1,\"files\":[]}", "backup-id is empty"},
+        {"{\"backup-type\":\"vm\",\"backup-id\":\"a/b\",\"backup-time\":1,\"files\":[]}", "backup-id"},
+        {"{\"backup-type\":\"vm\",\"backup-id\":\"a\",\"backup-time\":1.5,\"files\":[]}", "backup-time is a fraction"},
+        {"{\"backup-type\":\"vm\",\"backup-id\":\"a\",\"backup-time\":9223372036854775808,\"files\":[]}", "big integer"},
+        {HEAD "\"files\":{}}", "files is an object"},
+        {HEAD "\"files\":[3]}", "files[0] is an integer"},
+        {HEAD "\"files\":[],\"unprotected\":[]}", "unprotected is an array"},
+        {HEAD "\"files\":[],\"unprotected\":{\"key-fingerprint\":3}}", "key-fingerprint is an integer"},
+        {HEAD "\"files\":[],\"signature\":3}", "signature is an integer"},
+        {HEAD "\"files\":[],\"signature\":\"00\"}", "signature is not 64"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"csum\":\"" CSUM_1 "\""), "files[0]: member size is missing"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"size\":-1,\"csum\":\"" CSUM_1 "\""), "negative"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"size\":\"1\",\"csum\":\"" CSUM_1 "\""), "size is a string"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"size\":1,\"csum\":\"" CSUM_1 "0\""), "csum is not 64"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"size\":1,\"csum\":\"xx\""), "csum is not 64"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"size\":1"), "csum is missing"},
+        {ONE_FILE(SIZE_CSUM), "filename is missing"},
+        {ONE_FILE("\"filename\":\"../a.blob\"," SIZE_CSUM), "0x2f"},
+        {ONE_FILE("\"filename\":\"a\\n.blob\"," SIZE_CSUM), "0x0a"},
+        {ONE_FILE("\"filename\":\"a\\u0000.blob\"," SIZE_CSUM), "line 1"},
+        {ONE_FILE("\"filename\":\".blob\"," SIZE_CSUM), "not NAME.didx"},
+        {ONE_FILE("\"filename\":\".a.blob\"," SIZE_CSUM), "not NAME.didx"},
+        {ONE_FILE("\"filename\":\"a.txt\"," SIZE_CSUM), "not NAME.didx"},
+        {ONE_FILE("\"filename\":\"\"," SIZE_CSUM), "not NAME.didx"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"crypt-mode\":\"rot13\"," SIZE_CSUM), "rot13"},
+        {ONE_FILE("\"filename\":\"a.blob\",\"crypt-mode\":null," SIZE_CSUM), "crypt-mode is null"},
+        {HEAD "\"files\":[{\"filename\":\"a.blob\"," SIZE_CSUM "},{\"filename\":\"b.blob\"," SIZE_CSUM
+              "},{\"filename\":\"a.blob\"," SIZE_CSUM "}]}",
+         "\"a.blob\" is listed twice"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct manifest m;
+        struct error err = {0};
+        assert_int_equal(parse(cases[i].text, &m, &err), ERR_FORMAT);
+        if (!strstr(err.text, cases[i].part) || strncmp(err.text, "m: ", 3) != 0)
+            assert_string_equal(err.text, cases[i].part); /* shows both */
+        assert_null(m.backup_id);
+    }
+}
+
+static void test_bounds_hostile_sizes(void **state)
+{
+    (void)state;
+    struct manifest m;
+    struct error err = {0};
+
+    char *deep = malloc(200001);
+    assert_non_null(deep);
+    memset(deep, '[', 200000);
+    deep[200000] = '\0';
+    assert_int_equal(parse(deep, &m, &err), ERR_FORMAT);
+    memcpy(deep, "{\"a\":", 5); /* nested objects as well */
+    for (size_t i = 0; i + 5 <= 200000; i += 5)
+        memcpy(deep + i, "{\"a\":", 5);
+    assert_int_equal(parse(deep, &m, &err), ERR_FORMAT);
+    free(deep);
+
+    uint8_t *large = make_constant(MANIFEST_SIZE_MAX + 1, ' ');
+    assert_int_equal(manifest_parse(large, MANIFEST_SIZE_MAX + 1, "m", &m, &err), ERR_LIMIT);
+    free(large);
+
+    struct buffer many = BUFFER_INIT(64 << 20);
+    assert_int_equal(buffer_printf(&many, NULL, HEAD "\"files\":[0"), OK);
+    for (size_t i = 0; i < MANIFEST_FILES_MAX; i++)
+        assert_int_equal(buffer_append(&many, ",0", 2, NULL), OK);
+    assert_int_equal(buffer_printf(&many, NULL, "]}"), OK);
+    assert_int_equal(manifest_parse(many.data, many.size, "m", &m, &err), ERR_LIMIT);
+
+    /* As many as are allowed: neither a square of comparisons nor a limit. */
+    buffer_clear(&many);
+    assert_int_equal(buffer_printf(&many, NULL, HEAD "\"files\":["), OK);
+    for (unsigned i = 0; i < MANIFEST_FILES_MAX; i++)
+        assert_int_equal(buffer_printf(&many, NULL, "%s{\"filename\":\"%u.blob\"," SIZE_CSUM "}", i ? "," : "", i), OK);
+    assert_int_equal(buffer_printf(&many, NULL, "]}"), OK);
+    assert_int_equal(manifest_parse(many.data, many.size, "m", &m, &err), OK);
+    assert_int_equal(m.file_count, MANIFEST_FILES_MAX);
+    struct digest csum = {{0}};
+    assert_int_equal(manifest_add(&m, "more.blob", "none", 1, &csum, &err), ERR_LIMIT);
+    manifest_deinit(&m);
+    buffer_deinit(&many);
+}
+
+static void test_add_refuses_what_parse_would_refuse(void **state)
+{
+    (void)state;
+    struct manifest m;
+    struct digest csum = {{0}};
+    assert_int_equal(manifest_init(&m, "host", "x", 1, NULL), OK);
+    assert_int_equal(manifest_add(&m, "a.blob", "none", 1, &csum, NULL), OK);
+    assert_int_equal(manifest_add(&m, "a.blob", "none", 1, &csum, NULL), ERR_FORMAT);
+    assert_int_equal(manifest_add(&m, "../b.blob", "none", 1, &csum, NULL), ERR_FORMAT);
+    assert_int_equal(manifest_add(&m, "b.txt", "none", 1, &csum, NULL), ERR_FORMAT);
+    assert_int_equal(manifest_add(&m, "b.blob", "plain", 1, &csum, NULL), ERR_FORMAT);
+    assert_int_equal(manifest_add(&m, "b.blob", "none", UINT64_MAX, &csum, NULL), ERR_FORMAT);
+    assert_int_equal(m.file_count, 1);
+    manifest_deinit(&m);
+}
+
+static void test_write_past_the_buffers_limit_leaves_it_as_it_was(void **state)
+{
+    (void)state;
+    struct manifest m;
+    assert_int_equal(manifest_init(&m, "host", "x", 1, NULL), OK);
+    struct buffer out = BUFFER_INIT(64);
+    assert_int_equal(buffer_append(&out, "before", 6, NULL), OK);
+    assert_int_equal(manifest_write(&m, &out, NULL), ERR_LIMIT);
+    assert_int_equal(out.size, 6);
+    buffer_deinit(&out);
+    manifest_deinit(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_writes_sorted_members_with_two_spaces),
+        cmocka_unit_test(test_keeps_unknown_unprotected_members),
+        cmocka_unit_test(test_accepts_what_old_manifests_lack),
+        cmocka_unit_test(test_rejects_with_the_member_named),
+        cmocka_unit_test(test_bounds_hostile_sizes),
+        cmocka_unit_test(test_add_refuses_what_parse_would_refuse),
+        cmocka_unit_test(test_write_past_the_buffers_limit_leaves_it_as_it_was),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
