@@ -50,6 +50,15 @@ struct goodbye_row {
     uint64_t size;
 };
 
+/* What the format says about an item: its name for errors and the bounds of its content (3, 11). */
+struct item_kind {
+    const char *name;
+    uint64_t content_min;
+    uint64_t content_max;
+};
+/* NULL: no item of this type exists. */
+const struct item_kind *item_kind_of(uint64_t type);
+
 /* SipHash-2-4 of a member name (9.1), by OpenSSL's MAC; a hasher is reusable and not thread-safe. */
 struct name_hasher;
 MUST_CHECK enum status name_hasher_new(struct name_hasher **out, struct error *err);
@@ -64,7 +73,16 @@ MUST_CHECK enum status member_name_check(const char *name, size_t size, enum sta
 
 /* Appends header and content. */
 MUST_CHECK enum status item_append_header(struct buffer *out, uint64_t type, uint64_t content_size, struct error *err);
-/* ENTRY and all attribute items in stored order (4). */
+/* ENTRY and all attribute items in stored order (4). ERR_USAGE for nanoseconds out of range, ERR_LIMIT for contents
+ * over the item's bound. */
 MUST_CHECK enum status item_append_attributes(struct buffer *out, const struct attributes *a, struct error *err);
+/* FILENAME; the name was checked. */
+MUST_CHECK enum status item_append_filename(struct buffer *out, const char *name, size_t size, struct error *err);
+
+/* Readers of the fixed-size records: `content` has the size that item_kind_of demands. The time is as stored: callers
+ * check the nanoseconds. */
+void item_load_entry(const uint8_t *content, struct stat_record *out);
+void item_load_entry_v1(const uint8_t *content, struct stat_record *out);
+struct goodbye_row item_load_goodbye_row(const uint8_t *content);
 
 #endif
