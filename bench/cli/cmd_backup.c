@@ -1,0 +1,405 @@
+#include "cli/cli.h"
+#include "cli/stats_json.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "chunk/chunker.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char help_text[] =
+    "Usage: pxarbench backup NAME.pxar:PATH... --repository REPOSITORY --change-detection-mode MODE [OPTION...]\n"
+    "\n"
+    "Backs up each directory PATH as NAME.mpxar.didx and NAME.ppxar.didx of one new snapshot.\n"
+    "\n"
+    "  --repository DIR              datastore directory (starts with '/' or '.'), made on first use;\n"
+    "                                default: $PBS_REPOSITORY\n"
+    "  --change-detection-mode MODE  data: read everything; metadata: reuse what is unchanged since the\n"
+    "                                previous snapshot\n"
+    "  --backup-id ID                default: name of this host\n"
+    "  --backup-type TYPE            host (default), vm, ct\n"
+    "  --backup-time TIME            seconds since 1970 or 2026-01-02T03:04:05Z; default: now\n"
+    "  --ns NAMESPACE                default: the root namespace\n"
+    "  --chunk-size KIB              average, a power of two from 64 to 4096; default: 4096\n"
+    "  --threads N                   1 to 64; default: number of processors\n"
+    "  --padding-threshold X         0 to 1, at most 6 decimals: a range with a greater share of padding is\n"
+    "                                read again; default: 0.1\n"
+    "  --reuse-profile PROFILE       tight (default); upstream: as the reference client, one chunk too many\n"
+    "                                when a range ends with its chunk\n"
+    "  --compare RULE                strict (default); upstream: without values of extended attributes;\n"
+    "                                content: size and mtime alone\n"
+    "  --cache-limit N               entries looked ahead; default: 65536\n"
+    "  --entries-max N               entries held in memory at once; default: 1048576\n"
+    "  --require-reference           fail when metadata mode finds no usable previous snapshot\n"
+    "  --dry-run                     check everything, store nothing\n"
+    "  --sync-level LEVEL            none, file, filesystem (default)\n"
+    "  --stats FILE                  all counters as JSON, also of a run that fails\n"
+    "  --decisions FILE              a JSON line for each file: reused or read again, and why\n"
+    "  --read-size-max N             bytes read at once; for tests, the result does not depend on it\n"
+    "  --output-format FORMAT        text: nothing (default); json, json-pretty: the counters of --stats\n";
+
+struct arguments {
+    struct backup_options options;
+    struct backup_source sources[BACKUP_SOURCES_MAX];
+    char *names[BACKUP_SOURCES_MAX]; /* owned; sources borrow them */
+    const char *repository;
+    const char *mode;
+    const char *stats_path;
+    const char *decisions_path;
+    enum sync_level sync;
+    enum output_format format;
+};
+
+static void arguments_deinit(struct arguments *a)
+{
+    for (size_t i = 0; i < BACKUP_SOURCES_MAX; i++)
+        free(a->names[i]);
+}
+
+/* ---- parsing ---- */
+
+/* NAME.EXT:PATH of section 2. Names are ASCII letters, digits, '_' and '-', so they need no escaping anywhere. */
+static enum status parse_source(const char *text, struct arguments *a, struct error *err)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    /* Servers take stored names of at most 200 bytes. */
+    enum { NAME_SIZE_MAX = 200 - (int)sizeof ".mpxar.didx" + 1 };
+    size_t name_size = strspn(text, letters);
+    const char *extension = text + name_size;
+    size_t extension_size = strcspn(extension, ":");
+    if (name_size == 0 || extension[0] != '.' || extension[extension_size] != ':' ||
+        extension[extension_size + 1] == '\0')
+        return fail(err, ERR_USAGE, "'%s' is no source: NAME.pxar:PATH expected", text);
+    static const char *const later[] = {".img", ".conf", ".log"};
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (extension_size == strlen(later[i]) && strncmp(extension, later[i], extension_size) == 0)
+            return fail(err, ERR_USAGE, "'%s': sources of type %s come in a later release, only .pxar is supported",
+                        text, later[i]);
+    if (extension_size != 5 || strncmp(extension, ".pxar", 5) != 0)
+        return fail(err, ERR_USAGE, "'%s' is no source: NAME.pxar:PATH expected", text);
+    if (name_size > NAME_SIZE_MAX)
+        return fail(err, ERR_USAGE, "'%s': the name is longer than %d bytes", text, NAME_SIZE_MAX);
+
+    size_t count = a->options.source_count;
+    if (count == BACKUP_SOURCES_MAX)
+        return fail(err, ERR_USAGE, "more than %d sources", BACKUP_SOURCES_MAX);
+    for (size_t i = 0; i < count; i++)
+        if (strlen(a->names[i]) == name_size && strncmp(a->names[i], text, name_size) == 0)
+            return fail(err, ERR_USAGE, "there are two sources named '%s.pxar'", a->names[i]);
+    a->names[count] = strndup(text, name_size);
+    if (!a->names[count])
+        return fail(err, ERR_MEMORY, "out of memory for a source's name");
+    a->sources[count] = (struct backup_source){.name = a->names[count], .path = extension + extension_size + 1};
+    a->options.source_count = count + 1;
+    return OK;
+}
+
+static enum status parse_mode(const char *text, enum detection_mode *out, struct error *err)
+{
+    static const char advice[] = "comes in a later release; choose --change-detection-mode data or metadata";
+    if (!text)
+        return fail(err, ERR_USAGE, "the default change detection mode, legacy, %s", advice);
+    if (strcmp(text, "legacy") == 0)
+        return fail(err, ERR_USAGE, "change detection mode legacy %s", advice);
+    for (size_t i = 0; detection_mode_names[i]; i++)
+        if (strcmp(text, detection_mode_names[i]) == 0) {
+            *out = (enum detection_mode)i;
+            return OK;
+        }
+    return fail(err, ERR_USAGE, "--change-detection-mode: value '%s' is not defined in the enumeration.", text);
+}
+
+static enum status copy_text(const char *what, const char *text, char *out, size_t out_size, struct error *err)
+{
+    if (strlen(text) >= out_size)
+        return fail(err, ERR_USAGE, "%s: longer than %zu bytes", what, out_size - 1);
+    memcpy(out, text, strlen(text) + 1);
+    return OK;
+}
+
+static enum status parse_type(const char *text, struct snapshot_id *id, struct error *err)
+{
+    static const char *const types[] = {"host", "vm", "ct", NULL};
+    size_t index;
+    TRY(cli_parse_enum("--backup-type", text, types, &index, err));
+    return copy_text("--backup-type", types[index], id->type, sizeof id->type, err);
+}
+
+static enum status parse_time(const char *text, int64_t *out, struct error *err)
+{
+    if (strchr(text, 'T')) {
+        if (!time_parse_utc(text, out) || *out < 1)
+            return fail(err, ERR_USAGE, "--backup-time: '%s' is no time like 2026-01-02T03:04:05Z", text);
+        return OK;
+    }
+    uint64_t seconds;
+    /* The year 9999 ends at 253402300799. */
+    TRY(cli_parse_u64("--backup-time", text, 1, UINT64_C(253402300799), &seconds, err));
+    *out = (int64_t)seconds;
+    return OK;
+}
+
+static enum status parse_threshold(const char *text, uint32_t *out_ppm, struct error *err)
+{
+    double value;
+    TRY(cli_parse_double("--padding-threshold", text, 0, 1, &value, err));
+    double ppm = round(value * 1e6);
+    if (fabs(value * 1e6 - ppm) > 1e-6)
+        return fail(err, ERR_USAGE, "--padding-threshold: at most 6 decimals are supported (got %s)", text);
+    *out_ppm = (uint32_t)ppm;
+    return OK;
+}
+
+/* Names up to the first dot, as the reference client takes it. */
+static enum status default_backup_id(struct snapshot_id *id, struct error *err)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    if (gethostname(host, sizeof host - 1) != 0)
+        return fail(err, ERR_IO, "ask for this host's name");
+    host[strcspn(host, ".")] = '\0';
+    return copy_text("the host's name, the default of --backup-id", host, id->id, sizeof id->id, err);
+}
+
+static enum status parse_archive_number(int option, struct archive_options *archive, struct error *err)
+{
+    uint64_t value;
+    switch (option) {
+    case 'k':
+        TRY(cli_parse_u64("--chunk-size", optarg, 64, 4096, &value, err));
+        TRY(chunk_size_check_kib(value, err));
+        archive->chunk_average = value * 1024;
+        break;
+    case 't':
+        TRY(cli_parse_u64("--threads", optarg, 1, THREADS_MAX, &value, err));
+        archive->threads = (unsigned)value;
+        break;
+    case 'l': TRY(cli_parse_u64("--cache-limit", optarg, 1, CACHE_LIMIT_MAX, &archive->cache_limit, err)); break;
+    case 'e':
+        TRY(cli_parse_u64("--entries-max", optarg, 1, UINT32_MAX, &value, err));
+        archive->entries_max = (size_t)value;
+        break;
+    default:
+        TRY(cli_parse_u64("--read-size-max", optarg, 1, 1 << 30, &value, err));
+        archive->read_size_max = (size_t)value;
+        break;
+    }
+    return OK;
+}
+
+static enum status parse(int argc, char **argv, struct arguments *a, struct error *err)
+{
+    static const struct option options[] = {
+        {"repository", required_argument, NULL, 'r'},
+        {"change-detection-mode", required_argument, NULL, 'm'},
+        {"backup-id", required_argument, NULL, 'i'},
+        {"backup-type", required_argument, NULL, 'T'},
+        {"backup-time", required_argument, NULL, 'w'},
+        {"ns", required_argument, NULL, 'n'},
+        {"chunk-size", required_argument, NULL, 'k'},
+        {"threads", required_argument, NULL, 't'},
+        {"padding-threshold", required_argument, NULL, 'p'},
+        {"reuse-profile", required_argument, NULL, 'f'},
+        {"compare", required_argument, NULL, 'c'},
+        {"cache-limit", required_argument, NULL, 'l'},
+        {"entries-max", required_argument, NULL, 'e'},
+        {"require-reference", no_argument, NULL, 'q'},
+        {"dry-run", no_argument, NULL, 'd'},
+        {"sync-level", required_argument, NULL, 'y'},
+        {"stats", required_argument, NULL, 's'},
+        {"decisions", required_argument, NULL, 'D'},
+        {"read-size-max", required_argument, NULL, 'R'},
+        CLI_FORMAT_OPTION,
+        CLI_OPTIONS_END,
+    };
+    struct backup_options *o = &a->options;
+    size_t index;
+    cli_options_begin();
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+        switch (option) {
+        case 'r': a->repository = optarg; break;
+        case 'm': a->mode = optarg; break;
+        case 'i':
+            if (!*optarg) /* not "the default" */
+                return fail(err, ERR_USAGE, "--backup-id: the id is empty");
+            TRY(copy_text("--backup-id", optarg, o->snapshot.id, sizeof o->snapshot.id, err));
+            break;
+        case 'T': TRY(parse_type(optarg, &o->snapshot, err)); break;
+        case 'w': TRY(parse_time(optarg, &o->snapshot.time, err)); break;
+        case 'n': TRY(copy_text("--ns", optarg, o->snapshot.ns, sizeof o->snapshot.ns, err)); break;
+        case 'p': TRY(parse_threshold(optarg, &o->archive.threshold_ppm, err)); break;
+        case 'f':
+            TRY(cli_parse_enum("--reuse-profile", optarg, reuse_profile_names, &index, err));
+            o->archive.profile = (enum reuse_profile)index;
+            break;
+        case 'c':
+            TRY(cli_parse_enum("--compare", optarg, compare_rule_names, &index, err));
+            o->archive.compare = (enum compare_rule)index;
+            break;
+        case 'q': o->archive.require_reference = true; break;
+        case 'd': o->dry_run = true; break;
+        case 'y':
+            TRY(cli_parse_enum("--sync-level", optarg, sync_level_names, &index, err));
+            a->sync = (enum sync_level)index;
+            break;
+        case 's': a->stats_path = optarg; break;
+        case 'D': a->decisions_path = optarg; break;
+        case 'k':
+        case 't':
+        case 'l':
+        case 'e':
+        case 'R': TRY(parse_archive_number(option, &o->archive, err)); break;
+        case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &a->format, err)); break;
+        case CLI_HELP: return cli_help(help_text);
+        default: return ERR_USAGE;
+        }
+    TRY(cli_arguments(argc, argv, 1, BACKUP_SOURCES_MAX, "NAME.pxar:PATH", err));
+    for (int i = optind; i < argc; i++)
+        TRY(parse_source(argv[i], a, err));
+    TRY(parse_mode(a->mode, &o->archive.mode, err));
+    TRY(cli_repository(a->repository, &a->repository, err));
+    if (!o->snapshot.id[0])
+        TRY(default_backup_id(&o->snapshot, err));
+    /* The rules for ids and namespaces hold for every time; "now" is not known yet. */
+    struct snapshot_id checked = o->snapshot;
+    if (checked.time == 0)
+        checked.time = clock_wall_seconds();
+    return snapshot_id_check(&checked, err);
+}
+
+/* Filled in here, so that the statistics say what was used. */
+static void defaults_set(struct arguments *a)
+{
+    struct archive_options *archive = &a->options.archive;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    a->sync = SYNC_FILESYSTEM;
+    a->options.sources = a->sources;
+    memcpy(a->options.snapshot.type, "host", sizeof "host");
+    archive->chunk_average = CHUNKER_AVERAGE_DEFAULT;
+    archive->threshold_ppm = 100000;
+    archive->cache_limit = CACHE_LIMIT_DEFAULT;
+    archive->threads = processors < 1 ? 1 : processors > THREADS_MAX ? THREADS_MAX : (unsigned)processors;
+}
+
+/* ---- running ---- */
+
+/* Before anything is created: a typing error in the third source must not cost the backup of the first two. */
+static enum status sources_check(const struct arguments *a, struct error *err)
+{
+    for (size_t i = 0; i < a->options.source_count; i++) {
+        struct stat st;
+        if (stat(a->sources[i].path, &st) != 0)
+            return fail(err, ERR_IO, "source %s", a->sources[i].path);
+        if (!S_ISDIR(st.st_mode))
+            return fail(err, ERR_NOT_FOUND, "source %s is not a directory", a->sources[i].path);
+    }
+    return OK;
+}
+
+static enum status run_with_store(struct arguments *a, struct backup_result *result, struct error *err)
+{
+    const struct store_options store_options = {.sync = a->sync, .create = !a->options.dry_run};
+    struct store *store = NULL;
+    TRY(store_open(a->repository, &store_options, &store, err));
+    enum status status = backup_run(store, &a->options, result, err);
+    store_close(store);
+    return status;
+}
+
+static enum status run_with_decisions(struct arguments *a, struct backup_result *result, struct error *err)
+{
+    TRY(sources_check(a, err));
+    if (!a->decisions_path)
+        return run_with_store(a, result, err);
+    FILE *decisions = fopen(a->decisions_path, "we");
+    if (!decisions)
+        return fail(err, ERR_IO, "create %s", a->decisions_path);
+    a->options.archive.decisions = decisions;
+    enum status status = run_with_store(a, result, err);
+    a->options.archive.decisions = NULL;
+    bool failed = ferror(decisions) != 0;
+    errno = EIO; /* an error of an earlier write is not kept by stdio */
+    failed |= fclose(decisions) != 0;
+    if (failed && status == OK)
+        status = fail(err, ERR_IO, "write %s", a->decisions_path);
+    return status;
+}
+
+static uint64_t timeval_ns(struct timeval t)
+{
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_usec * 1000U;
+}
+
+static json_t *statistics(const struct arguments *a, const struct backup_result *result, uint64_t duration_ns,
+                          const char *error)
+{
+    struct rusage usage = {0};
+    getrusage(RUSAGE_SELF, &usage);
+    const struct stats_run run = {
+        .error = error,
+        .options = &a->options.archive,
+        .sync = a->sync,
+        .snapshot = result->snapshot,
+        .duration_ns = duration_ns,
+        .user_ns = timeval_ns(usage.ru_utime),
+        .system_ns = timeval_ns(usage.ru_stime),
+        .peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024U,
+        .warnings = log_warning_count(),
+        .sources = a->sources,
+        .archives = result->archives,
+        .archive_count = result->archive_count,
+    };
+    return stats_json_run(&run);
+}
+
+static enum status statistics_write(const struct arguments *a, const json_t *json, struct error *err)
+{
+    if (!json)
+        return fail(err, ERR_MEMORY, "out of memory for the statistics");
+    return stats_file_write(a->stats_path, json, err);
+}
+
+static enum status run_parsed(struct arguments *a, struct error *err)
+{
+    if (a->stats_path)
+        TRY(stats_file_check(a->stats_path, err));
+    struct backup_result result = {0};
+    uint64_t begin = clock_monotonic_ns();
+    enum status status = run_with_decisions(a, &result, err);
+    uint64_t duration_ns = result.duration_ns ? result.duration_ns : clock_monotonic_ns() - begin;
+    bool wanted = a->stats_path || (status == OK && a->format != OUTPUT_TEXT);
+    json_t *json = wanted ? statistics(a, &result, duration_ns, status == OK ? NULL : err->text) : NULL;
+    if (a->stats_path) {
+        struct error second = {0};
+        enum status written = statistics_write(a, json, &second);
+        if (written != OK && status != OK)
+            log_error("%s", second.text); /* the first failure decides; both are said */
+        else if (written != OK)
+            *err = second;
+        if (status == OK)
+            status = written;
+    }
+    if (status == OK && a->format != OUTPUT_TEXT)
+        status = cli_print_json(json_incref(json), a->format, err);
+    json_decref(json);
+    backup_result_deinit(&result);
+    return status;
+}
+
+int cmd_backup(int argc, char **argv)
+{
+    struct error err = {0};
+    struct arguments a = {0};
+    defaults_set(&a);
+    enum status status = parse(argc, argv, &a, &err);
+    if (status == OK)
+        status = run_parsed(&a, &err);
+    arguments_deinit(&a);
+    return cli_exit_code(status, &err);
+}
