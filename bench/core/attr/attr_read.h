@@ -17,6 +17,8 @@ struct attr_features {
     bool project_id;
 };
 struct attr_features attr_features_of(uint64_t fs_magic);
+/* Whether extended attributes of this name are stored (and restored) as such: user.*, trusted.*, security.NTACL. */
+bool xattr_is_stored(const char *name);
 /* Contents of these are never archived (archive-creation.md A7). */
 bool fs_is_virtual(uint64_t fs_magic);
 
@@ -34,7 +36,9 @@ void attr_reader_free(struct attr_reader *r);
 
 /* Fills the stat part. */
 void attributes_from_stat(const struct stat *st, struct attributes *out);
-/* Adds the extended attributes of `fd` in the kernel's order. EOPNOTSUPP and EBADF mean none. `path` for errors. */
+/* Adds the extended attributes of `fd` in the kernel's order. EOPNOTSUPP and EBADF (O_PATH) mean none; one that is gone
+ * when its value is asked for is left out. Everything else is fatal: ERR_IO, E2BIG included, or ERR_LIMIT for values
+ * over 64 KiB. `path` for errors. */
 MUST_CHECK enum status attr_read_xattrs(struct attr_reader *r, int fd, const struct attr_features *features,
                                         const char *path, struct attributes *out, struct attr_not_stored *not_stored,
                                         struct error *err);
