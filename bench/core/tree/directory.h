@@ -1,8 +1,10 @@
 /* Open directories of a tree being walked. A handle is counted and remembers its parent and name, so its descriptor
  * can be closed at any time and be opened again: the number of open descriptors is bounded by `descriptor_limit`,
- * whatever the depth of the tree or the number of entries waiting. Thread-safe.
+ * whatever the depth of the tree or the number of entries waiting. Pinned ones and the root stay open: when these alone
+ * reach the limit, it gives way (waiting could wait for the caller's own pins). Thread-safe.
  * Re-opening goes from the nearest open ancestor down with openat(O_NOFOLLOW) and checks device and inode: a directory
- * that was replaced meanwhile is ERR_NOT_FOUND ("vanished"). */
+ * that was replaced meanwhile is ERR_NOT_FOUND ("vanished", err->errnum ENOENT). When the kernel has no descriptors
+ * left (EMFILE, ENFILE), unpinned ones are closed before an open fails. */
 #ifndef PXB_TREE_DIRECTORY_H
 #define PXB_TREE_DIRECTORY_H
 
@@ -25,7 +27,7 @@ MUST_CHECK enum status directory_open_child(struct directory *parent, const char
 void directory_retain(struct directory *d);
 void directory_release(struct directory *d); /* accepts NULL */
 
-/* Borrow the descriptor: valid until the matching unpin. */
+/* Borrow the descriptor: valid until the matching unpin. The caller keeps its reference meanwhile. */
 MUST_CHECK enum status directory_pin(struct directory *d, int *out_fd, struct error *err);
 void directory_unpin(struct directory *d);
 
