@@ -8,11 +8,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Sentences quote paths and words of the command line, which may hold line breaks: a sentence stays one line. */
+static void log_sentence(const char *text)
+{
+    char line[4 * ERROR_TEXT_MAX];
+    size_t used = 0;
+    for (const char *p = text; *p && used + 5 < sizeof line; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c < 0x20 || c == 0x7f)
+            used += (size_t)snprintf(line + used, sizeof line - used, "\\x%02x", c);
+        else
+            line[used++] = *p;
+    }
+    line[used] = '\0';
+    log_error("%s", line);
+}
+
 int cli_exit_code(enum status status, const struct error *err)
 {
     if (status == OK || status == ERR_CLOSED)
         return CLI_DONE;
-    log_error("%s", err->text);
+    log_sentence(err->text);
     return status == ERR_USAGE ? CLI_USAGE : CLI_FAILED;
 }
 
@@ -30,32 +46,31 @@ void cli_options_begin(void)
     opterr = 0; /* the sentences are ours */
 }
 
-/* The word that getopt_long stumbled over. A bundle of short options ("-xyz") is not advanced over yet. */
-static const char *bad_word(char **argv, int before)
+/* getopt_long has told in `optopt` what it stumbled over: 0 for a long option that it does not know, the `val` of a long
+ * one that it does, else a letter. */
+static int bad_option(char **argv, const struct option *options, bool lacks_value, struct error *err)
 {
-    return argv[optind > before ? optind - 1 : optind];
+    const char *word = argv[optind - 1];
+    bool known = false;
+    for (const struct option *o = options; o->name; o++)
+        known |= optopt == o->val;
+    if (lacks_value)
+        fail(err, ERR_USAGE, "%s: option '%s' needs a value", argv[0], word);
+    else if (known && strchr(word, '='))
+        fail(err, ERR_USAGE, "%s: option '%.*s' takes no value", argv[0], (int)strcspn(word, "="), word);
+    else if (optopt == 0)
+        fail(err, ERR_USAGE, "%s: unknown option '%s'; see --help", argv[0], word);
+    else
+        fail(err, ERR_USAGE, "%s: unknown option '-%c'; see --help", argv[0], optopt);
+    return CLI_BAD_OPTION;
 }
 
 int cli_next_option(int argc, char **argv, const struct option *options, struct error *err)
 {
-    int before = optind > 0 ? optind : 1;
     int found = getopt_long(argc, argv, ":h", options, NULL);
-    switch (found) {
-    case 'h': return CLI_HELP;
-    case ':':
-        fail(err, ERR_USAGE, "%s: option '%s' needs a value", argv[0], bad_word(argv, before));
-        return CLI_BAD_OPTION;
-    case '?': {
-        const char *word = bad_word(argv, before);
-        const char *equals = strchr(word, '=');
-        if (optopt >= CLI_HELP && equals)
-            fail(err, ERR_USAGE, "%s: option '%.*s' takes no value", argv[0], (int)(equals - word), word);
-        else
-            fail(err, ERR_USAGE, "%s: unknown option '%s'; see 'pxarbench help'", argv[0], word);
-        return CLI_BAD_OPTION;
-    }
-    default: return found;
-    }
+    if (found == ':' || found == '?')
+        return bad_option(argv, options, found == ':', err);
+    return found == 'h' ? CLI_HELP : found;
 }
 
 enum status cli_arguments(int argc, char **argv, int min, int max, const char *what, struct error *err)
@@ -224,6 +239,11 @@ static int group_help(const char *group, const struct cli_command *commands)
     for (const struct cli_command *c = commands; c->name; c++)
         printf("  %-10s %s\n", c->name, c->summary);
     printf("\n'%s COMMAND --help' tells more about one of them.\n", group);
+    if (!strchr(group, ' ')) /* the program itself */
+        puts("\nBefore COMMAND:\n"
+             "  --quiet    errors only\n"
+             "  --verbose  every decision of change detection\n"
+             "  --version  print the version");
     return CLI_DONE;
 }
 

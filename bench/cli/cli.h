@@ -60,7 +60,7 @@ enum { CLI_NO_MORE = -1, CLI_HELP = 1000, CLI_OUTPUT_FORMAT, CLI_BAD_OPTION, CLI
 
 void cli_options_begin(void);
 /* The next option's `val` with optarg set; CLI_NO_MORE; CLI_BAD_OPTION: err says which (ERR_USAGE). There are no short
- * options but -h (CLI_HELP). */
+ * options but -h (CLI_HELP); `val` is anything but 'h' and below CLI_HELP, or CLI_OPTION_FIRST on. */
 int cli_next_option(int argc, char **argv, const struct option *options, struct error *err);
 /* ERR_USAGE unless argv has min..max arguments behind the options; `what` names them: "FILE", "SNAPSHOT ARCHIVE". */
 MUST_CHECK enum status cli_arguments(int argc, char **argv, int min, int max, const char *what, struct error *err);

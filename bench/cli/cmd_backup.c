@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -150,10 +149,11 @@ static enum status parse_threshold(const char *text, uint32_t *out_ppm, struct e
 {
     double value;
     TRY(cli_parse_double("--padding-threshold", text, 0, 1, &value, err));
-    double ppm = round(value * 1e6);
-    if (fabs(value * 1e6 - ppm) > 1e-6)
+    uint32_t ppm = (uint32_t)(value * 1e6 + 0.5);
+    double lost = value * 1e6 - ppm;
+    if (lost > 1e-6 || lost < -1e-6)
         return fail(err, ERR_USAGE, "--padding-threshold: at most 6 decimals are supported (got %s)", text);
-    *out_ppm = (uint32_t)ppm;
+    *out_ppm = ppm;
     return OK;
 }
 
