@@ -363,8 +363,8 @@ static enum status write_at(struct extractor *x, const uint8_t *data, size_t siz
         data += done;
         size -= (size_t)done;
         offset += (size_t)done;
+        x->file.written = offset;
     }
-    x->file.written = offset;
     return OK;
 }
 
