@@ -19,7 +19,7 @@ enum status buffer_reserve(struct buffer *b, size_t extra, struct error *err)
         return fail(err, ERR_LIMIT, "buffer of %zu bytes cannot take %zu more: the limit is %zu", b->size, extra,
                     limit);
     size_t wanted = b->size + extra;
-    size_t capacity = b->capacity ? b->capacity : 64;
+    size_t capacity = b->capacity ? b->capacity : limit < 64 ? limit : 64;
     while (capacity < wanted)
         capacity = capacity > limit / 2 ? limit : capacity * 2;
     uint8_t *data = realloc(b->data, capacity);
@@ -102,8 +102,9 @@ enum status array_grow(void **array, size_t count, size_t *capacity, size_t size
         return OK;
     if (count >= ceiling)
         return fail(err, ERR_LIMIT, "more than %zu %s", ceiling, what);
-    size_t wanted = *capacity ? *capacity : 16;
-    wanted = wanted > ceiling / 2 ? ceiling : wanted * 2;
+    size_t wanted = *capacity == 0 ? 16 : *capacity > ceiling / 2 ? ceiling : *capacity * 2;
+    if (wanted > ceiling)
+        wanted = ceiling;
     if (wanted <= count)
         wanted = count + 1;
     void *grown = reallocarray(*array, wanted, size);

@@ -11,7 +11,7 @@
 static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int level_now = LOG_INFO;
 static atomic_uint_fast64_t warnings;
-static bool progress_shown;              /* under output_lock */
+static bool progress_shown; /* under output_lock */
 static atomic_uint_fast64_t progress_next_ns;
 
 void log_set_level(enum log_level level)
@@ -107,16 +107,38 @@ void progress_end(void)
     atomic_store(&progress_next_ns, 0);
 }
 
+/* Bytes of the printable UTF-8 character at `p` (which ends with NUL), 0 if there is none. */
+static size_t printable_size(const unsigned char *p)
+{
+    if (p[0] < 0x80)
+        return p[0] >= 0x20 && p[0] != 0x7f;
+    size_t size = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* Control characters above ASCII, overlong forms, surrogates, beyond the last code point. */
+    if ((p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return size;
+}
+
 const char *log_path(const char *path, char out[LOG_PATH_MAX])
 {
     size_t used = 0;
-    for (const char *p = path; *p && used + 5 < LOG_PATH_MAX; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c < 0x20 || c == 0x7f) {
-            snprintf(out + used, LOG_PATH_MAX - used, "\\x%02x", c);
+    const unsigned char *p = (const unsigned char *)path;
+    while (*p && used + 5 < LOG_PATH_MAX) {
+        size_t size = printable_size(p);
+        if (size == 0) {
+            snprintf(out + used, LOG_PATH_MAX - used, "\\x%02x", *p);
             used += 4;
+            p++;
         } else {
-            out[used++] = (char)c;
+            memcpy(out + used, p, size);
+            used += size;
+            p += size;
         }
     }
     out[used] = '\0';

@@ -12,15 +12,11 @@ const char *size_text(uint64_t bytes, char out[SIZE_TEXT_SIZE])
         unit = 5;
     /* The unit is chosen before rounding, so 1073741823 becomes "1024 MiB". */
     unsigned shift = 10U * (unsigned)unit;
-    /* Whole units and the remainder apart: bytes * 1000 would overflow above 2^54. */
-    uint64_t remainder = shift ? bytes & ((UINT64_C(1) << shift) - 1) : 0;
-    uint64_t thousandths = (bytes >> shift) * 1000;
-    if (shift > 40) { /* PiB: drop bits that cannot matter before multiplying */
-        remainder >>= 10;
-        thousandths += (remainder * 1000 + (UINT64_C(1) << (shift - 11))) >> (shift - 10);
-    } else if (shift) {
-        thousandths += (remainder * 1000 + (UINT64_C(1) << (shift - 1))) >> shift;
-    }
+    /* Whole units and the remainder apart: the remainder is below 2^50, so a thousand of it fits; bytes * 1000 does
+     * not. */
+    uint64_t remainder = bytes & ((UINT64_C(1) << shift) - 1);
+    uint64_t half = shift ? UINT64_C(1) << (shift - 1) : 0;
+    uint64_t thousandths = (bytes >> shift) * 1000 + ((remainder * 1000 + half) >> shift);
     uint64_t whole = thousandths / 1000;
     uint64_t fraction = thousandths % 1000;
     if (fraction == 0)
