@@ -1,0 +1,571 @@
+#include "flow/archive.h"
+
+#include "base/buffer.h"
+#include "base/log.h"
+#include "base/size_text.h"
+#include "detect/lookahead.h"
+#include "flow/decision_log.h"
+#include "flow/link_table.h"
+#include "flow/readahead.h"
+#include "pxar/encoder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+enum {
+    BLOCK_SIZE = 4 << 20,        /* a logical write of file contents (chunking.md 5) */
+    READ_SLAB_SIZE = 1 << 20,    /* what is read at a time */
+    SMALL_SLAB_SIZE = 64 << 10,  /* headers and metadata are packed into these */
+    HARDLINK_PATH_MAX = 4096,
+};
+
+/* Packs small writes of the encoder into slabs. */
+struct packer {
+    struct slab *slab;
+    size_t used;
+};
+
+struct archiver {
+    const struct archive_options *options;
+    const struct archive_output *output;
+    struct archive_stats *stats;
+    struct reference *reference; /* NULL: none, or broken by now */
+    struct readahead *readahead;
+    struct encoder *encoder;
+    struct lookahead *lookahead;
+    struct link_table links;
+    struct offset_guard guard;
+    struct packer metadata_packer, payload_packer;
+    struct attr_not_stored not_stored;
+};
+
+/* ---- the encoder's two sinks ---- */
+
+static enum status packer_room(struct packer *p, size_t size, struct error *err)
+{
+    if (p->slab && p->slab->capacity - p->used >= size)
+        return OK;
+    slab_release(p->slab);
+    p->slab = NULL;
+    p->used = 0;
+    return slab_new(size > SMALL_SLAB_SIZE ? size : SMALL_SLAB_SIZE, &p->slab, err);
+}
+
+static enum status pack(struct packer *p, const uint8_t *data, size_t size, struct slice *out, struct error *err)
+{
+    TRY(packer_room(p, size, err));
+    uint8_t *place = p->slab->data + p->used;
+    memcpy(place, data, size);
+    p->used += size;
+    slab_retain(p->slab);
+    *out = (struct slice){place, size, p->slab};
+    return OK;
+}
+
+/* Failures elsewhere come without text; theirs is kept by the flow. */
+static enum status elsewhere(enum status status, struct error *err)
+{
+    return status == OK ? OK : fail(err, status == ERR_IO ? ERR_CANCELLED : status, "stopped");
+}
+
+static enum status write_metadata(void *context, const uint8_t *data, size_t size, struct error *err)
+{
+    struct archiver *a = context;
+    struct slice part;
+    TRY(pack(&a->metadata_packer, data, size, &part, err));
+    return elsewhere(a->output->metadata(a->output->context, part), err);
+}
+
+static enum status write_payload(void *context, const uint8_t *data, size_t size, struct error *err)
+{
+    struct archiver *a = context;
+    struct slice part;
+    TRY(pack(&a->payload_packer, data, size, &part, err));
+    return elsewhere(a->output->payload(a->output->context, part, true), err);
+}
+
+/* ---- contents ---- */
+
+static const char *path_of(const struct node *n, char out[LOG_PATH_MAX])
+{
+    char raw[LOG_PATH_MAX];
+    return log_path(node_path(n, raw, sizeof raw), out);
+}
+
+static void warn_shrunk(const struct node *n)
+{
+    char path[LOG_PATH_MAX];
+    log_warning("warning: file size shrunk while reading: \"%s\", file will be padded with zeros!", path_of(n, path));
+}
+
+static void warn_grew(const struct node *n)
+{
+    char path[LOG_PATH_MAX];
+    log_warning("warning: file size increased while reading: \"%s\", file will be truncated!", path_of(n, path));
+}
+
+/* Fills data[0, size) from the descriptor; *out_size is less at end of file. */
+static enum status read_part(struct archiver *a, const struct node *n, int fd, uint8_t *data, size_t size,
+                             size_t *out_size, struct error *err)
+{
+    size_t done = 0;
+    size_t step_max = a->options->read_size_max ? a->options->read_size_max : size;
+    while (done < size) {
+        size_t step = size - done < step_max ? size - done : step_max;
+        ssize_t got = read(fd, data + done, step);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            char path[LOG_PATH_MAX];
+            return fail(err, ERR_IO, "read \"%s\"", path_of(n, path));
+        }
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    *out_size = done;
+    return OK;
+}
+
+/* Exactly n->size bytes in logical writes of BLOCK_SIZE, the last one shorter: zeros where the file has shrunk. */
+static enum status copy_from_file(struct archiver *a, const struct node *n, int fd, struct error *err)
+{
+    uint64_t left = n->size;
+    uint64_t block_left = 0;
+    bool at_end = false;
+    while (left > 0) {
+        if (block_left == 0)
+            block_left = left < BLOCK_SIZE ? left : BLOCK_SIZE;
+        size_t size = block_left < READ_SLAB_SIZE ? (size_t)block_left : READ_SLAB_SIZE;
+        struct slab *slab;
+        TRY(slab_new(size, &slab, err));
+        size_t got = 0;
+        enum status status = at_end ? OK : read_part(a, n, fd, slab->data, size, &got, err);
+        if (status != OK) {
+            slab_release(slab);
+            return status;
+        }
+        a->stats->file_bytes_read += got;
+        if (got < size) {
+            if (!at_end)
+                warn_shrunk(n);
+            at_end = true;
+            memset(slab->data + got, 0, size - got);
+        }
+        left -= size;
+        block_left -= size;
+        TRY(elsewhere(a->output->payload(a->output->context, (struct slice){slab->data, size, slab}, block_left == 0),
+                      err));
+    }
+    if (!at_end && n->size > 0) {
+        uint8_t more;
+        size_t got = 0;
+        TRY(read_part(a, n, fd, &more, 1, &got, err));
+        if (got > 0)
+            warn_grew(n);
+    }
+    return OK;
+}
+
+static enum status copy_from_node(struct archiver *a, struct node *n, struct error *err)
+{
+    if (n->grew)
+        warn_grew(n);
+    size_t got = n->contents.size;
+    size_t padding = (size_t)n->size - got;
+    a->stats->file_bytes_read += got;
+    if (got > 0) {
+        struct slice part = n->contents;
+        n->contents.slab = NULL; /* goes with the slice */
+        TRY(elsewhere(a->output->payload(a->output->context, part, padding == 0), err));
+    }
+    if (padding > 0) {
+        warn_shrunk(n);
+        struct slab *zeros;
+        TRY(slab_new(padding, &zeros, err));
+        memset(zeros->data, 0, padding);
+        TRY(elsewhere(a->output->payload(a->output->context, (struct slice){zeros->data, padding, zeros}, true), err));
+    }
+    return OK;
+}
+
+/* ---- what the look-ahead cache asks for ---- */
+
+static void count_link(struct archiver *a, const struct node *n)
+{
+    if (n->links > 1)
+        a->stats->hardlink_inodes++;
+}
+
+/* The first name of a file with several links is in the archive. */
+static enum status remember_link(struct archiver *a, const struct node *n, uint64_t filename_offset,
+                                 struct error *err)
+{
+    if (n->links < 2)
+        return OK;
+    count_link(a, n);
+    struct link_entry *link;
+    TRY(link_table_get(&a->links, n->device, n->inode, &link, err));
+    char path[HARDLINK_PATH_MAX + 1];
+    if (directory_path(n->parent, n->name, path, sizeof path) > HARDLINK_PATH_MAX) {
+        link->seen = false; /* too long for a hardlink entry: the other names are stored as files */
+        return OK;
+    }
+    link->path = strdup(path);
+    if (!link->path)
+        return fail(err, ERR_MEMORY, "out of memory for a path");
+    link->filename_offset = filename_offset;
+    return OK;
+}
+
+static void skip_vanished(struct archiver *a, const struct node *n, const char *notice)
+{
+    char path[LOG_PATH_MAX];
+    log_warning("%s\"%s\"", notice, path_of(n, path));
+    a->stats->skipped_entries++;
+    struct link_entry *link = n->links > 1 ? link_table_find(&a->links, n->device, n->inode) : NULL;
+    if (link)
+        link->seen = false; /* the next name carries the contents */
+}
+
+static enum status encode_file(struct archiver *a, struct node *n, enum file_reason reason, int fd, struct error *err)
+{
+    uint64_t position = encoder_payload_position(a->encoder);
+    uint64_t filename_offset;
+    TRY(elsewhere(a->output->suggest(a->output->context, position), err));
+    TRY(encoder_file(a->encoder, n->name, &n->attributes, n->size, &filename_offset, err));
+    TRY(n->has_contents ? copy_from_node(a, n, err) : copy_from_file(a, n, fd, err));
+    a->stats->files++;
+    a->stats->reencoded_files++;
+    a->stats->reencoded_bytes += n->size + ITEM_HEADER_SIZE;
+    a->stats->reasons[reason]++;
+    TRY(remember_link(a, n, filename_offset, err));
+    return decision_log_file(a->options->decisions, n, false, reason, 0, position, err);
+}
+
+static enum status on_encode(void *context, void *entry, enum file_reason reason, struct error *err)
+{
+    struct archiver *a = context;
+    struct node *n = entry;
+    int fd = -1;
+    enum status status = OK;
+    if (!n->has_contents) {
+        status = node_open(a->readahead, n, &fd, err);
+        if (status == OK && fd < 0) {
+            skip_vanished(a, n, "warning: file vanished while reading: ");
+            node_free(n);
+            return OK;
+        }
+    }
+    if (status == OK)
+        status = encode_file(a, n, reason, fd, err);
+    if (fd >= 0)
+        close(fd);
+    node_free(n);
+    return status;
+}
+
+static enum status reference_file(struct archiver *a, struct node *n, uint64_t payload_offset, uint64_t old_offset,
+                                  struct error *err)
+{
+    uint64_t filename_offset;
+    TRY(elsewhere(a->output->suggest(a->output->context, encoder_payload_position(a->encoder)), err));
+    TRY(encoder_reference(a->encoder, n->name, &n->attributes, n->size, payload_offset, &filename_offset, err));
+    a->stats->files++;
+    a->stats->reused_files++;
+    a->stats->reused_bytes += n->size + ITEM_HEADER_SIZE;
+    a->stats->reasons[FILE_UNCHANGED]++;
+    TRY(remember_link(a, n, filename_offset, err));
+    return decision_log_file(a->options->decisions, n, true, FILE_UNCHANGED, old_offset, payload_offset, err);
+}
+
+static enum status on_reference(void *context, void *entry, uint64_t payload_offset, uint64_t old_offset,
+                                struct error *err)
+{
+    struct node *n = entry;
+    enum status status = reference_file(context, n, payload_offset, old_offset, err);
+    node_free(n);
+    return status;
+}
+
+static bool on_link_ready(void *context, const void *entry)
+{
+    struct archiver *a = context;
+    const struct node *n = entry;
+    const struct link_entry *link = link_table_find(&a->links, n->device, n->inode);
+    return link && link->path;
+}
+
+static enum status on_link(void *context, void *entry, struct error *err)
+{
+    struct archiver *a = context;
+    struct node *n = entry;
+    const struct link_entry *link = link_table_find(&a->links, n->device, n->inode);
+    ASSERT(link && link->path);
+    enum status status = encoder_hardlink(a->encoder, n->name, link->path, link->filename_offset, err);
+    if (status == OK) {
+        a->stats->hardlink_names++;
+        status = decision_log_link(a->options->decisions, n, link->path, err);
+    }
+    node_free(n);
+    return status;
+}
+
+static enum status encode_special(struct archiver *a, const struct node *n, struct error *err)
+{
+    switch (n->type) {
+    case DT_LNK:
+        a->stats->symlinks++;
+        return encoder_symlink(a->encoder, n->name, &n->attributes, n->target, n->target_size, err);
+    case DT_BLK:
+    case DT_CHR:
+        a->stats->devices++;
+        return encoder_device(a->encoder, n->name, &n->attributes, major(n->rdev), minor(n->rdev), err);
+    case DT_FIFO: a->stats->fifos++; return encoder_special(a->encoder, n->name, &n->attributes, err);
+    case DT_SOCK: a->stats->sockets++; return encoder_special(a->encoder, n->name, &n->attributes, err);
+    default: return fail(err, ERR_UNSUPPORTED, "encountered unknown file type: %u", n->type);
+    }
+}
+
+static enum status on_special(void *context, void *entry, struct error *err)
+{
+    struct node *n = entry;
+    enum status status = encode_special(context, n, err);
+    node_free(n);
+    return status;
+}
+
+static enum status on_directory_begin(void *context, void *entry, struct error *err)
+{
+    struct archiver *a = context;
+    struct node *n = entry;
+    a->stats->directories++;
+    enum status status = encoder_directory_begin(a->encoder, n->name, &n->attributes, err);
+    node_free(n);
+    return status;
+}
+
+static enum status on_directory_end(void *context, struct error *err)
+{
+    struct archiver *a = context;
+    return encoder_directory_end(a->encoder, err);
+}
+
+static enum status on_inject(void *context, uint64_t boundary, const struct reuse_chunk *chunks, size_t count,
+                             uint64_t size, struct error *err)
+{
+    struct archiver *a = context;
+    TRY(encoder_advance(a->encoder, size, err));
+    return elsewhere(a->output->inject(a->output->context, boundary, chunks, count, size), err);
+}
+
+static uint64_t on_payload_position(void *context)
+{
+    struct archiver *a = context;
+    return encoder_payload_position(a->encoder);
+}
+
+static void on_drop(void *context, void *entry)
+{
+    (void)context;
+    node_free(entry);
+}
+
+static const struct lookahead_ops ops = {
+    .encode = on_encode,
+    .reference = on_reference,
+    .link = on_link,
+    .link_ready = on_link_ready,
+    .special = on_special,
+    .directory_begin = on_directory_begin,
+    .directory_end = on_directory_end,
+    .inject = on_inject,
+    .payload_position = on_payload_position,
+    .drop = on_drop,
+};
+
+/* ---- the walk ---- */
+
+/* The reference failed in mid-run: say so once and go on without it. */
+static void lose_reference(struct archiver *a, const struct error *why)
+{
+    log_warning("previous metadata archive became unreadable, continue without reference: %s", why->text);
+    reference_break(a->reference, why);
+    a->reference = NULL;
+}
+
+static enum file_reason judge(struct archiver *a, const struct node *n, uint64_t *out_start, uint64_t *out_end)
+{
+    if (!a->reference)
+        return FILE_NO_REFERENCE;
+    struct error err = {0};
+    const struct archive_entry *old;
+    if (cursor_find(&a->reference->cursor, n->name, n->name_size, &old, &err) != OK) {
+        lose_reference(a, &err);
+        return FILE_NO_REFERENCE;
+    }
+    enum file_reason reason = predicate_compare(&n->attributes, n->size, old, a->options->compare);
+    if (reason != FILE_UNCHANGED)
+        return reason;
+    reason = offset_guard_accept(&a->guard, old->payload_offset, n->size,
+                                 dynamic_index_size(&a->reference->payload_index), out_start, out_end);
+    if (reason != FILE_UNCHANGED) {
+        char path[LOG_PATH_MAX];
+        log_warning("re-encode: \"%s\": previous payload offset %" PRIu64 " is %s", path_of(n, path),
+                    old->payload_offset,
+                    reason == FILE_NON_MONOTONE ? "not above the ones before" : "outside the previous payload stream");
+    }
+    return reason;
+}
+
+/* Takes the node. */
+static enum status put_file(struct archiver *a, struct node *n, struct error *err)
+{
+    if (n->links > 1) {
+        struct link_entry *link;
+        enum status status = link_table_get(&a->links, n->device, n->inode, &link, err);
+        if (status != OK) {
+            node_free(n);
+            return status;
+        }
+        if (link->seen)
+            return lookahead_link(a->lookahead, n, err);
+        link->seen = true;
+    }
+    uint64_t start, end;
+    enum file_reason reason = judge(a, n, &start, &end);
+    if (reason == FILE_UNCHANGED)
+        return lookahead_reusable(a->lookahead, n, start, end, err);
+    return lookahead_changed(a->lookahead, n, reason, err);
+}
+
+/* Takes the node. */
+static enum status put_node(struct archiver *a, struct node *n, struct error *err)
+{
+    struct error cursor_error = {0};
+    switch (n->kind) {
+    case NODE_MEMBER:
+        return n->type == DT_REG ? put_file(a, n, err) : lookahead_special(a->lookahead, n, err);
+    case NODE_DIRECTORY_BEGIN:
+        if (a->reference && cursor_enter(&a->reference->cursor, n->name, n->name_size, &cursor_error) != OK)
+            lose_reference(a, &cursor_error);
+        return lookahead_directory_begin(a->lookahead, n, err);
+    case NODE_DIRECTORY_END:
+        node_free(n);
+        if (a->reference && cursor_leave(&a->reference->cursor, &cursor_error) != OK)
+            lose_reference(a, &cursor_error);
+        return lookahead_directory_end(a->lookahead, err);
+    }
+    return OK;
+}
+
+static void show_progress(const struct archiver *a)
+{
+    if (!progress_due())
+        return;
+    char read_text[SIZE_TEXT_SIZE];
+    progress_update("%" PRIu64 " files, %" PRIu64 " directories, %s read", a->stats->files, a->stats->directories,
+                    size_text(a->stats->file_bytes_read, read_text));
+}
+
+static enum status walk(struct archiver *a, struct error *err)
+{
+    for (unsigned count = 0;; count++) {
+        struct node *n;
+        TRY(readahead_next(a->readahead, &n, err));
+        if (!n)
+            return OK;
+        if (n->outcome == NODE_SKIPPED) {
+            skip_vanished(a, n, n->notice);
+            node_free(n);
+            continue;
+        }
+        char path[LOG_PATH_MAX];
+        if (n->outcome == NODE_FAILED) {
+            if (n->error)
+                *err = *n->error;
+            else
+                fail(err, ERR_MEMORY, "out of memory at \"%s\"", path_of(n, path));
+            enum status status = err->status;
+            node_free(n);
+            return status;
+        }
+        TRY(put_node(a, n, err));
+        if (count % 256 == 0)
+            show_progress(a);
+    }
+}
+
+static void report_not_stored(struct archiver *a)
+{
+    a->stats->acls_not_stored = atomic_load(&a->not_stored.acls);
+    a->stats->fcaps_not_stored = atomic_load(&a->not_stored.fcaps);
+    log_info("not stored by this version: ACLs, file capabilities, chattr flags, project ids");
+    if (a->stats->acls_not_stored > 0)
+        log_warning("warning: %" PRIu64 " ACLs are not stored; a restored file may grant its group more than before",
+                    a->stats->acls_not_stored);
+    if (a->stats->fcaps_not_stored > 0)
+        log_warning("warning: the capabilities of %" PRIu64 " files are not stored", a->stats->fcaps_not_stored);
+}
+
+static enum status run(struct archiver *a, const char *path, struct error *err)
+{
+    struct readahead_options reading = {
+        .threads = a->options->threads,
+        .entries_max = a->options->entries_max,
+        .read_size_max = a->options->read_size_max,
+        .want_contents = !a->reference,
+    };
+    struct attributes root;
+    TRY(readahead_new(path, &reading, &a->not_stored, &a->readahead, &root, err));
+    struct sink metadata = {write_metadata, a}, payload = {write_payload, a};
+    enum status status = encoder_new(metadata, payload, &root, NULL, 0, &a->encoder, err);
+    attributes_deinit(&root);
+    TRY(status);
+    a->stats->directories++;
+    struct lookahead_options cache = {
+        .profile = a->options->profile,
+        .threshold_ppm = a->options->threshold_ppm,
+        .cache_limit = (size_t)a->options->cache_limit,
+    };
+    const struct dynamic_index *index = a->reference ? &a->reference->payload_index : NULL;
+    TRY(lookahead_new(&cache, index, &ops, a, &a->lookahead, err));
+    TRY(walk(a, err));
+    TRY(lookahead_finish(a->lookahead, err));
+    TRY(encoder_finish(a->encoder, err));
+    progress_end();
+
+    const struct lookahead_counters *counters = lookahead_count(a->lookahead);
+    struct archive_stats *s = a->stats;
+    s->injected_chunks = counters->injected_chunks;
+    s->injected_bytes = counters->injected_bytes;
+    s->partial_chunks = counters->partial_chunks;
+    s->unreferenced_chunks = counters->unreferenced_chunks;
+    s->flushes = counters->flushes;
+    s->rejected_ranges = counters->rejected_ranges;
+    ASSERT(s->injected_bytes >= s->reused_bytes);
+    s->padding_bytes = s->injected_bytes - s->reused_bytes;
+    report_not_stored(a);
+    return OK;
+}
+
+enum status archive_tree(const char *path, const struct archive_options *options, struct reference *reference,
+                         const struct archive_output *output, struct archive_stats *stats, struct error *err)
+{
+    struct archiver a = {.options = options, .output = output, .stats = stats, .reference = reference};
+    enum status status = run(&a, path, err);
+    progress_end();
+    lookahead_free(a.lookahead);
+    encoder_free(a.encoder);
+    readahead_free(a.readahead);
+    link_table_deinit(&a.links);
+    slab_release(a.metadata_packer.slab);
+    slab_release(a.payload_packer.slab);
+    return status;
+}

@@ -1,0 +1,24 @@
+/* The first error of a run, shared by all its threads: first one wins and stays. Thread-safe. */
+#ifndef PXB_FLOW_FAILURE_H
+#define PXB_FLOW_FAILURE_H
+
+#include "base/status.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct failure {
+    pthread_mutex_t lock;
+    atomic_int status; /* enum status; OK: none yet */
+    struct error error;
+};
+
+void failure_init(struct failure *f);
+void failure_deinit(struct failure *f);
+/* ERR_CANCELLED and ERR_CLOSED are consequences, not causes: they are kept only if nothing else comes. */
+void failure_set(struct failure *f, enum status status, const struct error *err);
+enum status failure_status(const struct failure *f);
+/* OK, or the first error copied to `out`. */
+MUST_CHECK enum status failure_get(struct failure *f, struct error *out);
+
+#endif

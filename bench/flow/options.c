@@ -1,0 +1,46 @@
+#include "flow/archive.h"
+
+#include "chunk/chunker.h"
+#include "tree/listing.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Few descriptors allow few threads; the result does not depend on their number. */
+static unsigned affordable_threads(unsigned wanted)
+{
+    enum { DESCRIPTORS_BASE = 32, DESCRIPTORS_PER_THREAD = 3 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return wanted;
+    rlim_t spare = limit.rlim_cur > DESCRIPTORS_BASE ? limit.rlim_cur - DESCRIPTORS_BASE : 0;
+    rlim_t affordable = spare / DESCRIPTORS_PER_THREAD;
+    return affordable < 1 ? 1 : affordable < wanted ? (unsigned)affordable : wanted;
+}
+
+enum status archive_options_prepare(const struct archive_options *given, struct archive_options *out,
+                                    struct error *err)
+{
+    struct archive_options o = *given;
+    if (o.threads > THREADS_MAX)
+        return fail(err, ERR_USAGE, "at most %d threads, not %u", THREADS_MAX, o.threads);
+    if (o.cache_limit > CACHE_LIMIT_MAX)
+        return fail(err, ERR_USAGE, "the cache limit is at most %d entries", CACHE_LIMIT_MAX);
+    if (o.threshold_ppm > PPM_ONE)
+        return fail(err, ERR_USAGE, "the padding threshold is a share from 0 to 1");
+    if (o.threads == 0) {
+        long processors = sysconf(_SC_NPROCESSORS_ONLN);
+        o.threads = processors < 1 ? 1 : processors > THREADS_MAX ? THREADS_MAX : (unsigned)processors;
+    }
+    o.threads = affordable_threads(o.threads);
+    if (o.chunk_average == 0)
+        o.chunk_average = CHUNKER_AVERAGE_DEFAULT;
+    if (o.cache_limit == 0)
+        o.cache_limit = CACHE_LIMIT_DEFAULT;
+    if (o.entries_max == 0)
+        o.entries_max = LISTING_ENTRIES_MAX_DEFAULT;
+    struct chunker probe;
+    TRY(chunker_init(&probe, (size_t)o.chunk_average, err));
+    *out = o;
+    return OK;
+}

@@ -1,0 +1,145 @@
+#include "flow/reference.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { REFERENCE_CHUNKS_AHEAD = 3 };
+
+static void note(char detail[512], const struct error *err)
+{
+    snprintf(detail, 512, "%s", err->text);
+}
+
+void previous_open(struct store *store, const struct store_writer *writer, struct previous *out)
+{
+    *out = (struct previous){.reason = REFERENCE_USED};
+    if (!store_previous(writer, &out->snapshot)) {
+        out->reason = REFERENCE_NO_PREVIOUS;
+        log_info("No previous manifest available.");
+        return;
+    }
+    char text[SNAPSHOT_TEXT_SIZE];
+    struct error err = {0};
+    log_info("Downloading previous manifest (%s)", snapshot_id_text(&out->snapshot, text));
+    if (store_reader_open(store, &out->snapshot, &out->reader, &err) != OK) {
+        out->reader = NULL;
+        out->reason = REFERENCE_SNAPSHOT_UNREADABLE;
+    } else if (snapshot_manifest(out->reader, &out->manifest, &err) != OK) {
+        out->manifest = (struct manifest){0};
+        out->reason = REFERENCE_MANIFEST_UNREADABLE;
+    }
+    if (out->reason != REFERENCE_USED) {
+        note(out->detail, &err);
+        log_warning("Couldn't download previous manifest - %s", err.text);
+        return;
+    }
+    if (out->manifest.key_fingerprint) {
+        out->reason = REFERENCE_MANIFEST_KEYED;
+        snprintf(out->detail, sizeof out->detail, "missing key - manifest was created with key %s",
+                 out->manifest.key_fingerprint);
+        log_warning("Couldn't re-use previous manifest - %s", out->detail);
+    }
+}
+
+void previous_close(struct previous *p)
+{
+    manifest_deinit(&p->manifest);
+    store_reader_close(p->reader);
+    *p = (struct previous){.reason = REFERENCE_NO_PREVIOUS};
+}
+
+/* An index of the previous snapshot. ERR_NOT_FOUND: not in its manifest. */
+static enum status previous_index(struct previous *previous, const char *name, struct dynamic_index *out,
+                                  struct error *err)
+{
+    if (!manifest_find(&previous->manifest, name)) {
+        log_info("Previous manifest does not contain an archive called '%s', skipping download..", name);
+        return fail(err, ERR_NOT_FOUND, "the previous manifest has no '%s'", name);
+    }
+    return snapshot_index(previous->reader, &previous->manifest, name, out, err);
+}
+
+static void set_reason(struct reference *r, enum reference_reason reason, const struct error *err)
+{
+    r->reason = reason;
+    note(r->detail, err);
+}
+
+static void open_metadata(struct previous *previous, const char *name, struct reference *r)
+{
+    struct error err = {0};
+    enum status status =
+        chunk_stream_new(previous->reader, &r->metadata_index, name, REFERENCE_CHUNKS_AHEAD, &r->stream, &err);
+    if (status == OK)
+        status = decoder_new(chunk_stream_source(r->stream), NULL, &r->decoder, &err);
+    if (status != OK) {
+        set_reason(r, REFERENCE_METADATA_UNREADABLE, &err);
+        return;
+    }
+    if (cursor_init(&r->cursor, r->decoder, &err) != OK)
+        set_reason(r, REFERENCE_ROOT_UNREADABLE, &err);
+}
+
+void reference_prepare(struct previous *previous, const char *archive, bool asked, struct reference *out)
+{
+    struct reference *r = out;
+    *r = (struct reference){.reason = previous->reason};
+    snprintf(r->detail, sizeof r->detail, "%s", previous->detail);
+    if (previous->reason != REFERENCE_USED) {
+        if (!asked)
+            r->reason = REFERENCE_NOT_ASKED;
+        return;
+    }
+    char metadata_name[256], payload_name[256];
+    snprintf(metadata_name, sizeof metadata_name, "%s.mpxar.didx", archive);
+    snprintf(payload_name, sizeof payload_name, "%s.ppxar.didx", archive);
+
+    struct error metadata_error = {0}, payload_error = {0};
+    enum status metadata_status = previous_index(previous, metadata_name, &r->metadata_index, &metadata_error);
+    enum status payload_status = previous_index(previous, payload_name, &r->payload_index, &payload_error);
+    r->has_metadata_index = metadata_status == OK;
+    r->has_payload_index = payload_status == OK;
+    if (!asked) {
+        r->reason = REFERENCE_NOT_ASKED;
+        if (metadata_status != OK && metadata_status != ERR_NOT_FOUND)
+            log_warning("Error downloading .didx from previous manifest: %s", metadata_error.text);
+        if (payload_status != OK && payload_status != ERR_NOT_FOUND)
+            log_warning("Error downloading .didx from previous manifest: %s", payload_error.text);
+        return;
+    }
+    const struct manifest_file *payload_file = manifest_find(&previous->manifest, payload_name);
+    if (metadata_status == ERR_NOT_FOUND && !manifest_find(&previous->manifest, metadata_name)) {
+        set_reason(r, REFERENCE_NO_METADATA_INDEX, &metadata_error);
+    } else if (metadata_status != OK) {
+        set_reason(r, REFERENCE_METADATA_INDEX_BAD, &metadata_error);
+    } else if (!payload_file) {
+        set_reason(r, REFERENCE_NO_PAYLOAD_INDEX, &payload_error);
+    } else if (strcmp(payload_file->crypt_mode, "none") != 0) {
+        fail(&payload_error, ERR_MISMATCH, "'%s' has crypt mode %s, this run none", payload_name,
+             payload_file->crypt_mode);
+        set_reason(r, REFERENCE_CRYPT_MODE, &payload_error);
+    } else if (payload_status != OK) {
+        set_reason(r, REFERENCE_PAYLOAD_INDEX_BAD, &payload_error);
+    } else {
+        open_metadata(previous, metadata_name, r);
+    }
+    /* Chunks under another key must not be taken for known ones. */
+    if (r->reason == REFERENCE_CRYPT_MODE)
+        r->has_metadata_index = r->has_payload_index = false;
+}
+
+void reference_break(struct reference *r, const struct error *why)
+{
+    set_reason(r, REFERENCE_METADATA_BROKE, why);
+}
+
+void reference_close(struct reference *r)
+{
+    decoder_free(r->decoder);
+    chunk_stream_free(r->stream);
+    dynamic_index_deinit(&r->metadata_index);
+    dynamic_index_deinit(&r->payload_index);
+    *r = (struct reference){.reason = REFERENCE_NOT_ASKED};
+}

@@ -1,0 +1,46 @@
+/* One stream on its way into the store: cut, digest, compress, place.
+ *
+ *   archiver --events--> cutter --chunks--> sealers (digest | compress and store) --> index, in stream order
+ *
+ * A sealer pool serves several streams. Which chunk is known and where it stands in the index is decided in stream
+ * order, so counters and index do not depend on who finishes first. Memory: bytes between the archiver and the store
+ * are bounded by UPLOAD_QUEUE_BYTES per stream and SEAL_BYTES_MAX per pool, plus one chunk each.
+ * Calls of one upload are for one thread (the archiver); different uploads are independent.
+ * Source: bench/spec/change-detection.md 10, 11; bench/spec/chunking.md 5, 6. */
+#ifndef PXB_FLOW_UPLOAD_H
+#define PXB_FLOW_UPLOAD_H
+
+#include "base/slab.h"
+#include "detect/covering.h"
+#include "flow/failure.h"
+#include "flow/stats.h"
+#include "store/store.h"
+
+enum { UPLOAD_QUEUE_BYTES = 8 << 20, SEAL_BYTES_MAX = 40 << 20 };
+
+struct sealer_pool;
+/* `threads` >= 1. `failure` (borrowed) gets the first error. */
+MUST_CHECK enum status sealer_pool_new(unsigned threads, struct store_writer *writer, struct failure *failure,
+                                       struct sealer_pool **out, struct error *err);
+void sealer_pool_free(struct sealer_pool *p); /* all uploads must be gone; accepts NULL */
+
+struct upload;
+/* `name`: stored index name, "root.ppxar.didx". `previous` (may be NULL; borrowed until finish): the index of that name
+ * in the previous snapshot, whose chunks are known. */
+MUST_CHECK enum status upload_new(struct sealer_pool *pool, struct store_writer *writer, const char *name,
+                                  size_t chunk_average, const struct dynamic_index *previous,
+                                  struct failure *failure, struct upload **out, struct error *err);
+/* Stops the threads and drops what is under way; accepts NULL. */
+void upload_free(struct upload *u);
+
+/* A part of a logical write; takes the slice, also on failure. All return the status of the first failure of the run, without text: the
+ * text is in `failure`. */
+MUST_CHECK enum status upload_write(struct upload *u, struct slice part, bool ends_write);
+MUST_CHECK enum status upload_suggest(struct upload *u, uint64_t offset);
+/* Chunks of `previous`, copied. */
+MUST_CHECK enum status upload_inject(struct upload *u, uint64_t boundary, const struct reuse_chunk *chunks,
+                                     size_t count, uint64_t size);
+/* Waits until everything is stored and the index has its final name. */
+MUST_CHECK enum status upload_finish(struct upload *u, struct stream_stats *out, struct error *err);
+
+#endif
