@@ -389,7 +389,7 @@ static void test_existing_entries_with_options(void **state)
     struct fixture f;
     begin_with(&f, &permissive);
     for (int i = 0; i < 4; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "old%d", i);
         put_file(in(f.target, name), "old");
     }
