@@ -24,7 +24,8 @@ void encoder_free(struct encoder *e); /* accepts NULL */
 uint64_t encoder_payload_position(const struct encoder *e);
 uint64_t encoder_metadata_position(const struct encoder *e);
 
-/* A file whose contents follow now. `out_filename_offset` (may be NULL): what hardlinks refer to. */
+/* A file whose contents follow now. `out_filename_offset` (may be NULL): what hardlinks refer to. ERR_MISMATCH when
+ * bytes that were referenced before have not been injected yet. */
 MUST_CHECK enum status encoder_file(struct encoder *e, const char *name, const struct attributes *a, uint64_t size,
                                     uint64_t *out_filename_offset, struct error *err);
 /* A file whose contents are at `payload_offset` already, or will be once chunks are injected: at or behind the payload
@@ -49,7 +50,8 @@ MUST_CHECK enum status encoder_directory_begin(struct encoder *e, const char *na
                                                struct error *err);
 /* Writes the goodbye table of the innermost directory (not the root). */
 MUST_CHECK enum status encoder_directory_end(struct encoder *e, struct error *err);
-/* Root's goodbye table and the payload tail marker (16 bytes the payload position does not count). */
+/* Root's goodbye table and the payload tail marker (16 bytes the payload position does not count). ERR_MISMATCH when a
+ * reference reaches behind the payload position. */
 MUST_CHECK enum status encoder_finish(struct encoder *e, struct error *err);
 
 #endif

@@ -1,0 +1,860 @@
+#include "pxar/decoder.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* Holds any item but PRELUDE and GOODBYE whole, and a read of useful size behind it. */
+    METADATA_WINDOW_SIZE = 128 * 1024,
+    PAYLOAD_WINDOW_SIZE = 64 * 1024,
+    PRELUDE_SIZE_MAX = 64 * 1024 * 1024,
+    OPEN_PATH_MAX = (PXAR_DEPTH_MAX + 1) * (PXAR_NAME_SIZE_MAX + 1) + 1,
+    MEMBER_BYTES_MAX = 1 << 30, /* extended attributes of one member */
+    NANOS_PER_SECOND = 1000000000,
+    TYPE_BITS = 0170000,
+};
+static_assert(METADATA_WINDOW_SIZE >= ITEM_HEADER_SIZE + PXAR_XATTR_CONTENT_MAX, "the largest buffered item");
+
+/* Bytes read ahead from a source: data[start, end) is what the stream has next. */
+struct window {
+    struct source source;
+    uint8_t *data;
+    size_t capacity;
+    size_t start;
+    size_t end;
+    uint64_t position; /* in the stream, of data[start] */
+};
+
+/* One open directory. */
+struct level {
+    size_t path_size; /* of its path in decoder.path; the root's is 0 */
+    uint64_t member_count;
+    uint64_t tail_distance_from; /* what its tail row counts from */
+};
+
+enum acl_slot { ACL_USERS, ACL_GROUPS, ACL_DEFAULT_USERS, ACL_DEFAULT_GROUPS, ACL_SLOTS };
+
+enum decoder_state { AT_ROOT, INSIDE, AT_DIRECTORY_END, ENDED };
+
+struct decoder {
+    struct window metadata;
+    struct window payload;
+    bool has_payload;
+    bool has_prelude;
+    struct buffer prelude;
+    enum decoder_state state;
+    struct level *levels;
+    size_t level_count, level_capacity;
+    struct buffer path; /* "/a/b" without a final NUL while idle */
+    /* The current member's attributes; arrays are kept from member to member. */
+    struct attribute_extras extras;
+    size_t xattr_capacity;
+    size_t acl_capacity[ACL_SLOTS];
+    struct buffer xattr_bytes; /* contents of the XATTR items, one behind the other */
+    struct buffer fcaps;
+    bool has_extras;
+    /* The current file. */
+    bool is_file, content_begun;
+    uint64_t content_offset, content_size, content_left;
+    uint64_t references_end; /* behind the farthest referenced file */
+    struct error failure;    /* status OK: none yet */
+};
+
+/* ---- windows ---- */
+
+static enum status window_init(struct window *w, struct source source, size_t capacity, struct error *err)
+{
+    w->source = source;
+    w->data = malloc(capacity);
+    if (!w->data)
+        return fail(err, ERR_MEMORY, "out of memory for a read buffer of %zu bytes", capacity);
+    w->capacity = capacity;
+    return OK;
+}
+
+static size_t window_size(const struct window *w)
+{
+    return w->end - w->start;
+}
+
+/* Reads until `size` bytes are there or the stream ends. */
+static enum status window_fill(struct window *w, size_t size, struct error *err)
+{
+    if (window_size(w) >= size)
+        return OK;
+    ASSERT(size <= w->capacity);
+    memmove(w->data, w->data + w->start, window_size(w));
+    w->end -= w->start;
+    w->start = 0;
+    while (w->end < size) {
+        size_t got = 0;
+        TRY(w->source.read(w->source.context, w->data + w->end, w->capacity - w->end, &got, err));
+        ASSERT(got <= w->capacity - w->end);
+        if (got == 0)
+            return OK;
+        w->end += got;
+    }
+    return OK;
+}
+
+static enum status window_need(struct window *w, size_t size, struct error *err)
+{
+    if (window_size(w) >= size)
+        return OK;
+    TRY(window_fill(w, size, err));
+    if (window_size(w) < size)
+        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": %zu more bytes wanted", w->source.name,
+                    w->position + window_size(w), size - window_size(w));
+    return OK;
+}
+
+static const uint8_t *window_take(struct window *w, size_t size)
+{
+    const uint8_t *p = w->data + w->start;
+    w->start += size;
+    w->position += size;
+    return p;
+}
+
+static enum status window_skip(struct window *w, uint64_t size, struct error *err)
+{
+    size_t here = size < window_size(w) ? (size_t)size : window_size(w);
+    window_take(w, here);
+    size -= here;
+    if (size == 0)
+        return OK;
+    TRY(source_skip(&w->source, size, w->position, err));
+    w->position += size;
+    return OK;
+}
+
+/* ---- errors ---- */
+
+static const char *shown_path(const struct decoder *d, char out[LOG_PATH_MAX])
+{
+    /* The buffer has no NUL of its own here, and errors are rare. */
+    size_t size = d->path.size < LOG_PATH_MAX - 1 ? d->path.size : LOG_PATH_MAX - 1;
+    char path[LOG_PATH_MAX];
+    if (size > 0)
+        memcpy(path, d->path.data, size);
+    path[size] = '\0';
+    return log_path(size > 0 ? path : "/", out);
+}
+
+static enum status bad_va(const struct decoder *d, enum status status, uint64_t offset, struct error *err,
+                          const char *format, va_list args) PRINTF_LIKE(5, 0);
+static enum status bad_va(const struct decoder *d, enum status status, uint64_t offset, struct error *err,
+                          const char *format, va_list args)
+{
+    char sentence[512], path[LOG_PATH_MAX];
+    struct error inner = {0};
+    (void)fail_va(&inner, status, format, args);
+    size_t size = strnlen(inner.text, sizeof sentence - 1);
+    memcpy(sentence, inner.text, size);
+    sentence[size] = '\0';
+    return fail(err, status, "%s: %s at offset %" PRIu64 ", at %s", d->metadata.source.name, sentence, offset,
+                shown_path(d, path));
+}
+
+/* ERR_FORMAT with the metadata stream's offset and the path decoded last. */
+static enum status bad(const struct decoder *d, uint64_t offset, struct error *err, const char *format, ...)
+    PRINTF_LIKE(4, 5);
+static enum status bad(const struct decoder *d, uint64_t offset, struct error *err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)bad_va(d, ERR_FORMAT, offset, err, format, args);
+    va_end(args);
+    return fail_known(ERR_FORMAT);
+}
+
+/* ---- items ---- */
+
+struct item {
+    uint64_t type;
+    uint64_t content_size;
+    uint64_t offset;
+    const char *name;
+};
+
+/* The next item's header, not consumed; its type exists and its size is within the type's bounds. */
+static enum status peek_item(struct decoder *d, struct item *out, struct error *err)
+{
+    struct window *w = &d->metadata;
+    TRY(window_need(w, ITEM_HEADER_SIZE, err));
+    const uint8_t *p = w->data + w->start;
+    uint64_t full_size = load_u64le(p + 8);
+    out->type = load_u64le(p);
+    out->offset = w->position;
+    const struct item_kind *kind = item_kind_of(out->type);
+    if (!kind)
+        return bad(d, out->offset, err, "unknown item type %016" PRIx64, out->type);
+    if (full_size < ITEM_HEADER_SIZE)
+        return bad(d, out->offset, err, "%s item of %" PRIu64 " bytes, less than its header", kind->name, full_size);
+    out->name = kind->name;
+    out->content_size = full_size - ITEM_HEADER_SIZE;
+    if (out->content_size < kind->content_min || out->content_size > kind->content_max)
+        return bad(d, out->offset, err, "%s with %" PRIu64 " bytes of content", kind->name, out->content_size);
+    return OK;
+}
+
+/* Consumes a peeked item; its content is borrowed from the window until that is filled again. */
+static enum status take_item(struct decoder *d, const struct item *item, const uint8_t **out, struct error *err)
+{
+    size_t full_size = ITEM_HEADER_SIZE + (size_t)item->content_size;
+    TRY(window_need(&d->metadata, full_size, err));
+    *out = window_take(&d->metadata, full_size) + ITEM_HEADER_SIZE;
+    return OK;
+}
+
+static enum status unexpected(const struct decoder *d, const struct item *item, const char *wanted, struct error *err)
+{
+    return bad(d, item->offset, err, "%s item where %s is due", item->name, wanted);
+}
+
+/* ---- start ---- */
+
+static bool begins_like(const uint8_t *data, size_t size, uint64_t type)
+{
+    uint8_t expected[8];
+    store_u64le(expected, type);
+    return memcmp(data, expected, size < sizeof expected ? size : sizeof expected) == 0;
+}
+
+/* What the stream is, by its first bytes alone. */
+static enum status check_kind_of_stream(struct decoder *d, struct error *err)
+{
+    struct window *w = &d->metadata;
+    TRY(window_fill(w, ITEM_HEADER_SIZE, err));
+    const uint8_t *p = w->data + w->start;
+    size_t size = window_size(w);
+    bool version_1 = begins_like(p, size, PXAR_ENTRY) || begins_like(p, size, PXAR_ENTRY_V1);
+    bool version_2 = begins_like(p, size, PXAR_FORMAT_VERSION);
+    if (!version_1 && !version_2)
+        return fail(err, ERR_NOT_ARCHIVE, "%s: not a pxar archive", w->source.name);
+    TRY(window_need(w, ITEM_HEADER_SIZE, err));
+    if (version_1)
+        return fail(err, ERR_UNSUPPORTED, "%s: pxar archive of version 1: only version 2 (split) can be read",
+                    w->source.name);
+    return OK;
+}
+
+static enum status read_version(struct decoder *d, struct error *err)
+{
+    struct item item;
+    const uint8_t *content = NULL;
+    TRY(peek_item(d, &item, err));
+    TRY(take_item(d, &item, &content, err));
+    uint64_t version = load_u64le(content);
+    if (version != 2)
+        return fail(err, ERR_VERSION, "%s: unsupported version %" PRIu64, d->metadata.source.name, version);
+    return OK;
+}
+
+static enum status read_prelude(struct decoder *d, struct error *err)
+{
+    struct item item;
+    TRY(peek_item(d, &item, err));
+    if (item.type != PXAR_PRELUDE)
+        return OK;
+    if (item.content_size > PRELUDE_SIZE_MAX)
+        return fail(err, ERR_LIMIT, "%s: prelude of %" PRIu64 " bytes: at most %d", d->metadata.source.name,
+                    item.content_size, PRELUDE_SIZE_MAX);
+    window_take(&d->metadata, ITEM_HEADER_SIZE);
+    /* Grows with what is really there, not with what the header claims. */
+    TRY(buffer_reserve(&d->prelude, 1, err));
+    for (uint64_t left = item.content_size; left > 0;) {
+        TRY(window_need(&d->metadata, 1, err));
+        size_t part = left < window_size(&d->metadata) ? (size_t)left : window_size(&d->metadata);
+        TRY(buffer_append(&d->prelude, window_take(&d->metadata, part), part, err));
+        left -= part;
+    }
+    d->has_prelude = true;
+    return OK;
+}
+
+static bool is_marker(const uint8_t *header, uint64_t type)
+{
+    return load_u64le(header) == type && load_u64le(header + 8) == ITEM_HEADER_SIZE;
+}
+
+static enum status read_payload_start(struct decoder *d, struct error *err)
+{
+    TRY(window_need(&d->payload, ITEM_HEADER_SIZE, err));
+    if (!is_marker(window_take(&d->payload, ITEM_HEADER_SIZE), PXAR_PAYLOAD_START_MARKER))
+        return fail(err, ERR_FORMAT, "%s: no payload start marker at offset 0", d->payload.source.name);
+    return OK;
+}
+
+static enum status start(struct decoder *d, struct source metadata, const struct source *payload, struct error *err)
+{
+    TRY(window_init(&d->metadata, metadata, METADATA_WINDOW_SIZE, err));
+    TRY(check_kind_of_stream(d, err));
+    TRY(read_version(d, err));
+    TRY(read_prelude(d, err));
+    if (!payload)
+        return OK;
+    d->has_payload = true;
+    TRY(window_init(&d->payload, *payload, PAYLOAD_WINDOW_SIZE, err));
+    return read_payload_start(d, err);
+}
+
+static void decoder_freep(struct decoder **d)
+{
+    decoder_free(*d);
+}
+
+enum status decoder_new(struct source metadata, const struct source *payload, struct decoder **out, struct error *err)
+{
+    CLEANUP(decoder_freep) struct decoder *d = calloc(1, sizeof *d);
+    if (!d)
+        return fail(err, ERR_MEMORY, "out of memory for the archive decoder");
+    d->prelude.limit = PRELUDE_SIZE_MAX;
+    d->path.limit = OPEN_PATH_MAX;
+    d->xattr_bytes.limit = MEMBER_BYTES_MAX;
+    d->references_end = ITEM_HEADER_SIZE;
+    TRY(start(d, metadata, payload, err));
+    *out = d;
+    d = NULL;
+    return OK;
+}
+
+void decoder_free(struct decoder *d)
+{
+    if (!d)
+        return;
+    free(d->metadata.data);
+    free(d->payload.data);
+    buffer_deinit(&d->prelude);
+    free(d->levels);
+    buffer_deinit(&d->path);
+    free(d->extras.xattrs);
+    free(d->extras.users.entries);
+    free(d->extras.groups.entries);
+    free(d->extras.default_users.entries);
+    free(d->extras.default_groups.entries);
+    buffer_deinit(&d->xattr_bytes);
+    buffer_deinit(&d->fcaps);
+    free(d);
+}
+
+const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size)
+{
+    *out_size = d->prelude.size;
+    return d->has_prelude ? d->prelude.data : NULL;
+}
+
+uint64_t decoder_metadata_position(const struct decoder *d)
+{
+    return d->metadata.position;
+}
+
+/* ---- attributes ---- */
+
+static void reset_attributes(struct decoder *d)
+{
+    if (!d->has_extras)
+        return;
+    struct attribute_extras *x = &d->extras;
+    *x = (struct attribute_extras){
+        .xattrs = x->xattrs,
+        .users = {.entries = x->users.entries},
+        .groups = {.entries = x->groups.entries},
+        .default_users = {.entries = x->default_users.entries},
+        .default_groups = {.entries = x->default_groups.entries},
+    };
+    buffer_clear(&d->xattr_bytes);
+    buffer_clear(&d->fcaps);
+    d->has_extras = false;
+}
+
+static enum status add_xattr(struct decoder *d, const struct item *item, const uint8_t *content, struct error *err)
+{
+    size_t size = (size_t)item->content_size;
+    const uint8_t *end = memchr(content, '\0', size);
+    if (!end)
+        return bad(d, item->offset, err, "XATTR without a zero byte behind its name");
+    struct attribute_extras *x = &d->extras;
+    TRY(array_grow((void **)&x->xattrs, x->xattr_count, &d->xattr_capacity, sizeof *x->xattrs, ATTRIBUTES_XATTRS_MAX,
+                   "extended attributes of one entry", err));
+    TRY(buffer_append(&d->xattr_bytes, content, size, err));
+    size_t name_size = (size_t)(end - content);
+    x->xattrs[x->xattr_count++] = (struct xattr){.name_size = name_size, .value_size = size - name_size - 1};
+    return OK;
+}
+
+static enum status add_acl(struct decoder *d, struct acl_list *list, enum acl_slot slot, const uint8_t *content,
+                           struct error *err)
+{
+    TRY(array_grow((void **)&list->entries, list->count, &d->acl_capacity[slot], sizeof *list->entries,
+                   ATTRIBUTES_ACL_MAX, "access control entries of one kind", err));
+    list->entries[list->count++] = (struct acl_entry){.id = load_u64le(content), .perm = load_u64le(content + 8)};
+    return OK;
+}
+
+static enum status mark_once(const struct decoder *d, const struct item *item, bool *seen, struct error *err)
+{
+    if (*seen)
+        return bad(d, item->offset, err, "second %s of one entry", item->name);
+    *seen = true;
+    return OK;
+}
+
+static bool is_attribute(uint64_t type)
+{
+    switch (type) {
+    case PXAR_XATTR:
+    case PXAR_ACL_USER:
+    case PXAR_ACL_GROUP:
+    case PXAR_ACL_GROUP_OBJ:
+    case PXAR_ACL_DEFAULT:
+    case PXAR_ACL_DEFAULT_USER:
+    case PXAR_ACL_DEFAULT_GROUP:
+    case PXAR_FCAPS:
+    case PXAR_QUOTA_PROJID: return true;
+    default: return false;
+    }
+}
+
+static enum status read_attribute(struct decoder *d, const struct item *item, struct error *err)
+{
+    struct attribute_extras *x = &d->extras;
+    const uint8_t *content = NULL;
+    TRY(take_item(d, item, &content, err));
+    d->has_extras = true;
+    switch (item->type) {
+    case PXAR_XATTR: return add_xattr(d, item, content, err);
+    case PXAR_ACL_USER: return add_acl(d, &x->users, ACL_USERS, content, err);
+    case PXAR_ACL_GROUP: return add_acl(d, &x->groups, ACL_GROUPS, content, err);
+    case PXAR_ACL_DEFAULT_USER: return add_acl(d, &x->default_users, ACL_DEFAULT_USERS, content, err);
+    case PXAR_ACL_DEFAULT_GROUP: return add_acl(d, &x->default_groups, ACL_DEFAULT_GROUPS, content, err);
+    case PXAR_ACL_GROUP_OBJ:
+        TRY(mark_once(d, item, &x->has_group_obj, err));
+        x->group_obj = load_u64le(content);
+        return OK;
+    case PXAR_ACL_DEFAULT:
+        TRY(mark_once(d, item, &x->has_default, err));
+        x->acl_default = (struct acl_default){
+            .user_obj = load_u64le(content),
+            .group_obj = load_u64le(content + 8),
+            .other = load_u64le(content + 16),
+            .mask = load_u64le(content + 24),
+        };
+        return OK;
+    case PXAR_FCAPS:
+        TRY(mark_once(d, item, &x->has_fcaps, err));
+        return buffer_append(&d->fcaps, content, (size_t)item->content_size, err);
+    case PXAR_QUOTA_PROJID:
+        TRY(mark_once(d, item, &x->has_project_id, err));
+        x->project_id = load_u64le(content);
+        return OK;
+    default: ASSERT(!"an attribute item"); return ERR_FORMAT;
+    }
+}
+
+/* The byte buffers stopped moving: name and value pointers can be set. */
+static struct attribute_extras *settle_extras(struct decoder *d)
+{
+    if (!d->has_extras)
+        return NULL;
+    struct attribute_extras *x = &d->extras;
+    size_t offset = 0;
+    for (size_t i = 0; i < x->xattr_count; i++) {
+        struct xattr *v = &x->xattrs[i];
+        v->name = (char *)d->xattr_bytes.data + offset;
+        v->value = d->xattr_bytes.data + offset + v->name_size + 1;
+        offset += v->name_size + 1 + v->value_size;
+    }
+    x->fcaps = d->fcaps.data;
+    x->fcaps_size = d->fcaps.size;
+    return x;
+}
+
+/* ---- members ---- */
+
+static enum status kind_of_mode(const struct decoder *d, uint64_t mode, uint64_t offset, enum entry_kind *out,
+                                struct error *err)
+{
+    switch (mode & TYPE_BITS) {
+    case 0040000: *out = ENTRY_DIRECTORY; return OK;
+    case 0100000: *out = ENTRY_FILE; return OK;
+    case 0120000: *out = ENTRY_SYMLINK; return OK;
+    case 0010000: *out = ENTRY_FIFO; return OK;
+    case 0140000: *out = ENTRY_SOCKET; return OK;
+    case 0020000: *out = ENTRY_CHAR_DEVICE; return OK;
+    case 0060000: *out = ENTRY_BLOCK_DEVICE; return OK;
+    default: return bad(d, offset, err, "mode 0%" PRIo64 " of no file type", mode);
+    }
+}
+
+/* ENTRY and what is told of the file by itself. */
+static enum status read_entry_item(struct decoder *d, struct archive_entry *out, struct error *err)
+{
+    struct item item;
+    const uint8_t *content = NULL;
+    TRY(peek_item(d, &item, err));
+    if (item.type != PXAR_ENTRY && item.type != PXAR_ENTRY_V1)
+        return unexpected(d, &item, "ENTRY", err);
+    TRY(take_item(d, &item, &content, err));
+    struct stat_record *st = &out->attributes.stat;
+    if (item.type == PXAR_ENTRY)
+        item_load_entry(content, st);
+    else
+        item_load_entry_v1(content, st);
+    if (st->mtime_nanos >= NANOS_PER_SECOND)
+        return bad(d, item.offset, err, "ENTRY with %" PRIu32 " nanoseconds", st->mtime_nanos);
+    out->entry_offset = item.offset;
+    return kind_of_mode(d, st->mode, item.offset, &out->kind, err);
+}
+
+/* Bytes with one zero byte, at their end. */
+static enum status check_string(const struct decoder *d, const struct item *item, const uint8_t *data, size_t size,
+                                struct error *err)
+{
+    const uint8_t *zero = memchr(data, '\0', size);
+    if (!zero)
+        return bad(d, item->offset, err, "%s without its final zero byte", item->name);
+    if (zero != data + size - 1)
+        return bad(d, item->offset, err, "%s with a zero byte inside", item->name);
+    return OK;
+}
+
+static enum status read_reference(struct decoder *d, const struct item *item, struct archive_entry *out,
+                                  struct error *err)
+{
+    const uint8_t *content = NULL;
+    TRY(take_item(d, item, &content, err));
+    uint64_t offset = load_u64le(content), size = load_u64le(content + 8);
+    if (offset < ITEM_HEADER_SIZE)
+        return bad(d, item->offset, err, "reference to payload offset %" PRIu64, offset);
+    if (offset > UINT64_MAX - ITEM_HEADER_SIZE || size > UINT64_MAX - ITEM_HEADER_SIZE - offset)
+        return bad(d, item->offset, err, "reference to %" PRIu64 " bytes at payload offset %" PRIu64, size, offset);
+    uint64_t end = offset + ITEM_HEADER_SIZE + size;
+    if (end > d->references_end)
+        d->references_end = end;
+    out->payload_offset = offset;
+    out->size = size;
+    d->is_file = true;
+    d->content_offset = offset;
+    d->content_size = size;
+    return OK;
+}
+
+static enum status read_symlink(struct decoder *d, const struct item *item, struct archive_entry *out,
+                                struct error *err)
+{
+    const uint8_t *content = NULL;
+    TRY(take_item(d, item, &content, err));
+    TRY(check_string(d, item, content, (size_t)item->content_size, err));
+    out->target = (const char *)content;
+    out->target_size = (size_t)item->content_size - 1;
+    return OK;
+}
+
+static enum status read_device(struct decoder *d, const struct item *item, struct archive_entry *out,
+                               struct error *err)
+{
+    const uint8_t *content = NULL;
+    TRY(take_item(d, item, &content, err));
+    out->major = load_u64le(content);
+    out->minor = load_u64le(content + 8);
+    return OK;
+}
+
+/* Relative to the root, of member names only: nothing a reader could be led astray by. */
+static enum status check_target_path(const struct decoder *d, const struct item *item, const char *path, size_t size,
+                                     struct error *err)
+{
+    while (true) {
+        const char *slash = memchr(path, '/', size);
+        size_t name_size = slash ? (size_t)(slash - path) : size;
+        struct error inner = {0};
+        if (member_name_check(path, name_size, ERR_FORMAT, &inner) != OK)
+            return bad(d, item->offset, err, "HARDLINK path with an %s", name_size ? "impossible name" : "empty name");
+        if (!slash)
+            return OK;
+        path = slash + 1;
+        size -= name_size + 1;
+    }
+}
+
+static enum status read_hardlink(struct decoder *d, const struct item *item, struct archive_entry *out,
+                                 struct error *err)
+{
+    const uint8_t *content = NULL;
+    TRY(take_item(d, item, &content, err));
+    size_t size = (size_t)item->content_size - 8;
+    TRY(check_string(d, item, content + 8, size, err));
+    TRY(check_target_path(d, item, (const char *)content + 8, size - 1, err));
+    out->kind = ENTRY_HARDLINK;
+    out->target = (const char *)content + 8;
+    out->target_size = size - 1;
+    out->link_distance = load_u64le(content);
+    if (out->link_distance == 0 || out->link_distance >= out->filename_offset)
+        return bad(d, item->offset, err, "HARDLINK with distance %" PRIu64, out->link_distance);
+    return OK;
+}
+
+/* Attributes in any order, then the item that ends the member. */
+static enum status read_rest_of_entry(struct decoder *d, struct archive_entry *out, struct error *err)
+{
+    struct item item;
+    for (;;) {
+        TRY(peek_item(d, &item, err));
+        if (!is_attribute(item.type))
+            break;
+        TRY(read_attribute(d, &item, err));
+    }
+    out->attributes.extras = settle_extras(d);
+    switch (out->kind) {
+    case ENTRY_FILE:
+        if (item.type != PXAR_PAYLOAD_REF)
+            return unexpected(d, &item, "PAYLOAD_REF", err);
+        return read_reference(d, &item, out, err);
+    case ENTRY_SYMLINK:
+        if (item.type != PXAR_SYMLINK)
+            return unexpected(d, &item, "SYMLINK", err);
+        return read_symlink(d, &item, out, err);
+    case ENTRY_CHAR_DEVICE:
+    case ENTRY_BLOCK_DEVICE:
+        if (item.type != PXAR_DEVICE)
+            return unexpected(d, &item, "DEVICE", err);
+        return read_device(d, &item, out, err);
+    default:
+        /* Nothing ends these but the next member or the end of a directory. */
+        if (item.type != PXAR_FILENAME && item.type != PXAR_GOODBYE)
+            return unexpected(d, &item, "FILENAME or GOODBYE", err);
+        return OK;
+    }
+}
+
+static enum status push_level(struct decoder *d, struct level level, struct error *err)
+{
+    TRY(array_grow((void **)&d->levels, d->level_count, &d->level_capacity, sizeof *d->levels, PXAR_DEPTH_MAX,
+                   "open directories", err));
+    d->levels[d->level_count++] = level;
+    return OK;
+}
+
+/* Puts the NUL behind the path and hands out its parts. */
+static enum status set_path(struct decoder *d, size_t name_size, struct archive_entry *out, struct error *err)
+{
+    TRY(buffer_reserve(&d->path, 1, err));
+    char *path = (char *)d->path.data;
+    path[d->path.size] = '\0';
+    out->path = d->path.size > 0 ? path : "/";
+    out->name = path + d->path.size - name_size;
+    out->name_size = name_size;
+    return OK;
+}
+
+static enum status read_root(struct decoder *d, struct archive_entry *out, struct error *err)
+{
+    uint64_t offset = d->metadata.position;
+    TRY(read_entry_item(d, out, err));
+    if (out->kind != ENTRY_DIRECTORY)
+        return bad(d, offset, err, "root with mode 0%" PRIo64 " is no directory", out->attributes.stat.mode);
+    TRY(read_rest_of_entry(d, out, err));
+    /* The root's tail row counts from the start of the stream, not from its ENTRY (9.3). */
+    TRY(push_level(d, (struct level){0}, err));
+    d->state = INSIDE;
+    return set_path(d, 0, out, err);
+}
+
+static enum status read_name(struct decoder *d, const struct item *item, size_t *out_size, struct error *err)
+{
+    const uint8_t *content = NULL;
+    TRY(take_item(d, item, &content, err));
+    size_t size = (size_t)item->content_size - 1;
+    TRY(check_string(d, item, content, size + 1, err));
+    struct error inner = {0};
+    if (member_name_check((const char *)content, size, ERR_FORMAT, &inner) != OK)
+        return bad(d, item->offset, err, "FILENAME: %.100s", inner.text);
+    TRY(buffer_reserve(&d->path, size + 1, err));
+    d->path.data[d->path.size] = '/';
+    memcpy(d->path.data + d->path.size + 1, content, size);
+    d->path.size += size + 1;
+    *out_size = size;
+    return OK;
+}
+
+static enum status read_member(struct decoder *d, const struct item *filename, struct archive_entry *out,
+                               struct error *err)
+{
+    size_t name_size = 0;
+    struct item next;
+    out->filename_offset = filename->offset;
+    out->depth = d->level_count;
+    TRY(read_name(d, filename, &name_size, err));
+    TRY(peek_item(d, &next, err));
+    if (next.type == PXAR_HARDLINK) {
+        TRY(read_hardlink(d, &next, out, err));
+    } else {
+        TRY(read_entry_item(d, out, err));
+        TRY(read_rest_of_entry(d, out, err));
+    }
+    d->levels[d->level_count - 1].member_count++;
+    if (out->kind == ENTRY_DIRECTORY)
+        TRY(push_level(d, (struct level){.path_size = d->path.size, .tail_distance_from = out->entry_offset}, err));
+    return set_path(d, name_size, out, err);
+}
+
+static enum status read_goodbye(struct decoder *d, const struct item *item, struct archive_entry *out,
+                                struct error *err)
+{
+    const struct level *level = &d->levels[d->level_count - 1];
+    if (item->content_size % PXAR_GOODBYE_ROW_SIZE != 0 ||
+        item->content_size / PXAR_GOODBYE_ROW_SIZE - 1 != level->member_count)
+        return bad(d, item->offset, err, "GOODBYE with %" PRIu64 " bytes of content for %" PRIu64 " members",
+                   item->content_size, level->member_count);
+    TRY(window_skip(&d->metadata, ITEM_HEADER_SIZE + item->content_size - PXAR_GOODBYE_ROW_SIZE, err));
+    TRY(window_need(&d->metadata, PXAR_GOODBYE_ROW_SIZE, err));
+    struct goodbye_row tail = item_load_goodbye_row(window_take(&d->metadata, PXAR_GOODBYE_ROW_SIZE));
+    if (tail.hash != PXAR_GOODBYE_TAIL_MARKER || tail.size != ITEM_HEADER_SIZE + item->content_size ||
+        tail.offset != item->offset - level->tail_distance_from)
+        return bad(d, item->offset, err, "GOODBYE with a wrong tail row");
+    out->kind = ENTRY_DIRECTORY_END;
+    out->depth = d->level_count - 1;
+    d->state = AT_DIRECTORY_END;
+    return set_path(d, 0, out, err);
+}
+
+/* ---- end ---- */
+
+static enum status check_payload_end(struct decoder *d, struct error *err)
+{
+    struct window *w = &d->payload;
+    if (w->position < d->references_end)
+        TRY(window_skip(w, d->references_end - w->position, err));
+    /* Foreign bytes may follow; the marker is what the stream ends with. */
+    for (;;) {
+        TRY(window_fill(w, ITEM_HEADER_SIZE + 1, err));
+        if (window_size(w) <= ITEM_HEADER_SIZE)
+            break;
+        window_take(w, window_size(w) - ITEM_HEADER_SIZE);
+    }
+    if (window_size(w) < ITEM_HEADER_SIZE || !is_marker(w->data + w->start, PXAR_PAYLOAD_TAIL_MARKER))
+        return fail(err, ERR_FORMAT, "%s: no payload tail marker at its end, offset %" PRIu64, w->source.name,
+                    w->position);
+    return OK;
+}
+
+static enum status check_end(struct decoder *d, struct error *err)
+{
+    TRY(window_fill(&d->metadata, 1, err));
+    if (window_size(&d->metadata) > 0)
+        return bad(d, d->metadata.position, err, "bytes behind the root's goodbye table");
+    if (d->has_payload)
+        TRY(check_payload_end(d, err));
+    d->state = ENDED;
+    return ERR_CLOSED;
+}
+
+/* ---- steps ---- */
+
+static enum status step(struct decoder *d, struct archive_entry *out, struct error *err)
+{
+    *out = (struct archive_entry){0};
+    d->is_file = false;
+    d->content_begun = false;
+    reset_attributes(d);
+    if (d->state == ENDED)
+        return ERR_CLOSED;
+    if (d->state == AT_ROOT)
+        return read_root(d, out, err);
+    if (d->state == AT_DIRECTORY_END) {
+        d->level_count--;
+        d->state = INSIDE;
+    }
+    d->path.size = d->level_count > 0 ? d->levels[d->level_count - 1].path_size : 0;
+    if (d->level_count == 0)
+        return check_end(d, err);
+    struct item item;
+    TRY(peek_item(d, &item, err));
+    if (item.type == PXAR_GOODBYE)
+        return read_goodbye(d, &item, out, err);
+    if (item.type != PXAR_FILENAME)
+        return unexpected(d, &item, "FILENAME or GOODBYE", err);
+    return read_member(d, &item, out, err);
+}
+
+/* A failed decoder stays failed and repeats its sentence. */
+static enum status settle(struct decoder *d, enum status status, struct error *err)
+{
+    if (status == OK || status == ERR_CLOSED)
+        return status;
+    d->failure.status = status;
+    if (err)
+        *err = d->failure;
+    return status;
+}
+
+enum status decoder_next(struct decoder *d, struct archive_entry *out, struct error *err)
+{
+    if (d->failure.status != OK)
+        return settle(d, d->failure.status, err);
+    return settle(d, step(d, out, &d->failure), err);
+}
+
+static enum status begin_content(struct decoder *d, struct error *err)
+{
+    struct window *w = &d->payload;
+    if (d->content_offset < w->position)
+        return bad(d, d->metadata.position, err,
+                   "reference to payload offset %" PRIu64 ", but the payload was read up to %" PRIu64,
+                   d->content_offset, w->position);
+    TRY(window_skip(w, d->content_offset - w->position, err));
+    TRY(window_need(w, ITEM_HEADER_SIZE, err));
+    const uint8_t *header = window_take(w, ITEM_HEADER_SIZE);
+    if (load_u64le(header) != PXAR_PAYLOAD || load_u64le(header + 8) != ITEM_HEADER_SIZE + d->content_size)
+        return bad(d, d->metadata.position, err,
+                   "payload header at payload offset %" PRIu64 " is not that of a file of %" PRIu64 " bytes",
+                   d->content_offset, d->content_size);
+    d->content_begun = true;
+    d->content_left = d->content_size;
+    return OK;
+}
+
+static enum status read_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size, struct error *err)
+{
+    struct window *w = &d->payload;
+    if (!d->content_begun)
+        TRY(begin_content(d, err));
+    *out_size = 0;
+    size_t wanted = d->content_left < size ? (size_t)d->content_left : size;
+    if (wanted == 0)
+        return OK;
+    size_t got = 0;
+    if (window_size(w) == 0 && wanted >= w->capacity) {
+        /* Large parts go straight to the caller. */
+        TRY(w->source.read(w->source.context, data, wanted, &got, err));
+        ASSERT(got <= wanted);
+        w->position += got;
+    } else {
+        TRY(window_fill(w, 1, err));
+        got = wanted < window_size(w) ? wanted : window_size(w);
+        memcpy(data, window_take(w, got), got);
+    }
+    if (got == 0)
+        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": %" PRIu64 " more bytes wanted",
+                    w->source.name, w->position, d->content_left);
+    d->content_left -= got;
+    *out_size = got;
+    return OK;
+}
+
+enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size, struct error *err)
+{
+    if (d->failure.status != OK)
+        return settle(d, d->failure.status, err);
+    if (!d->is_file)
+        return fail(err, ERR_USAGE, "only files have contents");
+    if (!d->has_payload)
+        return fail(err, ERR_USAGE, "%s: contents are in the payload stream, which was not given",
+                    d->metadata.source.name);
+    return settle(d, read_content(d, data, size, out_size, &d->failure), err);
+}
