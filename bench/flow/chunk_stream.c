@@ -1,0 +1,265 @@
+#include "blob/blob.h"
+#include "flow/restore.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*            current                        next
+ *  ----------+-------+-------+-------+------+------------------
+ *  read      | being | ready | ready | being fetched  not asked for
+ *            | read  |       |       |
+ *            <------------ at most slot_count ------------>
+ *
+ * Chunk k lives in slot k % slot_count. The fetching thread writes the slots behind the current chunk, the reader reads
+ * the current one's: never the same. A failure counts only when the reader arrives at its chunk: a damaged chunk that
+ * is skipped wholly disturbs nobody, however far ahead was read. */
+struct slot {
+    struct buffer data;
+    size_t chunk;
+    bool ready;
+};
+
+struct chunk_stream {
+    struct store_reader *reader;       /* borrowed */
+    const struct dynamic_index *index; /* borrowed */
+    char *name;
+    uint64_t position;
+    uint64_t size;
+    struct slot *slots;
+    size_t slot_count;
+    bool has_thread; /* wanted */
+    bool started;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Under the lock: */
+    size_t current;
+    size_t next;
+    bool stop;
+    bool failed;
+    size_t failed_chunk;
+    enum status failed_status;
+    struct error failure;
+    /* Of whoever fetches: */
+    struct blob_context *context;
+    struct buffer encoded;
+    atomic_uint_fast64_t fetched;
+};
+
+static enum status fetch_open(struct chunk_stream *s, size_t chunk, const char *path, struct buffer *out,
+                              struct error *err)
+{
+    const struct index_entry *entry = &s->index->entries[chunk];
+    uint64_t size = dynamic_index_chunk_size(s->index, chunk);
+    if (size > CHUNK_RAW_SIZE_MAX)
+        return fail(err, ERR_LIMIT, "%s: a chunk of %" PRIu64 " bytes: at most %d are allowed", path, size,
+                    CHUNK_RAW_SIZE_MAX);
+    TRY(store_get_chunk(s->reader, &entry->digest, &s->encoded, err));
+    atomic_fetch_add_explicit(&s->fetched, 1, memory_order_relaxed);
+    return blob_open_chunk(s->context, s->encoded.data, s->encoded.size, &entry->digest, size, path, out, err);
+}
+
+static enum status fetch(struct chunk_stream *s, size_t chunk, struct buffer *out, struct error *err)
+{
+    char path[512];
+    store_chunk_path(s->reader, &s->index->entries[chunk].digest, path, sizeof path);
+    enum status status = fetch_open(s, chunk, path, out, err);
+    if (status == OK)
+        return OK;
+    /* The path once, wherever the error came from. */
+    if (!strstr(err->text, path))
+        (void)fail_within(err, "%s", path);
+    return fail_within(err, "%s: chunk %zu at offset %" PRIu64, s->name, chunk, dynamic_index_start(s->index, chunk));
+}
+
+static void *fetch_ahead(void *argument)
+{
+    struct chunk_stream *s = argument;
+    struct error err;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->stop && (s->failed || s->next >= s->index->count || s->next - s->current >= s->slot_count))
+            pthread_cond_wait(&s->changed, &s->lock);
+        if (s->stop)
+            break;
+        size_t chunk = s->next++;
+        struct slot *slot = &s->slots[chunk % s->slot_count];
+        slot->ready = false;
+        pthread_mutex_unlock(&s->lock);
+        err = (struct error){0};
+        enum status status = fetch(s, chunk, &slot->data, &err);
+        pthread_mutex_lock(&s->lock);
+        if (status == OK) {
+            slot->chunk = chunk;
+            slot->ready = true;
+        } else if (chunk >= s->current) {
+            s->failed = true;
+            s->failed_chunk = chunk;
+            s->failed_status = status;
+            s->failure = err;
+        }
+        pthread_cond_broadcast(&s->changed);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void chunk_stream_freep(struct chunk_stream **s)
+{
+    chunk_stream_free(*s);
+}
+
+enum status chunk_stream_new(struct store_reader *reader, const struct dynamic_index *index, const char *name,
+                             size_t ahead, struct chunk_stream **out, struct error *err)
+{
+    CLEANUP(chunk_stream_freep) struct chunk_stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return fail(err, ERR_MEMORY, "out of memory for a stream of chunks");
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->changed, NULL);
+    s->reader = reader;
+    s->index = index;
+    s->size = dynamic_index_size(index);
+    s->encoded = BUFFER_INIT(CHUNK_BLOB_SIZE_MAX);
+    s->has_thread = ahead > 0;
+    s->name = strdup(name);
+    if (!s->name)
+        return fail(err, ERR_MEMORY, "out of memory for a name");
+    void *slots = NULL;
+    TRY(array_new(ahead + 1, sizeof *s->slots, 1024, "chunks read ahead", &slots, err));
+    s->slots = slots;
+    s->slot_count = ahead + 1;
+    for (size_t i = 0; i < s->slot_count; i++)
+        s->slots[i].data = BUFFER_INIT(CHUNK_RAW_SIZE_MAX);
+    TRY(blob_context_new(&s->context, err));
+    *out = s;
+    s = NULL;
+    return OK;
+}
+
+void chunk_stream_free(struct chunk_stream *s)
+{
+    if (!s)
+        return;
+    if (s->started) {
+        pthread_mutex_lock(&s->lock);
+        s->stop = true;
+        pthread_cond_broadcast(&s->changed);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->thread, NULL);
+    }
+    for (size_t i = 0; i < s->slot_count; i++)
+        buffer_deinit(&s->slots[i].data);
+    free(s->slots);
+    buffer_deinit(&s->encoded);
+    blob_context_free(s->context);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s->name);
+    free(s);
+}
+
+/* Nothing is fetched before the first read: skips at the start cost nothing. */
+static enum status start(struct chunk_stream *s, struct error *err)
+{
+    int reason = pthread_create(&s->thread, NULL, fetch_ahead, s);
+    if (reason != 0)
+        return fail(err, ERR_LIMIT, "%s: cannot start a thread: %s", s->name, strerrordesc_np(reason));
+    s->started = true;
+    return OK;
+}
+
+static enum status wait_for_current(struct chunk_stream *s, const struct slot *slot, struct error *err)
+{
+    if (!s->started)
+        TRY(start(s, err));
+    enum status status = OK;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        if (slot->ready && slot->chunk == s->current)
+            break;
+        if (s->failed && s->failed_chunk == s->current) {
+            status = s->failed_status;
+            if (err)
+                *err = s->failure;
+            break;
+        }
+        pthread_cond_wait(&s->changed, &s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+static enum status current_slot(struct chunk_stream *s, const struct slot **out, struct error *err)
+{
+    struct slot *slot = &s->slots[s->current % s->slot_count];
+    *out = slot;
+    if (s->has_thread)
+        return wait_for_current(s, slot, err);
+    if (slot->ready && slot->chunk == s->current)
+        return OK;
+    slot->ready = false;
+    struct error own;
+    TRY(fetch(s, s->current, &slot->data, err ? err : &own));
+    slot->chunk = s->current;
+    slot->ready = true;
+    return OK;
+}
+
+/* To the chunk that holds the byte at `position`. */
+static enum status move_to(struct chunk_stream *s, uint64_t position, struct error *err)
+{
+    size_t chunk = s->index->count;
+    if (position < s->size)
+        TRY(dynamic_index_find(s->index, position, s->current, &chunk, err));
+    s->position = position;
+    if (chunk == s->current)
+        return OK;
+    pthread_mutex_lock(&s->lock);
+    s->current = chunk;
+    if (s->next < chunk)
+        s->next = chunk;
+    if (s->failed && s->failed_chunk < chunk)
+        s->failed = false;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    return OK;
+}
+
+static enum status stream_read(void *context, uint8_t *data, size_t size, size_t *out_size, struct error *err)
+{
+    struct chunk_stream *s = context;
+    *out_size = 0;
+    if (s->position >= s->size || size == 0)
+        return OK;
+    const struct slot *slot;
+    TRY(current_slot(s, &slot, err));
+    size_t begin = (size_t)(s->position - dynamic_index_start(s->index, s->current));
+    ASSERT(begin < slot->data.size);
+    size_t part = slot->data.size - begin < size ? slot->data.size - begin : size;
+    memcpy(data, slot->data.data + begin, part);
+    *out_size = part;
+    return move_to(s, s->position + part, err);
+}
+
+static enum status stream_skip(void *context, uint64_t size, struct error *err)
+{
+    struct chunk_stream *s = context;
+    if (size > s->size - s->position)
+        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": %" PRIu64 " bytes to skip from offset %"
+                    PRIu64, s->name, s->size, size, s->position);
+    return move_to(s, s->position + size, err);
+}
+
+struct source chunk_stream_source(struct chunk_stream *s)
+{
+    return (struct source){.read = stream_read, .skip = stream_skip, .context = s, .name = s->name};
+}
+
+uint64_t chunk_stream_fetched(const struct chunk_stream *s)
+{
+    return atomic_load_explicit(&s->fetched, memory_order_relaxed);
+}
