@@ -251,7 +251,7 @@ static void log_time(const char *label)
     char text[64];
     struct tm parts;
     time_t now = time(NULL);
-    if (localtime_r(&now, &parts) && strftime(text, sizeof text, "%c", &parts) > 0)
+    if (localtime_r(&now, &parts) && strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &parts) > 0)
         log_info("%s: %s", label, text);
 }
 

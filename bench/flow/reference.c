@@ -9,7 +9,7 @@ enum { REFERENCE_CHUNKS_AHEAD = 3 };
 
 static void note(char detail[512], const struct error *err)
 {
-    snprintf(detail, 512, "%s", err->text);
+    snprintf(detail, 512, "%.511s", err->text);
 }
 
 void previous_open(struct store *store, const struct store_writer *writer, struct previous *out)
@@ -86,7 +86,7 @@ void reference_prepare(struct previous *previous, const char *archive, bool aske
 {
     struct reference *r = out;
     *r = (struct reference){.reason = previous->reason};
-    snprintf(r->detail, sizeof r->detail, "%s", previous->detail);
+    memcpy(r->detail, previous->detail, sizeof r->detail);
     if (previous->reason != REFERENCE_USED) {
         if (!asked)
             r->reason = REFERENCE_NOT_ASKED;

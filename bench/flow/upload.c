@@ -470,35 +470,42 @@ static enum status ring_grow(void **ring, size_t *head, size_t count, size_t *ca
     return OK;
 }
 
+static enum status take_injection(struct upload *u, struct event *e, struct error *err)
+{
+    if (u->injections_count == u->injections_capacity) {
+        void *ring = u->injections;
+        TRY(ring_grow(&ring, &u->injections_head, u->injections_count, &u->injections_capacity, sizeof *u->injections,
+                      "waiting injections", err));
+        u->injections = ring;
+    }
+    struct injection *injection = e->injection;
+    e->injection = NULL;
+    u->injections[(u->injections_head + u->injections_count++) % u->injections_capacity] = injection;
+    return payload_cutter_order(u->cutter, e->offset, injection->size, err);
+}
+
+static enum status take_write(struct upload *u, struct event *e, struct error *err)
+{
+    struct slice part = e->part;
+    if (part.size > 0) {
+        if (u->slices_count == u->slices_capacity) {
+            void *ring = u->slices;
+            TRY(ring_grow(&ring, &u->slices_head, u->slices_count, &u->slices_capacity, sizeof *u->slices,
+                          "waiting slices", err));
+            u->slices = ring;
+        }
+        e->part.slab = NULL; /* the ring owns it now */
+        u->slices[(u->slices_head + u->slices_count++) % u->slices_capacity] = part;
+    }
+    return payload_cutter_write(u->cutter, part.data, part.size, e->ends_write, err);
+}
+
 static enum status take_event(struct upload *u, struct event *e, struct error *err)
 {
     switch (e->kind) {
     case EVENT_SUGGEST: return payload_cutter_suggest(u->cutter, e->offset, err);
-    case EVENT_INJECT:
-        if (u->injections_count == u->injections_capacity) {
-            void *ring = u->injections;
-            TRY(ring_grow(&ring, &u->injections_head, u->injections_count, &u->injections_capacity,
-                          sizeof *u->injections, "waiting injections", err));
-            u->injections = ring;
-        }
-        u->injections[(u->injections_head + u->injections_count++) % u->injections_capacity] = e->injection;
-        uint64_t size = e->injection->size;
-        e->injection = NULL;
-        return payload_cutter_order(u->cutter, e->offset, size, err);
-    case EVENT_WRITE:
-        if (e->part.size > 0) {
-            if (u->slices_count == u->slices_capacity) {
-                void *ring = u->slices;
-                TRY(ring_grow(&ring, &u->slices_head, u->slices_count, &u->slices_capacity, sizeof *u->slices,
-                              "waiting slices", err));
-                u->slices = ring;
-            }
-            u->slices[(u->slices_head + u->slices_count++) % u->slices_capacity] = e->part;
-        }
-        struct slice part = e->part;
-        if (part.size > 0)
-            e->part.slab = NULL; /* the ring owns it now */
-        return payload_cutter_write(u->cutter, part.data, part.size, e->ends_write, err);
+    case EVENT_INJECT: return take_injection(u, e, err);
+    case EVENT_WRITE: return take_write(u, e, err);
     }
     return OK;
 }
