@@ -56,7 +56,7 @@ static int bad_option(char **argv, const struct option *options, bool lacks_valu
         known |= optopt == o->val;
     if (lacks_value)
         fail(err, ERR_USAGE, "%s: option '%s' needs a value", argv[0], word);
-    else if (known && strchr(word, '='))
+    else if (known && strncmp(word, "--", 2) == 0 && strchr(word, '='))
         fail(err, ERR_USAGE, "%s: option '%.*s' takes no value", argv[0], (int)strcspn(word, "="), word);
     else if (optopt == 0)
         fail(err, ERR_USAGE, "%s: unknown option '%s'; see --help", argv[0], word);
