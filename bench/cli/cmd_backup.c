@@ -306,8 +306,15 @@ static enum status run_with_store(struct arguments *a, struct backup_result *res
 {
     const struct store_options store_options = {.sync = a->sync, .create = !a->options.dry_run};
     struct store *store = NULL;
-    TRY(store_open(a->repository, &store_options, &store, err));
-    enum status status = backup_run(store, &a->options, result, err);
+    enum status status = store_open(a->repository, &store_options, &store, err);
+    if (status == ERR_NOT_FOUND && a->options.dry_run) {
+        /* A first backup may be tried dry as well: it would make the datastore, and looks at nothing in it. */
+        log_info("Would create datastore %s", a->repository);
+        *err = (struct error){0};
+        status = OK;
+    }
+    if (status == OK)
+        status = backup_run(store, &a->options, result, err);
     store_close(store);
     return status;
 }

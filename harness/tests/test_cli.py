@@ -309,6 +309,12 @@ def test_dry_run_stores_nothing(cli: Cli, tree: Path, store: Path) -> None:
     assert sorted(path.name for path in (store / "host" / "me").iterdir()) == before
 
 
+def test_first_backup_may_be_tried_dry(cli: Cli, tree: Path, store: Path) -> None:
+    tried = cli("backup", f"r.pxar:{tree}", "--repository", store, *MODE, "--dry-run").check_ok()
+    assert f"Would create datastore {store}\n" in tried.stderr.decode()
+    assert not store.exists()
+
+
 def test_backup_and_restore_give_the_tree_back(cli: Cli, tree: Path, store: Path, tmp_path: Path) -> None:
     cli("backup", f"r.pxar:{tree}", "--repository", store, *MODE, "--backup-id", "me", "--backup-time", "1000").check_ok()
     target = tmp_path / "target"
