@@ -151,6 +151,28 @@ enum status manifest_set_upload_stats(struct manifest *m, uint64_t count, uint64
     return unprotected_set(m, object, err);
 }
 
+/* "UPID:node:pid:pstart:...:" of a server's task. */
+static bool upid_is_valid(const char *text)
+{
+    enum { COLONS_MIN = 8 };
+    size_t colons = 0;
+    for (const char *c = text; *c; c++) {
+        if ((unsigned char)*c <= 0x20 || *c == '/')
+            return false;
+        colons += *c == ':';
+    }
+    return strncmp(text, "UPID:", 5) == 0 && colons >= COLONS_MIN;
+}
+
+bool manifest_verify_failed(const struct manifest *m)
+{
+    CLEANUP(json_cleanup) json_t *object = json_loads(m->unprotected, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *verify_state = json_object_get(object, "verify_state");
+    const char *state = json_string_value(json_object_get(verify_state, "state"));
+    const char *upid = json_string_value(json_object_get(verify_state, "upid"));
+    return state && upid && strcmp(state, "failed") == 0 && upid_is_valid(upid);
+}
+
 /* ---- reading ---- */
 
 static const char *type_name(const json_t *value)

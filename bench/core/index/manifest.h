@@ -39,6 +39,8 @@ MUST_CHECK enum status manifest_parse(const uint8_t *data, size_t size, const ch
                                       struct error *err);
 /* Sorted members, 2-space indentation. Appends to `out`. */
 MUST_CHECK enum status manifest_write(const struct manifest *m, struct buffer *out, struct error *err);
+/* Whether unprotected.verify_state says "failed"; one without a well-formed upid counts as absent. */
+bool manifest_verify_failed(const struct manifest *m);
 /* Sets unprotected.chunk_upload_stats. */
 MUST_CHECK enum status manifest_set_upload_stats(struct manifest *m, uint64_t count, uint64_t size,
                                                  uint64_t compressed_size, uint64_t duplicates, struct error *err);

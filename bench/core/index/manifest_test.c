@@ -112,6 +112,32 @@ static void test_accepts_what_old_manifests_lack(void **state)
     manifest_deinit(&m);
 }
 
+static bool verify_failed(const char *unprotected)
+{
+    char text[512];
+    struct manifest m;
+    snprintf(text, sizeof text,
+             "{\"backup-type\":\"vm\",\"backup-id\":\"7\",\"backup-time\":1,\"files\":[],\"unprotected\":%s}",
+             unprotected);
+    assert_int_equal(parse(text, &m, NULL), OK);
+    bool failed = manifest_verify_failed(&m);
+    manifest_deinit(&m);
+    return failed;
+}
+
+static void test_failed_verify_state_needs_a_upid(void **state)
+{
+    (void)state;
+#define UPID "\"upid\":\"UPID:pbs:00000ABC:00001234:00000001:65536000:verify:store:root@pam:\""
+    assert_true(verify_failed("{\"verify_state\":{\"state\":\"failed\"," UPID "}}"));
+    assert_false(verify_failed("{\"verify_state\":{\"state\":\"ok\"," UPID "}}"));
+    assert_false(verify_failed("{\"verify_state\":{\"state\":\"failed\"}}"));
+    assert_false(verify_failed("{\"verify_state\":{\"state\":\"failed\",\"upid\":\"nonsense\"}}"));
+    assert_false(verify_failed("{\"verify_state\":{\"state\":3," UPID "}}"));
+    assert_false(verify_failed("{\"verify_state\":[]}"));
+    assert_false(verify_failed("{}"));
+}
+
 #define HEAD "{\"backup-type\":\"host\",\"backup-id\":\"x\",\"backup-time\":1,"
 #define ONE_FILE(members) HEAD "\"files\":[{" members "}]}"
 #define SIZE_CSUM "\"size\":1,\"csum\":\"" CSUM_1 "\""
@@ -248,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_writes_sorted_members_with_two_spaces),
         cmocka_unit_test(test_keeps_unknown_unprotected_members),
         cmocka_unit_test(test_accepts_what_old_manifests_lack),
+        cmocka_unit_test(test_failed_verify_state_needs_a_upid),
         cmocka_unit_test(test_rejects_with_the_member_named),
         cmocka_unit_test(test_bounds_hostile_sizes),
         cmocka_unit_test(test_add_refuses_what_parse_would_refuse),

@@ -24,7 +24,10 @@ struct snapshot_id {
 MUST_CHECK enum status snapshot_id_parse(const char *text, struct snapshot_id *out, struct error *err);
 /* "host/ID": a group. */
 MUST_CHECK enum status snapshot_group_parse(const char *text, struct snapshot_id *out, struct error *err);
+/* Filled in piece by piece (--backup-id, --ns, ...): the same rules. The group check ignores the time. */
 MUST_CHECK enum status snapshot_id_check(const struct snapshot_id *id, struct error *err);
+MUST_CHECK enum status snapshot_group_check(const struct snapshot_id *id, struct error *err);
+MUST_CHECK enum status snapshot_namespace_check(const char *ns, struct error *err);
 const char *snapshot_id_text(const struct snapshot_id *id, char out[SNAPSHOT_TEXT_SIZE]);
 
 struct store_options {
@@ -52,8 +55,9 @@ void snapshot_list_deinit(struct snapshot_list *list);
 
 struct store_writer;
 /* Locks the group (ERR_LOCKED: another backup of it runs), share-locks the last snapshot, makes the new snapshot's
- * directory. ERR_EXISTS: a snapshot of that second, or a newer one, is there. Abandoned unfinished snapshots of the
- * group (nobody holds their lock) are removed with a log line. */
+ * directory; missing namespaces and groups are made. ERR_EXISTS: a snapshot of that second, or a newer one, is there.
+ * Abandoned unfinished snapshots of the group (nobody holds their lock) are removed with a log line.
+ * ERR_FORMAT: the group's owner file is missing, empty or no user name. */
 MUST_CHECK enum status store_begin(struct store *s, const struct snapshot_id *id, struct store_writer **out,
                                    struct error *err);
 /* The last finished snapshot of the group when the writer began; false: none. One whose stored verify state is
@@ -63,10 +67,13 @@ bool store_previous(const struct store_writer *w, struct snapshot_id *out);
 MUST_CHECK enum status store_put_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob,
                                        size_t size, bool *out_new, struct error *err);
 
-struct store_index; /* an index being written, under a temporary name */
+/* An index being written, under a temporary name. Each is for one thread; several may be written at the same time by
+ * different threads. All must be finished or aborted before the writer is. */
+struct store_index;
+/* `name` ends in ".didx". ERR_EXISTS: written before. */
 MUST_CHECK enum status store_index_begin(struct store_writer *w, const char *name, struct store_index **out,
                                          struct error *err);
-/* `end` must grow. */
+/* `end` must grow: ERR_FORMAT. After any failure the index can only be aborted (finish then fails, too). */
 MUST_CHECK enum status store_index_append(struct store_index *index, uint64_t end, const struct digest *digest,
                                           struct error *err);
 /* Writes the checksum and renames to the final name; frees the index also on failure. ERR_FORMAT when empty. */
@@ -74,11 +81,15 @@ MUST_CHECK enum status store_index_finish(struct store_index *index, struct dige
                                           uint64_t *out_count, struct error *err);
 void store_index_abort(struct store_index *index); /* removes the temporary file; accepts NULL */
 
-/* A whole file of the snapshot, e.g. "x.conf.blob". */
+/* A whole file of the snapshot, e.g. "x.conf.blob"; not the manifest. ERR_EXISTS: written before. */
 MUST_CHECK enum status store_put_blob(struct store_writer *w, const char *name, const uint8_t *blob, size_t size,
                                       struct error *err);
-/* Syncs as the level says, writes the manifest blob last and atomically: from then on the snapshot exists. Frees the
- * writer also on failure (then as abort). */
+/* Writes the manifest blob last and atomically: from then on the snapshot exists. Frees the writer also on failure (then
+ * as abort). What a power failure may do is the sync level's:
+ *   SYNC_FILESYSTEM  one syncfs puts chunks, indexes and blobs on disk; then the manifest is written, synced, renamed,
+ *                    and its directory synced. Never a manifest whose chunks are missing; on return it is durable.
+ *   SYNC_FILE        the same promise, each chunk and file synced when it was written
+ *   SYNC_NONE        nothing is synced; for benchmarks and tests */
 MUST_CHECK enum status store_finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size,
                                     struct error *err);
 /* Removes the unfinished snapshot (and the group's directory if this made it). Accepts NULL. */
@@ -87,7 +98,7 @@ void store_abort(struct store_writer *w);
 /* ---- reading ---- */
 
 struct store_reader;
-/* ERR_NOT_FOUND: no such finished snapshot. */
+/* ERR_NOT_FOUND: no such finished snapshot. ERR_LOCKED: it is being removed. */
 MUST_CHECK enum status store_reader_open(struct store *s, const struct snapshot_id *id, struct store_reader **out,
                                          struct error *err);
 void store_reader_close(struct store_reader *r); /* accepts NULL */

@@ -1,0 +1,124 @@
+/* A datastore directory, inside the store folder only.
+ *
+ *   <path>/.lock               root_fd, lock_fd: shared while open, so that no garbage collection runs meanwhile
+ *   <path>/.chunks/            chunks_fd
+ *   <path>/[ns/..]TYPE/ID/     a group: exclusively locked by its one writer
+ *   <path>/.../TIME/           a snapshot: exclusively locked while it is written, shared while it is read or serves
+ *                              as reference
+ *
+ * Locks are those of servers up to 3.3.4: flock on the directories, open file description locks on .lock (they conflict
+ * with a server's record locks, and do what one expects in a process with several stores and threads). A newer server
+ * keeps its group locks elsewhere: do not run one on the same directory at the same time.
+ *
+ * Every name below the datastore's own directory is opened relative to a descriptor and without following links.
+ * Permissions are those of the specification, less the caller's umask.
+ * Source: bench/spec/datastore.md 8. */
+#ifndef PXB_STORE_LOCAL_H
+#define PXB_STORE_LOCAL_H
+
+#include "store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+enum {
+    STORE_DIR_MODE = 0755,
+    CHUNK_DIR_MODE = 0750,
+    STORE_FILE_MODE = 0644,
+    CHUNK_DIR_COUNT = 65536,
+    SNAPSHOTS_MAX = 1 << 20,           /* listed at once */
+    STORED_PATH_MAX = 2 * NAMESPACE_MAX + SNAPSHOT_TEXT_SIZE,
+    TEMPORARY_NAME_MAX = 256,
+};
+#define MANIFEST_NAME "index.json.blob"
+
+struct store {
+    char *path; /* as given, for messages */
+    int root_fd;
+    int lock_fd; /* -1: read-only medium without .lock */
+    int chunks_fd;
+    enum sync_level sync;
+    pthread_mutex_t insert_lock; /* between looking at a chunk's target and renaming over it */
+};
+
+/* ---- small system calls, used by all of local_*.c ---- */
+
+void fd_cleanup(int *fd); /* closes unless -1; keeps errno */
+static inline int fd_take(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+/* All of `data`; errno is set on failure. */
+MUST_CHECK bool write_all(int fd, const uint8_t *data, size_t size);
+/* A regular file of at most `size_max` bytes, whole; replaces `out`. Never blocks on a FIFO. `path` for messages.
+ * ERR_NOT_FOUND, ERR_LIMIT, ERR_FORMAT (not a regular file). `flags`: O_NOFOLLOW or 0. */
+MUST_CHECK enum status read_whole(int dir_fd, const char *name, int flags, size_t size_max, const char *path,
+                                  struct buffer *out, struct error *err);
+/* Writes `data` to the new file `temporary`, syncs it if asked to, renames it to `name`. On failure neither of the two
+ * names is there (as far as this made them). */
+MUST_CHECK enum status write_renamed(int dir_fd, const char *temporary, const char *name, const uint8_t *data,
+                                     size_t size, bool sync, const char *path, struct error *err);
+/* fsync of a directory; filesystems that cannot do that are fine. */
+MUST_CHECK enum status sync_dir(int fd, const char *path, struct error *err);
+/* A directory below `dir_fd`; its O_RDONLY descriptor. ERR_NOT_FOUND: missing, or something else than a directory. */
+MUST_CHECK enum status open_dir(int dir_fd, const char *name, const char *path, int *out, struct error *err);
+/* Everything below the directory `name` of `dir_fd`, the manifest first, and it. Missing is OK. */
+MUST_CHECK enum status remove_tree(int dir_fd, const char *name, const char *path, struct error *err);
+/* `suffix` and 6 random characters behind `name`. */
+MUST_CHECK enum status temporary_name(const char *name, const char *suffix, char out[TEMPORARY_NAME_MAX],
+                                      struct error *err);
+
+/* ---- a writer: local_write.c makes it, local_index.c uses it ---- */
+
+struct store_writer {
+    struct store *store;
+    struct snapshot_id id;
+    char path[STORED_PATH_MAX]; /* of the snapshot, for messages */
+    int type_fd;                /* the directory of the group */
+    int group_fd;               /* exclusively locked */
+    int snapshot_fd;            /* exclusively locked */
+    int previous_fd;            /* share-locked */
+    bool made_group;
+    bool made_snapshot;
+    bool has_previous;
+    struct snapshot_id previous;
+    atomic_uint open_indexes;
+};
+
+/* ---- chunks: store_put_chunk and store_get_chunk without a snapshot ---- */
+
+MUST_CHECK enum status local_put_chunk(struct store *s, const struct digest *digest, const uint8_t *blob, size_t size,
+                                       bool *out_new, struct error *err);
+MUST_CHECK enum status local_get_chunk(struct store *s, const struct digest *digest, struct buffer *out,
+                                       struct error *err);
+
+/* ---- places ---- */
+
+/* "PATH/ns/a/host/ID/TIME", for messages; parts that are empty in `id` are left out. */
+const char *stored_path(const struct store *s, const struct snapshot_id *id, char out[STORED_PATH_MAX]);
+/* The directory of a namespace; `create` makes it. */
+MUST_CHECK enum status open_namespace(struct store *s, const char *ns, bool create, int *out, struct error *err);
+/* "abcd/abcd...": below .chunks. */
+enum { CHUNK_NAME_SIZE = 5 + DIGEST_TEXT_SIZE };
+void chunk_name(const struct digest *digest, char out[CHUNK_NAME_SIZE]);
+/* Whether the snapshot in `dir_fd` has a manifest that is a regular file. */
+bool is_finished(int dir_fd);
+/* A name that may be opened in a snapshot's directory: no path, an extension of the three. */
+MUST_CHECK enum status stored_name_check(const char *name, struct error *err);
+/* Times of the snapshot directories of a group, ascending; finished ones, or the others. */
+struct snapshot_times {
+    int64_t *items;
+    size_t count;
+    size_t capacity;
+};
+void snapshot_times_deinit(struct snapshot_times *times);
+MUST_CHECK enum status group_times(int group_fd, const char *path, bool finished, struct snapshot_times *out,
+                                   struct error *err);
+/* "root@pam", "root@pam!token", with or without newline behind. */
+bool owner_is_valid(const char *text, size_t size);
+
+#endif
