@@ -452,7 +452,7 @@ static enum status read_attribute(struct decoder *d, const struct item *item, st
         TRY(mark_once(d, item, &x->has_project_id, err));
         x->project_id = load_u64le(content);
         return OK;
-    default: ASSERT(!"an attribute item"); return ERR_FORMAT;
+    default: return unexpected(d, item, "an attribute", err);
     }
 }
 
