@@ -198,8 +198,6 @@ static enum status open_blob(struct blob_context *c, const uint8_t *data, size_t
             return fail_too_large(name, raw_size_max, err);
         return buffer_append(out, content, content_size, err);
     }
-    if (content_size == 0)
-        return fail(err, ERR_FORMAT, "%s: compressed blob without a zstd frame", name);
     enum status status = decode_frames(c, content, content_size, raw_size_max, raw_size_hint, name, out, err);
     if (status != OK)
         buffer_clear(out);

@@ -218,7 +218,8 @@ static void test_slicing_does_not_matter(void **state)
         slices[count++] = (struct slice){0};
         for (size_t at = 0; at < SIZE; at += parts[p])
             slices[count++] = (struct slice){.data = data + at, .size = SIZE - at < parts[p] ? SIZE - at : parts[p]};
-        slices[count++] = (struct slice){0};
+        if (p % 2)
+            slices[count++] = (struct slice){0};
         assert_int_equal(blob_seal(context, slices, count, &sealed, &err), OK);
         assert_int_equal(sealed.size, whole.size);
         assert_memory_equal(sealed.data, whole.data, whole.size);
@@ -393,6 +394,7 @@ static void test_bomb_is_bounded(void **state)
 
     struct slice slices[] = {{.data = zeros, .size = size}, {.data = zeros, .size = 1}};
     assert_int_equal(blob_seal(context, slices, 2, &sealed, &err), ERR_LIMIT);
+    assert_non_null(strstr(err.text, "data of a blob is larger than 134217728 bytes"));
     assert_int_equal(blob_seal(context, slices, 1, &sealed, &err), OK);
     slices[1].size = SIZE_MAX;
     assert_int_equal(blob_seal(context, slices, 2, &sealed, &err), ERR_LIMIT);

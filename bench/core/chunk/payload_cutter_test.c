@@ -517,6 +517,84 @@ static void test_suggestion_at_the_end_and_at_the_start_of_a_piece(void **state)
     finish(c, l);
     assert_list(l, ENDS(80000, 100000));
     free(l);
+
+    /* The scan that drops a passed suggestion looks at no other: the next one in the same piece is passed, too. */
+    c = make(65536, 25000);
+    l = list_new();
+    write_bytes(c, data, 50001);
+    assert_int_equal(drain(c, l, NULL), OK);
+    suggest(c, 50000);
+    suggest(c, 60000);
+    write_bytes(c, data + 50001, 49999);
+    finish(c, l);
+    assert_list(l, ENDS(100000));
+    free(l);
+
+    /* Without that byte more the second piece waits, and the suggestion at its end is in time. */
+    c = make(65536, 25000);
+    l = list_new();
+    write_bytes(c, data, 50000);
+    assert_int_equal(drain(c, l, NULL), OK);
+    suggest(c, 50000);
+    write_bytes(c, data + 50000, 50000);
+    finish(c, l);
+    assert_list(l, ENDS(50000, 100000));
+    free(l);
+    free(data);
+}
+
+/* A suggestion wins over a hash cut of its own piece only: so it shows where pieces end. */
+static void test_write_joins_the_piece_only_if_it_fits(void **state)
+{
+    (void)state;
+    uint8_t *data = make_lcg(400000, 1); /* hash cuts at 23672, 96061, ... */
+    static const struct {
+        size_t writes[2];
+        uint64_t first_end;
+    } rows[] = {
+        {{200000, 62143}, 250000},
+        {{200000, 62144}, 250000}, /* fills the buffer to the last byte */
+        {{200000, 62145}, 23672},
+        {{1, 262143}, 250000},
+    };
+    for (size_t r = 0; r < COUNT(rows); r++) {
+        struct payload_cutter *c = make(65536, 0);
+        struct list *l = list_new();
+        suggest(c, 250000);
+        write_bytes(c, data, rows[r].writes[0]);
+        write_bytes(c, data + rows[r].writes[0], rows[r].writes[1]);
+        write_bytes(c, data + rows[r].writes[0] + rows[r].writes[1], 100000);
+        finish(c, l);
+        assert_int_equal(l->end[0], rows[r].first_end);
+        free(l);
+    }
+    free(data);
+}
+
+static void test_queues_grow_while_they_are_wrapped(void **state)
+{
+    (void)state;
+    enum { STEP = 100, COUNT_OF_STEPS = 1000 };
+    uint8_t *data = make_constant(STEP * COUNT_OF_STEPS, 0); /* no hash cuts */
+    struct payload_cutter *c = make(256, 1);
+    struct list *l = list_new();
+    size_t suggested = 0;
+    size_t written = 0;
+    while (suggested < COUNT_OF_STEPS) {
+        for (size_t i = 0; i < 50 && suggested < COUNT_OF_STEPS; i++)
+            suggest(c, STEP * (uint64_t)++suggested);
+        size_t size = STEP * 30;
+        if (suggested == COUNT_OF_STEPS)
+            size = STEP * COUNT_OF_STEPS - written;
+        write_bytes(c, data + written, size);
+        written += size;
+        assert_int_equal(drain(c, l, NULL), OK);
+    }
+    finish(c, l);
+    assert_int_equal(l->count, COUNT_OF_STEPS);
+    for (size_t i = 0; i < l->count; i++)
+        assert_int_equal(l->end[i], STEP * (i + 1));
+    free(l);
     free(data);
 }
 
@@ -974,6 +1052,8 @@ int main(void)
         cmocka_unit_test(test_held_piece_waits_for_bytes),
         cmocka_unit_test(test_suggestion_must_fit_minimum_and_maximum),
         cmocka_unit_test(test_suggestion_at_the_end_and_at_the_start_of_a_piece),
+        cmocka_unit_test(test_write_joins_the_piece_only_if_it_fits),
+        cmocka_unit_test(test_queues_grow_while_they_are_wrapped),
         cmocka_unit_test(test_far_suggestion_blocks_nearer_ones_until_it_is_passed),
         cmocka_unit_test(test_suggestion_behind_a_forced_boundary_counts_from_the_new_chunk),
         cmocka_unit_test(test_orders_where_nothing_is_buffered),
