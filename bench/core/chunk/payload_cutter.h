@@ -8,7 +8,8 @@
  *     next               what to do now: RAW n = the first n bytes not yet taken are a chunk; INJECT = append the
  *                        chunks of the oldest order; MORE = tell me more
  *
- * A piece is scanned only when the event behind it is known, so the result never depends on timing.
+ * A piece is scanned only when the first byte behind it, or the end, has come: everything said about offsets up to its
+ * end is known by then, so the result depends neither on timing nor on how often `next` is asked.
  * The bytes given to payload_cutter_write are borrowed until a RAW covers them.
  * Not thread-safe. Sizes and offsets in bytes; stream offsets include injected chunks.
  * Source: bench/spec/chunking.md 5 and 6, bench/spec/change-detection.md 10; pinned by chunking.md 10.2 to 10.4. */
