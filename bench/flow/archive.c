@@ -20,7 +20,7 @@
 
 enum {
     BLOCK_SIZE = 4 << 20,        /* a logical write of file contents (chunking.md 5) */
-    READ_SLAB_SIZE = 1 << 20,    /* what is read at a time */
+    READ_SLAB_SIZE = SLAB_POOLED_CAPACITY, /* what is read at a time */
     SMALL_SLAB_SIZE = 64 << 10,  /* headers and metadata are packed into these */
     HARDLINK_PATH_MAX = 4096,
 };

@@ -177,8 +177,10 @@ static enum status upload_archive(struct run *run, const struct backup_source *s
         metadata_name[strlen(metadata_name) - strlen(".didx")] = '\0';
         payload_name[strlen(payload_name) - strlen(".didx")] = '\0';
         status = summary_upload(metadata_name, &stats->metadata, &text, err);
-        if (status == OK)
-            status = summary_upload(payload_name, &stats->payload, &text, err);
+        print_lines(&text);
+    }
+    if (status == OK) {
+        status = summary_upload(payload_name, &stats->payload, &text, err);
         print_lines(&text);
     }
     buffer_deinit(&text);

@@ -19,11 +19,12 @@ enum {
     WINDOW_ENTRIES = 4096,
     WINDOW_CONTENTS = 24 << 20,   /* bytes of contents read ahead */
     CONTENTS_SIZE_MAX = 1 << 20,  /* larger files are read by the archiver */
-    CLAIM_BATCH = 8,              /* nodes a worker takes at a time */
+    CLAIM_BATCH = 32,             /* nodes a worker takes at a time... */
+    CLAIM_BATCH_CONTENTS = 8,     /* ...when it reads their contents, too */
     SCOUT_BATCH = 64,             /* nodes the scout publishes at a time */
     TAKE_BATCH = 64,              /* nodes the archiver takes at a time... */
     TAKE_CONTENTS = 4 << 20,      /* ...until they hold that many bytes of contents */
-    CONTENTS_SLAB_SIZE = 1 << 20,
+    CONTENTS_SLAB_SIZE = SLAB_POOLED_CAPACITY,
     DIRECTORIES_OPEN_MAX = 512,
     DIRECTORIES_OPEN_MIN = 8,
 };
@@ -45,6 +46,8 @@ struct worker {
     struct attr_reader *attr_reader;
     struct slab *slab; /* contents are packed into it */
     size_t slab_used;
+    struct directory *pinned; /* of the last node read: neighbours share it, and pinning takes a lock */
+    int pinned_fd;
     pthread_t thread;
     bool started;
 };
@@ -183,7 +186,7 @@ static int open_regular(int dir_fd, const char *name)
     return fd;
 }
 
-/* Reads until `size` bytes or end of file. Returns bytes read or -1 with errno. */
+/* Reads until `size` bytes (one more than announced) or end of file. Returns bytes read or -1 with errno. */
 static ssize_t read_up_to(int fd, uint8_t *data, size_t size, size_t read_size_max)
 {
     size_t done = 0;
@@ -196,9 +199,10 @@ static ssize_t read_up_to(int fd, uint8_t *data, size_t size, size_t read_size_m
             continue;
         if (got < 0)
             return -1;
-        if (got == 0)
-            break;
         done += (size_t)got;
+        /* Reaching the announced size with a short read is the end of the file: asking again would tell no more. */
+        if (got == 0 || ((size_t)got < part && done + 1 == size))
+            break;
     }
     return (ssize_t)done;
 }
@@ -298,22 +302,39 @@ static enum status read_other(struct node *n, int dir_fd, struct error *err)
     return OK;
 }
 
-/* Fills a waiting node; errors go into the node, so that they are met in archive order. */
+static void worker_unpin(struct worker *w)
+{
+    if (w->pinned)
+        directory_unpin(w->pinned);
+    w->pinned = NULL;
+}
+
+static enum status worker_pin(struct worker *w, struct directory *d, int *out_fd, struct error *err)
+{
+    if (w->pinned != d) {
+        worker_unpin(w);
+        TRY(directory_pin(d, &w->pinned_fd, err));
+        w->pinned = d;
+    }
+    *out_fd = w->pinned_fd;
+    return OK;
+}
+
+/* Fills a waiting node; errors go into the node, so that they are met in archive order. The worker keeps the node's
+ * directory pinned: worker_unpin before the node is handed on, which may end the directory's life. */
 static void read_node(struct worker *w, struct node *n)
 {
     if (n->kind != NODE_MEMBER)
         return; /* directories are complete when the scout publishes them */
     struct error err = {0};
     int dir_fd;
-    enum status status = directory_pin(n->parent, &dir_fd, &err);
+    enum status status = worker_pin(w, n->parent, &dir_fd, &err);
     if (status == ERR_NOT_FOUND) {
         node_set_skipped(n, vanished);
         return;
     }
-    if (status == OK) {
+    if (status == OK)
         status = n->type == DT_REG ? read_regular(w, n, dir_fd, &err) : read_other(n, dir_fd, &err);
-        directory_unpin(n->parent);
-    }
     if (status != OK)
         node_set_failed(n, &err);
 }
@@ -534,17 +555,26 @@ static size_t announced_bytes(const struct node *n)
     return n->has_contents ? n->contents.size : 0;
 }
 
-/* Under the lock: the next waiting nodes, at most CLAIM_BATCH. */
+/* Under the lock: the next waiting nodes. */
 static size_t claim(struct readahead *r, struct node *batch[CLAIM_BATCH])
 {
     size_t count = 0;
-    while (count < CLAIM_BATCH && r->claim < r->tail) {
+    size_t count_max = r->options.want_contents ? CLAIM_BATCH_CONTENTS : CLAIM_BATCH;
+    while (count < count_max && r->claim < r->tail) {
         struct node *n = r->ring[r->claim++ % WINDOW_ENTRIES];
         int waiting = STATE_WAITING;
         if (atomic_compare_exchange_strong(&n->state, &waiting, STATE_BUSY))
             batch[count++] = n;
     }
     return count;
+}
+
+/* Under the lock: only when the node it waits for is done. */
+static void wake_archiver(struct readahead *r)
+{
+    if (r->archiver_waits && r->head < r->tail &&
+        atomic_load(&r->ring[r->head % WINDOW_ENTRIES]->state) == STATE_DONE)
+        pthread_cond_signal(&r->archiver_can_go);
 }
 
 static void *worker_main(void *argument)
@@ -559,8 +589,8 @@ static void *worker_main(void *argument)
             r->contents_bytes += announced_bytes(batch[i]);
             atomic_store(&batch[i]->state, STATE_DONE);
         }
-        if (count > 0 && r->archiver_waits)
-            pthread_cond_signal(&r->archiver_can_go);
+        if (count > 0)
+            wake_archiver(r);
         count = 0;
         while (!r->stop && (r->claim == r->tail || r->contents_bytes >= WINDOW_CONTENTS)) {
             if (r->ended && r->claim == r->tail)
@@ -573,6 +603,7 @@ static void *worker_main(void *argument)
         pthread_mutex_unlock(&r->lock);
         for (size_t i = 0; i < count; i++)
             read_node(w, batch[i]);
+        worker_unpin(w);
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
@@ -618,6 +649,7 @@ enum status readahead_next(struct readahead *r, struct node **out, struct error 
             if (atomic_compare_exchange_strong(&n->state, &waiting, STATE_BUSY)) {
                 pthread_mutex_unlock(&r->lock);
                 read_node(&r->self, n);
+                worker_unpin(&r->self);
                 pthread_mutex_lock(&r->lock);
                 r->contents_bytes += announced_bytes(n);
                 atomic_store(&n->state, STATE_DONE);
@@ -628,8 +660,10 @@ enum status readahead_next(struct readahead *r, struct node **out, struct error 
         pthread_cond_wait(&r->archiver_can_go, &r->lock);
         r->archiver_waits = false;
     }
-    pthread_cond_signal(&r->scout_can_go);
-    pthread_cond_broadcast(&r->worker_can_go);
+    if (r->tail - r->head <= WINDOW_ENTRIES / 2)
+        pthread_cond_signal(&r->scout_can_go);
+    if (r->options.want_contents && r->contents_bytes < WINDOW_CONTENTS)
+        pthread_cond_broadcast(&r->worker_can_go);
     pthread_mutex_unlock(&r->lock);
     *out = r->taken[r->taken_next++];
     return OK;

@@ -21,9 +21,15 @@ struct slice {
     struct slab *slab;
 };
 
+/* Slabs of this capacity are kept for reuse when released, up to SLAB_POOL_MAX of them: the kernel would clear fresh
+ * pages for every megabyte that passes through otherwise. */
+enum { SLAB_POOLED_CAPACITY = 1 << 20, SLAB_POOL_MAX = 64 };
+
 /* One reference, the caller's. */
 MUST_CHECK enum status slab_new(size_t capacity, struct slab **out, struct error *err);
 void slab_retain(struct slab *s);
 void slab_release(struct slab *s); /* accepts NULL; the last one frees */
+/* Frees what is kept for reuse, for leak checks. */
+void slab_pool_drain(void);
 
 #endif
