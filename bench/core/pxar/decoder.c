@@ -572,8 +572,7 @@ static enum status check_target_path(const struct decoder *d, const struct item 
     while (true) {
         const char *slash = memchr(path, '/', size);
         size_t name_size = slash ? (size_t)(slash - path) : size;
-        struct error inner = {0};
-        if (member_name_check(path, name_size, ERR_FORMAT, &inner) != OK)
+        if (member_name_check(path, name_size, ERR_FORMAT, NULL) != OK)
             return bad(d, item->offset, err, "HARDLINK path with an %s", name_size ? "impossible name" : "empty name");
         if (!slash)
             return OK;
@@ -665,15 +664,23 @@ static enum status read_root(struct decoder *d, struct archive_entry *out, struc
     return set_path(d, 0, out, err);
 }
 
+/* Not in read_name, which would clear a struct error for every member. */
+static enum status bad_name(const struct decoder *d, const struct item *item, const char *name, size_t size,
+                            struct error *err)
+{
+    struct error inner = {0};
+    (void)!member_name_check(name, size, ERR_FORMAT, &inner);
+    return bad(d, item->offset, err, "FILENAME: %.100s", inner.text);
+}
+
 static enum status read_name(struct decoder *d, const struct item *item, size_t *out_size, struct error *err)
 {
     const uint8_t *content = NULL;
     TRY(take_item(d, item, &content, err));
     size_t size = (size_t)item->content_size - 1;
     TRY(check_string(d, item, content, size + 1, err));
-    struct error inner = {0};
-    if (member_name_check((const char *)content, size, ERR_FORMAT, &inner) != OK)
-        return bad(d, item->offset, err, "FILENAME: %.100s", inner.text);
+    if (member_name_check((const char *)content, size, ERR_FORMAT, NULL) != OK)
+        return bad_name(d, item, (const char *)content, size, err);
     TRY(buffer_reserve(&d->path, size + 1, err));
     d->path.data[d->path.size] = '/';
     memcpy(d->path.data + d->path.size + 1, content, size);

@@ -421,11 +421,15 @@ static enum status make_scratch(struct encoder *e, size_t count, struct error *e
     return OK;
 }
 
-static enum status append_goodbye_row(struct buffer *out, struct goodbye_row row, struct error *err)
+/* There is room: the table's size was reserved. */
+static void store_goodbye_row(struct buffer *out, struct goodbye_row row)
 {
-    TRY(buffer_append_u64le(out, row.hash, err));
-    TRY(buffer_append_u64le(out, row.offset, err));
-    return buffer_append_u64le(out, row.size, err);
+    ASSERT(out->capacity - out->size >= PXAR_GOODBYE_ROW_SIZE);
+    uint8_t *p = out->data + out->size;
+    store_u64le(p, row.hash);
+    store_u64le(p + 8, row.offset);
+    store_u64le(p + 16, row.size);
+    out->size += PXAR_GOODBYE_ROW_SIZE;
 }
 
 /* Writes the innermost directory's table and closes it. */
@@ -446,12 +450,12 @@ static enum status write_goodbye(struct encoder *e, struct error *err)
     for (size_t i = 0; i < count; i++) {
         struct goodbye_row row = rows[i];
         row.offset = goodbye_offset - row.offset;
-        TRY(append_goodbye_row(&e->member, row, err));
+        store_goodbye_row(&e->member, row);
     }
     struct goodbye_row tail = {.hash = PXAR_GOODBYE_TAIL_MARKER,
                                .offset = goodbye_offset - level.tail_distance_from,
                                .size = ITEM_HEADER_SIZE + content_size};
-    TRY(append_goodbye_row(&e->member, tail, err));
+    store_goodbye_row(&e->member, tail);
     TRY(write_member(e, err));
     e->row_count = level.first_row;
     e->names.size = level.last_name;
