@@ -23,6 +23,7 @@
  *                        "hardlink_names", "skipped"}
  *     reused_files, reused_bytes, reencoded_files, reencoded_bytes
  *     injected_chunks, injected_bytes, padding_bytes, partial_chunks, unreferenced_chunks
+ *                       partial: with padding; unreferenced: of these, those of which no byte is used
  *     flushes, rejected_ranges, file_bytes_read
  *     reasons           {NAME: files}, names of detect/reason.h, only those with files
  *     not_stored        {"acls", "fcaps"}: files whose file system has them, but they are not in the archive

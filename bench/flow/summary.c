@@ -19,8 +19,6 @@ enum status summary_change_detection(const struct archive_stats *a, struct buffe
     /* Later names are what the archive stores as hardlinks. The reference client counts first names instead, which
      * gives the number of names only if every such file has exactly two (D8). */
     uint64_t names = a->reused_files + a->reencoded_files + a->hardlink_names;
-    /* "Partially reused" has always meant "with padding", wholly unreferenced chunks included (14.9). */
-    uint64_t padded_chunks = a->partial_chunks + a->unreferenced_chunks;
     return buffer_printf(out, err,
                          "Change detection summary:\n"
                          " - %" PRIu64 " total files (%" PRIu64 " hardlinks)\n"
@@ -29,7 +27,7 @@ enum status summary_change_detection(const struct archive_stats *a, struct buffe
                          " - %s padding in %" PRIu64 " partially reused chunks",
                          names, a->hardlink_names, a->reused_files, size_text(a->reused_bytes, reused),
                          a->reencoded_files, size_text(a->reencoded_bytes, reencoded),
-                         size_text(a->padding_bytes, padding), padded_chunks);
+                         size_text(a->padding_bytes, padding), a->partial_chunks);
 }
 
 /* floor(bytes * 10^6 / us) without 128-bit integers. */

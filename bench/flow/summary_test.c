@@ -144,8 +144,8 @@ static void test_example_14_9_counts_unreferenced_chunks_as_padded(void **state)
         .injected_chunks = 60,
         .injected_bytes = 620512 + 580480,
         .padding_bytes = 20048,
-        .partial_chunks = 2,
-        .unreferenced_chunks = 1,
+        .partial_chunks = 3,
+        .unreferenced_chunks = 1, /* of them */
     };
     expect_summary(&a, "Change detection summary:\n"
                        " - 60 total files (0 hardlinks)\n"
