@@ -370,6 +370,60 @@ static void test_references_are_checked(void **state)
     }
 }
 
+static void test_backward_reference_is_named_as_such(void **state)
+{
+    (void)state;
+    CLEANUP(copy_deinit) struct copy c = copy_of_files();
+    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(0);
+    struct error err = {0};
+    store_u64le(c.metadata.data + EXAMPLE_Z_REF_AT + 16, 16);
+    assert_int_equal(decode(&c.metadata, &c.payload, &whole, &text, &err), ERR_FORMAT);
+    assert_non_null(strstr(err.text, "reference to payload offset 16, but the payload was read up to 38"));
+}
+
+/* A source that can skip, and counts what it was spared. */
+struct skipping_source {
+    struct memory_source memory;
+    uint64_t skipped;
+};
+static enum status read_memory(void *context, uint8_t *data, size_t size, size_t *out_size, struct error *err)
+{
+    struct skipping_source *s = context;
+    struct source memory = source_over_memory(&s->memory, "p");
+    return memory.read(memory.context, data, size, out_size, err);
+}
+static enum status skip_memory(void *context, uint64_t size, struct error *err)
+{
+    struct skipping_source *s = context;
+    if (size > s->memory.size - s->memory.position)
+        return fail(err, ERR_FORMAT, "skipped behind the end");
+    s->memory.position += (size_t)size;
+    s->skipped += size;
+    return OK;
+}
+
+static void test_large_gaps_are_skipped_not_read(void **state)
+{
+    (void)state;
+    enum { GAP = 1 << 20 };
+    for (int missing = 0; missing < 2; missing++) {
+        CLEANUP(copy_deinit) struct copy c = copy_of_files();
+        uint8_t *gap = make_constant(GAP, 0x5a);
+        insert(&c.payload, 38, gap, GAP);
+        free(gap);
+        store_u64le(c.metadata.data + EXAMPLE_Z_REF_AT + 16, 38 + GAP + (missing ? 1000 : 0));
+        struct memory_source m = {.data = c.metadata.data, .size = c.metadata.size};
+        struct skipping_source p = {.memory = {.data = c.payload.data, .size = c.payload.size}};
+        struct source payload = {.read = read_memory, .skip = skip_memory, .context = &p, .name = "p"};
+        CLEANUP(decoder_cleanup) struct decoder *d = NULL;
+        CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(0);
+        struct error err = {0};
+        assert_int_equal(decoder_new(source_over_memory(&m, "m"), &payload, &d, &err), OK);
+        assert_int_equal(describe(d, &whole, &text, &err), missing ? ERR_FORMAT : OK);
+        assert_true(missing || p.skipped > GAP / 2);
+    }
+}
+
 /* ---- one member under a root ---- */
 
 /* Builds version, root, the given items and a goodbye table for `members`, and decodes it without payload. */
@@ -749,6 +803,8 @@ int main(void)
         cmocka_unit_test(test_payload_start_and_headers_are_checked),
         cmocka_unit_test(test_foreign_bytes_between_files),
         cmocka_unit_test(test_references_are_checked),
+        cmocka_unit_test(test_backward_reference_is_named_as_such),
+        cmocka_unit_test(test_large_gaps_are_skipped_not_read),
         cmocka_unit_test(test_names_are_checked),
         cmocka_unit_test(test_sizes_of_items),
         cmocka_unit_test(test_symlink_targets),

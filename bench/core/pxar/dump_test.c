@@ -68,7 +68,8 @@ static void make_odd_tree(struct buffer *metadata, struct buffer *payload)
         "8], \"quota_project_id\": 18446744073709551615, \"xattrs\": [{\"name_b64\": \"dXNlci7/\", \"value_b64\": "
         "\"AA==\"}], \"entries\": ["
         "{\"name\": \"tab\\t\\\"quote\\\" \\u00e4\\u007f\\u0001\", \"type\": \"fifo\", \"mode\": \"7777\", \"uid\": 0, "
-        "\"gid\": 0, \"mtime\": [0, 0]},"
+        "\"gid\": 0, \"mtime\": [0, 0], \"acl\": {\"default\": {\"user_obj\": 7, \"group_obj\": null, \"other\": 0, "
+        "\"mask\": null}, \"group_obj\": 5}, \"fcaps_b64\": \"AQ==\"},"
         "{\"name_b64\": \"wK8=\", \"type\": \"symlink\", \"mode\": \"0777\", \"uid\": 0, \"gid\": 0, \"mtime\": [0, 0], "
         "\"target_b64\": \"7aCA\"}]}}";
     struct error err = {0};
@@ -87,6 +88,9 @@ static void test_odd_bytes_and_wide_numbers(void **state)
                                  "\"xattrs\":[{\"name_b64\":\"dXNlci7/\",\"value_b64\":\"AA==\"}]}"));
     assert_non_null(strstr(text, "\"path\":\"/tab\\t\\\"quote\\\" \xc3\xa4\x7f\\u0001\""));
     assert_non_null(strstr(text, "\"mode\":\"0017777\""));
+    assert_non_null(strstr(text, "{\"acl\":{\"default\":{\"group_obj\":null,\"mask\":null,\"other\":0,\"user_obj\":7},"
+                                 "\"group_obj\":5},\"entry_offset\""));
+    assert_non_null(strstr(text, "\"fcaps_b64\":\"AQ==\""));
     assert_non_null(strstr(text, "\"path_b64\":\"L8Cv\",\"target_b64\":\"7aCA\""));
 }
 
