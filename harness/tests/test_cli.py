@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable
@@ -316,6 +317,22 @@ def test_first_backup_may_be_tried_dry(cli: Cli, tree: Path, store: Path) -> Non
     tried = cli("backup", f"r.pxar:{tree}", "--repository", store, *MODE, "--dry-run").check_ok()
     assert f"Would create datastore {store}\n" in tried.stderr.decode()
     assert not store.exists()
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_interrupted_backup_dies_at_once_and_the_next_one_works(
+    pxarbench: Path, cli: Cli, tree: Path, store: Path, name: str
+) -> None:
+    (tree / "slow").write_bytes(bytes(200 << 20))
+    words = ["backup", f"r.pxar:{tree}", "--repository", store, *MODE, "--backup-id", "me", "--backup-time"]
+    slow = run.run(
+        ["timeout", "--preserve-status", "--signal", name, "0.5", pxarbench, *words, "1000", "--read-size-max", "1"],
+        timeout=60,
+    )
+    assert not slow.timed_out and slow.returncode == 128 + getattr(signal, f"SIG{name}"), slow
+    (tree / "slow").unlink()
+    cli(*words, "2000").check_ok()
+    assert [path.name for path in (store / "host" / "me").glob("19*")] == ["1970-01-01T00:33:20Z"]
 
 
 def test_backup_and_restore_give_the_tree_back(cli: Cli, tree: Path, store: Path, tmp_path: Path) -> None:
