@@ -56,7 +56,8 @@ enum status attributes_add_xattr(struct attributes *a, const char *name, size_t 
                                  size_t value_size, struct error *err)
 {
     /* Name and value share one ceiling in the archive; a long name with a short value is legal there. */
-    if (name_size > XATTR_NAME_SIZE_MAX + XATTR_VALUE_SIZE_MAX || value_size > XATTR_VALUE_SIZE_MAX + XATTR_NAME_SIZE_MAX)
+    if (name_size > XATTR_NAME_SIZE_MAX + XATTR_VALUE_SIZE_MAX ||
+        value_size > XATTR_VALUE_SIZE_MAX + XATTR_NAME_SIZE_MAX)
         return fail(err, ERR_LIMIT, "extended attribute of %zu + %zu bytes", name_size, value_size);
     if (name_size > 0 && memchr(name, '\0', name_size))
         return fail(err, ERR_USAGE, "extended attribute name with a zero byte");

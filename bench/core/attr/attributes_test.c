@@ -12,12 +12,9 @@ static void add_xattr(struct attributes *a, const char *name, const char *value)
 /* A file that has everything. The caller deinits. */
 static struct attributes full(void)
 {
-    struct attributes a = {.stat = {.mode = 0100640,
-                                    .flags = 0x100000,
-                                    .uid = 1000,
-                                    .gid = 100,
-                                    .mtime_secs = -2,
-                                    .mtime_nanos = 750000000}};
+    struct attributes a = {
+        .stat = {
+            .mode = 0100640, .flags = 0x100000, .uid = 1000, .gid = 100, .mtime_secs = -2, .mtime_nanos = 750000000}};
     struct attribute_extras *x;
     assert_int_equal(attributes_extras(&a, &x, NULL), OK);
     add_xattr(&a, "user.one", "1");

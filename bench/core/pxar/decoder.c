@@ -555,8 +555,7 @@ static enum status read_symlink(struct decoder *d, const struct item *item, stru
     return OK;
 }
 
-static enum status read_device(struct decoder *d, const struct item *item, struct archive_entry *out,
-                               struct error *err)
+static enum status read_device(struct decoder *d, const struct item *item, struct archive_entry *out, struct error *err)
 {
     const uint8_t *content = NULL;
     TRY(take_item(d, item, &content, err));

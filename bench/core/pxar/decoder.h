@@ -37,8 +37,8 @@ struct archive_entry {
     uint64_t payload_offset;      /* files: of the PAYLOAD header in the payload stream */
     const char *target;           /* symlink target, hardlink path; NUL-terminated */
     size_t target_size;
-    uint64_t link_distance;       /* hardlinks */
-    uint64_t major, minor;        /* devices */
+    uint64_t link_distance; /* hardlinks */
+    uint64_t major, minor;  /* devices */
 };
 
 struct decoder;
@@ -48,10 +48,12 @@ MUST_CHECK enum status decoder_new(struct source metadata, const struct source *
 void decoder_free(struct decoder *d); /* accepts NULL */
 /* Borrowed; NULL when the archive has none. */
 const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size);
-/* OK: *out filled. ERR_CLOSED (no error text) after the root's end; bytes behind it are ERR_FORMAT. */
+/* OK: *out filled. ERR_CLOSED (no error text) after the root's end; bytes behind it are ERR_FORMAT, and so is a payload
+ * that ends before the last reference or without its tail marker. A failure stays: every later call repeats it. */
 MUST_CHECK enum status decoder_next(struct decoder *d, struct archive_entry *out, struct error *err);
 /* Contents of the current file, in parts; OK with *out_size 0 at its end. Checks the PAYLOAD header first. What is not
- * read is skipped by decoder_next. */
+ * read is skipped later. ERR_USAGE, without harm to the decoder: not on a file, or no payload stream. ERR_FORMAT: also
+ * for a reference behind what was read already (archives of older clients may have them: they can be listed). */
 MUST_CHECK enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size,
                                        struct error *err);
 uint64_t decoder_metadata_position(const struct decoder *d);

@@ -61,9 +61,9 @@ static enum status describe(struct decoder *d, const struct feed *feed, struct b
         const struct stat_record *st = &e.attributes.stat;
         assert_int_equal(strlen(e.name), e.name_size);
         TRY(buffer_printf(text, err, "%d %s [%s] %zu mode %llo flags %llx %u:%u time %lld.%09u at %llu %llu", e.kind,
-                          e.path, e.name, e.depth, (unsigned long long)st->mode, (unsigned long long)st->flags,
-                          st->uid, st->gid, (long long)st->mtime_secs, st->mtime_nanos,
-                          (unsigned long long)e.filename_offset, (unsigned long long)e.entry_offset));
+                          e.path, e.name, e.depth, (unsigned long long)st->mode, (unsigned long long)st->flags, st->uid,
+                          st->gid, (long long)st->mtime_secs, st->mtime_nanos, (unsigned long long)e.filename_offset,
+                          (unsigned long long)e.entry_offset));
         if (e.target) {
             assert_int_equal(strlen(e.target), e.target_size);
             TRY(buffer_printf(text, err, " -> %s", e.target));
@@ -297,8 +297,8 @@ static void test_misplaced_version_and_prelude(void **state)
 {
     (void)state;
     const uint8_t *version = files_metadata.data, *prelude = files_metadata.data + EXAMPLE_PRELUDE_AT;
-    static const size_t version_places[] = {EXAMPLE_PRELUDE_AT, EXAMPLE_ROOT_AT, EXAMPLE_A_AT, EXAMPLE_H_AT,
-                                            EXAMPLE_A_REF_AT, EXAMPLE_GOODBYE_AT};
+    static const size_t version_places[] = {EXAMPLE_PRELUDE_AT, EXAMPLE_ROOT_AT,  EXAMPLE_A_AT,
+                                            EXAMPLE_H_AT,       EXAMPLE_A_REF_AT, EXAMPLE_GOODBYE_AT};
     for (size_t i = 0; i < sizeof version_places / sizeof *version_places; i++) {
         CLEANUP(copy_deinit) struct copy c = copy_of_files();
         insert(&c.metadata, version_places[i], version, EXAMPLE_PRELUDE_AT);
@@ -337,7 +337,8 @@ static void test_foreign_bytes_between_files(void **state)
         insert(&c.payload, behind ? EXAMPLE_PAYLOAD_SIZE - 16 : 38, foreign, sizeof foreign);
         if (!behind)
             store_u64le(c.metadata.data + EXAMPLE_Z_REF_AT + 16, 38 + sizeof foreign);
-        static const struct feed feeds[] = {{.piece = SIZE_MAX}, {.piece = 1}, {.piece = SIZE_MAX, .skip_contents = true}};
+        static const struct feed feeds[] = {
+            {.piece = SIZE_MAX}, {.piece = 1}, {.piece = SIZE_MAX, .skip_contents = true}};
         for (size_t i = 0; i < 3; i++)
             assert_int_equal(decode_status(&c.metadata, &c.payload, &feeds[i]), OK);
     }
@@ -514,16 +515,11 @@ static void test_sizes_of_items(void **state)
         uint64_t mode, type;
         size_t smallest, largest;
     } cases[] = {
-        {010600, PXAR_XATTR, 1, 65791},
-        {010600, PXAR_ACL_USER, 16, 16},
-        {010600, PXAR_ACL_GROUP, 16, 16},
-        {010600, PXAR_ACL_GROUP_OBJ, 8, 8},
-        {010600, PXAR_ACL_DEFAULT, 32, 32},
-        {010600, PXAR_ACL_DEFAULT_USER, 16, 16},
-        {010600, PXAR_ACL_DEFAULT_GROUP, 16, 16},
-        {010600, PXAR_FCAPS, 0, 65791},
-        {010600, PXAR_QUOTA_PROJID, 8, 8},
-        {020600, PXAR_DEVICE, 16, 16},
+        {010600, PXAR_XATTR, 1, 65791},           {010600, PXAR_ACL_USER, 16, 16},
+        {010600, PXAR_ACL_GROUP, 16, 16},         {010600, PXAR_ACL_GROUP_OBJ, 8, 8},
+        {010600, PXAR_ACL_DEFAULT, 32, 32},       {010600, PXAR_ACL_DEFAULT_USER, 16, 16},
+        {010600, PXAR_ACL_DEFAULT_GROUP, 16, 16}, {010600, PXAR_FCAPS, 0, 65791},
+        {010600, PXAR_QUOTA_PROJID, 8, 8},        {020600, PXAR_DEVICE, 16, 16},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t smallest = cases[i].smallest, largest = cases[i].largest;
@@ -548,8 +544,14 @@ static void test_sizes_of_items(void **state)
             assert_int_equal(decode_status(&c.metadata, &c.payload, &whole), right ? OK : ERR_FORMAT);
         }
     }
-    static const size_t items[] = {0,   EXAMPLE_PRELUDE_AT, EXAMPLE_ROOT_AT,   EXAMPLE_A_AT,   EXAMPLE_A_REF_AT,
-                                   EXAMPLE_H_LINK_AT, EXAMPLE_L_LINK_AT, EXAMPLE_GOODBYE_AT};
+    static const size_t items[] = {0,
+                                   EXAMPLE_PRELUDE_AT,
+                                   EXAMPLE_ROOT_AT,
+                                   EXAMPLE_A_AT,
+                                   EXAMPLE_A_REF_AT,
+                                   EXAMPLE_H_LINK_AT,
+                                   EXAMPLE_L_LINK_AT,
+                                   EXAMPLE_GOODBYE_AT};
     static const uint64_t sizes[] = {0, 15, 1U << 20, UINT64_MAX, UINT64_MAX - 7, INT64_MAX};
     for (size_t i = 0; i < sizeof items / sizeof *items; i++)
         for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
@@ -647,9 +649,12 @@ static void test_kind_agrees_with_mode(void **state)
 static void test_attributes_in_any_order_but_single_ones_once(void **state)
 {
     (void)state;
-    static const uint64_t order[] = {PXAR_QUOTA_PROJID, PXAR_XATTR,     PXAR_ACL_DEFAULT_GROUP, PXAR_FCAPS,
-                                     PXAR_ACL_USER,     PXAR_ACL_GROUP, PXAR_ACL_DEFAULT,       PXAR_XATTR,
-                                     PXAR_ACL_USER,     PXAR_ACL_DEFAULT_USER, PXAR_ACL_GROUP_OBJ};
+    static const uint64_t order[] = {PXAR_QUOTA_PROJID,      PXAR_XATTR,
+                                     PXAR_ACL_DEFAULT_GROUP, PXAR_FCAPS,
+                                     PXAR_ACL_USER,          PXAR_ACL_GROUP,
+                                     PXAR_ACL_DEFAULT,       PXAR_XATTR,
+                                     PXAR_ACL_USER,          PXAR_ACL_DEFAULT_USER,
+                                     PXAR_ACL_GROUP_OBJ};
     uint8_t content[32] = {'k', 0, 'v', 0, 0, 0, 0, 0, 6};
     CLEANUP(sketch_deinit) struct sketch s = begin_sketch();
     put_item(&s, PXAR_FILENAME, "m", 2);

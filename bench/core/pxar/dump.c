@@ -59,8 +59,8 @@ static enum status append_base64(struct buffer *out, const char *key, const uint
 }
 
 /* KEY or KEY_b64. */
-static enum status append_bytes(struct buffer *out, const char *key, const char *key_b64, const char *data,
-                                size_t size, struct error *err)
+static enum status append_bytes(struct buffer *out, const char *key, const char *key_b64, const char *data, size_t size,
+                                struct error *err)
 {
     if (!utf8_valid(data, size))
         return append_base64(out, key_b64, (const uint8_t *)data, size, err);
@@ -68,8 +68,7 @@ static enum status append_bytes(struct buffer *out, const char *key, const char 
     return json_append_string(out, data, size, err);
 }
 
-static enum status append_acl_list(struct buffer *out, const char *key, const struct acl_list *list,
-                                   struct error *err)
+static enum status append_acl_list(struct buffer *out, const char *key, const struct acl_list *list, struct error *err)
 {
     if (list->count == 0)
         return OK;

@@ -23,9 +23,9 @@ static const char *dump(const struct buffer *metadata, const struct buffer *payl
         p = (struct memory_source){.data = payload->data, .size = payload->size};
     struct source payload_source = source_over_memory(&p, "p");
     struct error err = {0};
-    assert_int_equal(dump_archive(source_over_memory(&m, "m"), payload ? &payload_source : NULL, sink_to_buffer(out),
-                                  &err),
-                     expected);
+    assert_int_equal(
+        dump_archive(source_over_memory(&m, "m"), payload ? &payload_source : NULL, sink_to_buffer(out), &err),
+        expected);
     assert_int_equal(err.status, expected);
     return text_of(out);
 }
@@ -70,12 +70,12 @@ static void make_odd_tree(struct buffer *metadata, struct buffer *payload)
         "{\"name\": \"tab\\t\\\"quote\\\" \\u00e4\\u007f\\u0001\", \"type\": \"fifo\", \"mode\": \"7777\", \"uid\": 0, "
         "\"gid\": 0, \"mtime\": [0, 0], \"acl\": {\"default\": {\"user_obj\": 7, \"group_obj\": null, \"other\": 0, "
         "\"mask\": null}, \"group_obj\": 5}, \"fcaps_b64\": \"AQ==\"},"
-        "{\"name_b64\": \"wK8=\", \"type\": \"symlink\", \"mode\": \"0777\", \"uid\": 0, \"gid\": 0, \"mtime\": [0, 0], "
+        "{\"name_b64\": \"wK8=\", \"type\": \"symlink\", \"mode\": \"0777\", \"uid\": 0, \"gid\": 0, \"mtime\": [0, "
+        "0], "
         "\"target_b64\": \"7aCA\"}]}}";
     struct error err = {0};
-    assert_int_equal(tree_text_encode(json, strlen(json), "odd", sink_to_buffer(metadata), sink_to_buffer(payload),
-                                      &err),
-                     OK);
+    assert_int_equal(
+        tree_text_encode(json, strlen(json), "odd", sink_to_buffer(metadata), sink_to_buffer(payload), &err), OK);
 }
 
 static void test_odd_bytes_and_wide_numbers(void **state)
@@ -126,7 +126,7 @@ static void test_utf8(void **state)
         {"\x80", false},
         {"\xc3", false},
         {"\xc3x", false},
-        {"\xc0\xaf", false},         /* overlong */
+        {"\xc0\xaf", false}, /* overlong */
         {"\xc1\xbf", false},
         {"\xe0\x9f\xbf", false},
         {"\xf0\x8f\xbf\xbf", false},
@@ -155,8 +155,8 @@ static void test_base64(void **state)
             assert_memory_equal(back.data, data, size);
         free(data);
     }
-    static const char *const bad[] = {"A", "AA", "AAA", "AA=", "A===", "=AAA", "AA=A", "AAAA====", " AAA", "AAA\n",
-                                      "AA-_"};
+    static const char *const bad[] = {"A",    "AA",       "AAA",  "AA=",   "A===", "=AAA",
+                                      "AA=A", "AAAA====", " AAA", "AAA\n", "AA-_"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         CLEANUP(buffer_deinit) struct buffer out = {0};
         assert_int_equal(base64_decode_append(&out, bad[i], strlen(bad[i]), NULL), ERR_FORMAT);

@@ -30,9 +30,8 @@ MUST_CHECK enum status encoder_file(struct encoder *e, const char *name, const s
                                     uint64_t *out_filename_offset, struct error *err);
 /* A file whose contents are at `payload_offset` already, or will be once chunks are injected: at or behind the payload
  * position and strictly above every earlier reference, else ERR_MISMATCH. */
-MUST_CHECK enum status encoder_reference(struct encoder *e, const char *name, const struct attributes *a,
-                                         uint64_t size, uint64_t payload_offset, uint64_t *out_filename_offset,
-                                         struct error *err);
+MUST_CHECK enum status encoder_reference(struct encoder *e, const char *name, const struct attributes *a, uint64_t size,
+                                         uint64_t payload_offset, uint64_t *out_filename_offset, struct error *err);
 /* Injected chunks of together `size` bytes stand in the payload stream here. */
 MUST_CHECK enum status encoder_advance(struct encoder *e, uint64_t size, struct error *err);
 MUST_CHECK enum status encoder_symlink(struct encoder *e, const char *name, const struct attributes *a,

@@ -229,8 +229,8 @@ static void test_referenced_bytes_must_be_injected(void **state)
             archive_begin(&a);
             assert_int_equal(encoder_reference(a.encoder, "a", &file, 84, 16, NULL, NULL), OK);
             assert_int_equal(encoder_advance(a.encoder, injected, NULL), OK);
-            enum status status = with_file ? encoder_file(a.encoder, "b", &file, 0, NULL, NULL)
-                                           : encoder_finish(a.encoder, NULL);
+            enum status status =
+                with_file ? encoder_file(a.encoder, "b", &file, 0, NULL, NULL) : encoder_finish(a.encoder, NULL);
             assert_int_equal(status, injected == 100 ? OK : ERR_MISMATCH);
         }
 }
@@ -299,8 +299,8 @@ static void test_link_targets_are_bounded(void **state)
         uint64_t offset;
         enum status expected;
     } links[] = {
-        {"a", 80, OK}, {"a", 0, ERR_USAGE}, {"a", 186, ERR_USAGE}, {"/a", 80, ERR_USAGE}, {"", 80, ERR_USAGE},
-        {target, 80, ERR_LIMIT},
+        {"a", 80, OK},         {"a", 0, ERR_USAGE}, {"a", 186, ERR_USAGE},
+        {"/a", 80, ERR_USAGE}, {"", 80, ERR_USAGE}, {target, 80, ERR_LIMIT},
     };
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
         CLEANUP(archive_deinit) struct archive c;

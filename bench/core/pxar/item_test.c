@@ -81,12 +81,10 @@ static void test_name_hashes(void **state)
         const char *name;
         uint64_t hash;
     } names[] = {
-        {"", 0x76614015f8d1bb6c},          {"a", 0x0c26e9067c2c7bcf},
-        {"f", 0x4376aba4e3d51140},         {"h", 0xfcb517b2b2698000},
-        {"l", 0x53720446c9172559},         {"z", 0x5a4b70af3558a9d8},
-        {"a.txt", 0xdc392d66b611aa72},     {"file.txt", 0x967764f630c3da14},
-        {"abcdefg", 0x9d5cbd401ebbb094},   {"abcdefgh", 0xea82693c92359125},
-        {"lost+found", 0xedc93cb8247896c7}, {".pxarexclude-cli", 0x046975ce672e09eb},
+        {"", 0x76614015f8d1bb6c},         {"a", 0x0c26e9067c2c7bcf},          {"f", 0x4376aba4e3d51140},
+        {"h", 0xfcb517b2b2698000},        {"l", 0x53720446c9172559},          {"z", 0x5a4b70af3558a9d8},
+        {"a.txt", 0xdc392d66b611aa72},    {"file.txt", 0x967764f630c3da14},   {"abcdefg", 0x9d5cbd401ebbb094},
+        {"abcdefgh", 0xea82693c92359125}, {"lost+found", 0xedc93cb8247896c7}, {".pxarexclude-cli", 0x046975ce672e09eb},
         {"\xc3\xa4", 0x26b1ec6690696abf},
     };
     for (int round = 0; round < 2; round++)
@@ -186,8 +184,8 @@ static void test_names(void **state)
         size_t size;
         bool accepted;
     } names[] = {
-        {"", 0, false},     {".", 1, false},    {"..", 2, false},  {"a/b", 3, false}, {"/", 1, false},
-        {"a\0b", 3, false}, {"a\0", 2, false},  {"...", 3, true},  {".a", 2, true},   {"..a", 3, true},
+        {"", 0, false},     {".", 1, false},   {"..", 2, false}, {"a/b", 3, false}, {"/", 1, false},
+        {"a\0b", 3, false}, {"a\0", 2, false}, {"...", 3, true}, {".a", 2, true},   {"..a", 3, true},
         {"\\", 1, true},    {"\xff", 1, true}, {" ", 1, true},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -201,9 +199,10 @@ static void test_names(void **state)
 static void test_attributes_in_stored_order(void **state)
 {
     (void)state;
-    CLEANUP(attributes_deinit) struct attributes a = {
-        .stat = {.mode = 0100664, .flags = 0x100000, .uid = 1000, .gid = 1000, .mtime_secs = 1700000001,
-                 .mtime_nanos = 5}};
+    CLEANUP(attributes_deinit)
+    struct attributes a = {
+        .stat = {
+            .mode = 0100664, .flags = 0x100000, .uid = 1000, .gid = 1000, .mtime_secs = 1700000001, .mtime_nanos = 5}};
     struct attribute_extras *x;
     assert_int_equal(attributes_extras(&a, &x, NULL), OK);
     static const uint8_t caps[20] = {1, 0, 0, 2, 0, 0x20};
@@ -232,8 +231,8 @@ static void test_attributes_in_stored_order(void **state)
 static void test_default_acl_of_a_directory(void **state)
 {
     (void)state;
-    CLEANUP(attributes_deinit) struct attributes a = {
-        .stat = {.mode = 040750, .mtime_secs = 1700000001, .mtime_nanos = 5}};
+    CLEANUP(attributes_deinit)
+    struct attributes a = {.stat = {.mode = 040750, .mtime_secs = 1700000001, .mtime_nanos = 5}};
     struct attribute_extras *x;
     assert_int_equal(attributes_extras(&a, &x, NULL), OK);
     x->has_default = true;

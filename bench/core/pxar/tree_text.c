@@ -111,8 +111,8 @@ static enum status get_u64(const struct builder *b, json_t *object, const char *
     return OK;
 }
 
-static enum status get_optional_u64(const struct builder *b, json_t *object, const char *key,
-                                    const struct place *at, bool *out_found, uint64_t *out, struct error *err)
+static enum status get_optional_u64(const struct builder *b, json_t *object, const char *key, const struct place *at,
+                                    bool *out_found, uint64_t *out, struct error *err)
 {
     *out_found = json_object_get(object, key) != NULL;
     return *out_found ? get_u64(b, object, key, at, UINT64_MAX, out, err) : OK;
@@ -186,8 +186,8 @@ static enum status get_mode(const struct builder *b, json_t *object, const struc
     return OK;
 }
 
-static enum status get_mtime(const struct builder *b, json_t *object, const struct place *at,
-                             struct stat_record *out, struct error *err)
+static enum status get_mtime(const struct builder *b, json_t *object, const struct place *at, struct stat_record *out,
+                             struct error *err)
 {
     struct place place = key_of(at, "mtime");
     json_t *pair;
@@ -202,8 +202,8 @@ static enum status get_mtime(const struct builder *b, json_t *object, const stru
     return OK;
 }
 
-static enum status get_xattrs(const struct builder *b, json_t *object, const struct place *at,
-                              struct attributes *out, struct error *err)
+static enum status get_xattrs(const struct builder *b, json_t *object, const struct place *at, struct attributes *out,
+                              struct error *err)
 {
     static const char *const keys[] = {"name", "name_b64", "value_b64", NULL};
     if (!json_object_get(object, "xattrs"))
@@ -258,8 +258,8 @@ static enum status get_acl_list(const struct builder *b, json_t *acl, const char
     return OK;
 }
 
-static enum status get_default_perm(const struct builder *b, json_t *object, const char *key,
-                                    const struct place *at, uint64_t *out, struct error *err)
+static enum status get_default_perm(const struct builder *b, json_t *object, const char *key, const struct place *at,
+                                    uint64_t *out, struct error *err)
 {
     *out = ACL_PERM_UNSET;
     return json_is_null(json_object_get(object, key)) ? OK : get_u64(b, object, key, at, UINT64_MAX, out, err);
@@ -282,8 +282,8 @@ static enum status get_acl_default(const struct builder *b, json_t *acl, const s
     return OK;
 }
 
-static enum status get_acl(const struct builder *b, json_t *object, const struct place *at,
-                           struct attributes *out, struct error *err)
+static enum status get_acl(const struct builder *b, json_t *object, const struct place *at, struct attributes *out,
+                           struct error *err)
 {
     static const char *const keys[] = {"users",         "groups",         "group_obj", "default",
                                        "default_users", "default_groups", NULL};
@@ -302,8 +302,8 @@ static enum status get_acl(const struct builder *b, json_t *object, const struct
     return get_acl_list(b, acl, "default_groups", &place, &x->default_groups, err);
 }
 
-static enum status get_fcaps(const struct builder *b, json_t *object, const struct place *at,
-                             struct attributes *out, struct error *err)
+static enum status get_fcaps(const struct builder *b, json_t *object, const struct place *at, struct attributes *out,
+                             struct error *err)
 {
     if (!json_object_get(object, "fcaps_b64"))
         return OK;
@@ -530,8 +530,8 @@ static int compare_children(const void *a, const void *b)
 }
 
 /* Names of all entries, sorted. The caller deinits *out, also after a failure. */
-static enum status get_children(const struct builder *b, json_t *list, const struct place *at,
-                                struct children *out, struct error *err)
+static enum status get_children(const struct builder *b, json_t *list, const struct place *at, struct children *out,
+                                struct error *err)
 {
     size_t count = json_array_size(list);
     TRY(array_new(count, sizeof *out->items, SIZE_MAX / sizeof *out->items, "entries", (void **)&out->items, err));
@@ -544,8 +544,7 @@ static enum status get_children(const struct builder *b, json_t *list, const str
             return wrong(b, &place, err, "must be an object");
         enum status status =
             get_bytes(b, child->object, "name", "name_b64", &place, &child->name, &child->name_size, err);
-        if (status == OK &&
-            member_name_check((const char *)child->name.data, child->name_size, ERR_FORMAT, err) != OK)
+        if (status == OK && member_name_check((const char *)child->name.data, child->name_size, ERR_FORMAT, err) != OK)
             status = within(b, &place, err);
         if (status != OK) {
             buffer_deinit(&child->name);
@@ -638,8 +637,7 @@ static enum status put_symlink(struct builder *b, const struct child *child, con
     return OK;
 }
 
-static enum status put_hardlink(struct builder *b, const struct child *child, const struct place *at,
-                                struct error *err)
+static enum status put_hardlink(struct builder *b, const struct child *child, const struct place *at, struct error *err)
 {
     static const char *const keys[] = {"name", "name_b64", "type", "target", "target_b64", NULL};
     CLEANUP(buffer_deinit) struct buffer path = BUFFER_INIT(0);
@@ -705,8 +703,7 @@ static enum status put_entry(struct builder *b, const struct child *child, const
         return put_device(b, child, at, 0020000, err);
     if (strcmp(type, "blockdev") == 0)
         return put_device(b, child, at, 0060000, err);
-    return wrong(b, &place, err,
-                 "must be file, dir, symlink, hardlink, fifo, socket, chardev or blockdev");
+    return wrong(b, &place, err, "must be file, dir, symlink, hardlink, fifo, socket, chardev or blockdev");
 }
 
 /* ---- the whole ---- */
@@ -723,8 +720,9 @@ static void builder_deinit(struct builder *b)
 
 static enum status put_root(struct builder *b, json_t *manifest, struct sink metadata, struct error *err)
 {
-    static const char *const root_keys[] = {"type",  "mode", "uid",       "gid",              "mtime",   "flags",
-                                            "xattrs", "acl",  "fcaps_b64", "quota_project_id", "entries", NULL};
+    static const char *const root_keys[] = {"type",    "mode",   "uid", "gid",       "mtime",
+                                            "flags",   "xattrs", "acl", "fcaps_b64", "quota_project_id",
+                                            "entries", NULL};
     CLEANUP(attributes_deinit) struct attributes a = {0};
     CLEANUP(buffer_deinit) struct buffer prelude = BUFFER_INIT(0);
     struct place place = key_of(NULL, "root");
@@ -744,8 +742,7 @@ static enum status put_root(struct builder *b, json_t *manifest, struct sink met
 
 static enum status put_manifest(struct builder *b, json_t *manifest, struct sink metadata, struct error *err)
 {
-    static const char *const keys[] = {"schema",          "name",        "comment",
-                                       "from_filesystem", "prelude_b64", "root", NULL};
+    static const char *const keys[] = {"schema", "name", "comment", "from_filesystem", "prelude_b64", "root", NULL};
     struct place top = key_of(NULL, "the manifest"), schema_place = key_of(NULL, "schema");
     if (!json_is_object(manifest))
         return wrong(b, &top, err, "must be an object");
@@ -759,8 +756,8 @@ static enum status put_manifest(struct builder *b, json_t *manifest, struct sink
     return put_root(b, manifest, metadata, err);
 }
 
-enum status tree_text_encode(const char *json, size_t size, const char *name, struct sink metadata,
-                             struct sink payload, struct error *err)
+enum status tree_text_encode(const char *json, size_t size, const char *name, struct sink metadata, struct sink payload,
+                             struct error *err)
 {
     struct error ignored = {0};
     struct error *filled = err ? err : &ignored; /* places are put before what is there already */

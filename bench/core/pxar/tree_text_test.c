@@ -92,7 +92,7 @@ static void test_padding_belongs_to_no_file(void **state)
 static void test_hardlinks_find_earlier_files_only(void **state)
 {
     (void)state;
-#define FILE_ENTRY(name)                                                                                              \
+#define FILE_ENTRY(name)                                                                                               \
     "{\"name\": \"" name "\", \"type\": \"file\", \"mode\": \"0644\", " OWNED ", \"content\": {\"kind\": \"empty\"}}"
 #define DIR_ENTRY(name, entries)                                                                                       \
     "{\"name\": \"" name "\", \"type\": \"dir\", \"mode\": \"0755\", " OWNED ", \"entries\": [" entries "]}"
@@ -100,17 +100,19 @@ static void test_hardlinks_find_earlier_files_only(void **state)
         const char *target;
         bool found;
     } cases[] = {
-        {"a/b", true},   {"a/b.c/x", true}, {"a/b0", true}, {"a.b", true}, {"a0", true}, {"m", false},
-        {"a", false},    {"a/", false},     {"/a0", false}, {"", false},   {"a/b/", false}, {"z", false},
-        {"a/b.c", false}, {"a0/", false},   {"a.b\\u0001", false},
+        {"a/b", true},   {"a/b.c/x", true}, {"a/b0", true},   {"a.b", true},  {"a0", true},
+        {"m", false},    {"a", false},      {"a/", false},    {"/a0", false}, {"", false},
+        {"a/b/", false}, {"z", false},      {"a/b.c", false}, {"a0/", false}, {"a.b\\u0001", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char json[4096];
-        snprintf(json, sizeof json,
-                 HEAD ROOT FILE_ENTRY("a.b") "," FILE_ENTRY("a0") "," DIR_ENTRY(
-                     "a", FILE_ENTRY("b") "," DIR_ENTRY("b.c", FILE_ENTRY("x")) "," FILE_ENTRY("b0")) "," FILE_ENTRY(
-                     "z") ",{\"name\": \"m\", \"type\": \"hardlink\", \"target\": \"%s\"}" TAIL,
-                 cases[i].target);
+        snprintf(
+            json, sizeof json,
+            HEAD ROOT FILE_ENTRY("a.b") "," FILE_ENTRY("a0") "," DIR_ENTRY(
+                "a",
+                FILE_ENTRY("b") "," DIR_ENTRY("b.c", FILE_ENTRY("x")) "," FILE_ENTRY(
+                    "b0")) "," FILE_ENTRY("z") ",{\"name\": \"m\", \"type\": \"hardlink\", \"target\": \"%s\"}" TAIL,
+            cases[i].target);
         CLEANUP(buffer_deinit) struct buffer metadata = {0}, payload = {0};
         struct error err = {0};
         enum status status = encode(json, &metadata, &payload, &err);
@@ -141,7 +143,8 @@ static void test_every_malformed_manifest_is_named(void **state)
         {HEAD "\"root\": {\"type\": \"file\"}}", "tree.json: root: must be of type dir"},
         {HEAD "\"root\": {}}", "tree.json: root.mode: must be an octal string like \"0644\""},
         {HEAD "\"root\": {\"mode\": \"0755\", " OWNED "}}", "tree.json: root.entries: is missing"},
-        {HEAD "\"root\": {\"mode\": \"0755\", " OWNED ", \"entries\": 1}}", "tree.json: root.entries: must be an array"},
+        {HEAD "\"root\": {\"mode\": \"0755\", " OWNED ", \"entries\": 1}}",
+         "tree.json: root.entries: must be an array"},
         {HEAD ROOT "1" TAIL, "tree.json: root.entries[0]: must be an object"},
         {HEAD ROOT "{}" TAIL, "tree.json: root.entries[0].name: is missing"},
         {HEAD ROOT "{\"name\": \"a\"}" TAIL, "tree.json: root.entries[0].type: must be a string"},

@@ -196,8 +196,7 @@ static void apply_edit(json_t *edit, struct buffer *metadata, struct buffer *pay
     CLEANUP(buffer_deinit) struct buffer bytes = BUFFER_INIT(0);
     json_t *text = json_object_get(edit, "bytes_b64");
     if (text)
-        assert_int_equal(
-            base64_decode_append(&bytes, json_string_value(text), json_string_length(text), NULL), OK);
+        assert_int_equal(base64_decode_append(&bytes, json_string_value(text), json_string_length(text), NULL), OK);
     CLEANUP(buffer_deinit) struct buffer tail = BUFFER_INIT(0);
     if (strcmp(op, "append") == 0) {
         assert_int_equal(buffer_append(target, bytes.data, bytes.size, NULL), OK);
@@ -221,8 +220,8 @@ static void apply_edit(json_t *edit, struct buffer *metadata, struct buffer *pay
 static bool may_be_stricter(const char *name)
 {
     static const char *const reasons[] = {
-        "append",      "VER: size",          "ENT: size", "PR: size",         "NUL",           "hard link offset",
-        "mode",        "nanos over",         "root is",   "goodbye",          "version",       "tail marker",
+        "append",      "VER: size",         "ENT: size", "PR: size",          "NUL",     "hard link offset",
+        "mode",        "nanos over",        "root is",   "goodbye",           "version", "tail marker",
         "payload: no", "payload: appended", "size 0",    "no version record",
     };
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
