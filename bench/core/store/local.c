@@ -328,7 +328,9 @@ enum status stored_name_check(const char *name, struct error *err)
 
 bool owner_is_valid(const char *text, size_t size)
 {
-    if (size > 0 && text[size - 1] == '\n')
+    if (size == 0)
+        return false;
+    if (text[size - 1] == '\n')
         size--;
     /* The realm is behind the last '@': a user name may have one. */
     const char *at = memrchr(text, '@', size);
