@@ -1,0 +1,231 @@
+/* pxarbench snapshot: what a datastore has. */
+#include "base/log.h"
+#include "base/size_text.h"
+#include "cli/cli.h"
+#include "flow/restore.h"
+#include "index/manifest.h"
+#include "store/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char list_help[] =
+    "Usage: pxarbench snapshot list [GROUP] [OPTION...]\n"
+    "\n"
+    "Lists the finished snapshots of a namespace or of one GROUP (TYPE/ID), sorted by type, id and time.\n"
+    "\n"
+    "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
+    "  --ns NAMESPACE          namespace (default: the root namespace)\n"
+    "  --output-format FORMAT  text, json or json-pretty (default text)\n";
+
+static const char files_help[] =
+    "Usage: pxarbench snapshot files SNAPSHOT [OPTION...]\n"
+    "\n"
+    "Lists the files of a snapshot (TYPE/ID/TIME) as its manifest has them: name, encryption, size, checksum.\n"
+    "The size of an index is the length of the stream that it stands for.\n"
+    "\n"
+    "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
+    "  --ns NAMESPACE          namespace (default: the root namespace)\n"
+    "  --output-format FORMAT  text, json or json-pretty (default text)\n";
+
+struct options {
+    const char *repository;
+    const char *ns;
+    enum output_format format;
+};
+
+/* Both commands take the same. */
+static enum status parse_options(int argc, char **argv, const char *help, struct options *o, struct error *err)
+{
+    enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE };
+    static const struct option options[] = {
+        {"repository", required_argument, NULL, REPOSITORY},
+        {"ns", required_argument, NULL, NAMESPACE},
+        CLI_FORMAT_OPTION,
+        CLI_OPTIONS_END,
+    };
+    *o = (struct options){.ns = "", .format = OUTPUT_TEXT};
+    cli_options_begin();
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+        switch (option) {
+        case REPOSITORY: o->repository = optarg; break;
+        case NAMESPACE: o->ns = optarg; break;
+        case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &o->format, err)); break;
+        case CLI_HELP: return cli_help(help);
+        default: return ERR_USAGE;
+        }
+    return snapshot_namespace_check(o->ns, err);
+}
+
+static void store_cleanup(struct store **s)
+{
+    store_close(*s);
+}
+
+static void reader_cleanup(struct store_reader **r)
+{
+    store_reader_close(*r);
+}
+
+static void json_cleanup(json_t **value)
+{
+    json_decref(*value);
+}
+
+static enum status open_repository(const struct options *o, struct store **out, struct error *err)
+{
+    const struct store_options options = {.sync = SYNC_NONE, .create = false};
+    const char *repository;
+    TRY(cli_repository(o->repository, &repository, err));
+    return store_open(repository, &options, out, err);
+}
+
+static enum status read_manifest(struct store *s, const struct snapshot_id *id, struct manifest *out,
+                                 struct error *err)
+{
+    CLEANUP(reader_cleanup) struct store_reader *reader = NULL;
+    TRY(store_reader_open(s, id, &reader, err));
+    return snapshot_manifest(reader, out, err);
+}
+
+static json_t *file_json(const struct manifest_file *file, bool with_csum)
+{
+    char csum[DIGEST_TEXT_SIZE];
+    json_t *object = json_pack("{s:s, s:s, s:o}", "filename", file->filename, "crypt-mode", file->crypt_mode, "size",
+                               cli_json_count(file->size));
+    if (with_csum && json_object_set_new(object, "csum", json_string(digest_text(&file->csum, csum))) != 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+static json_t *files_json(const struct manifest *m, bool with_csum)
+{
+    json_t *files = json_array();
+    for (size_t i = 0; i < m->file_count; i++)
+        if (json_array_append_new(files, file_json(&m->files[i], with_csum)) != 0) {
+            json_decref(files);
+            return NULL;
+        }
+    return files;
+}
+
+/* ---- list ---- */
+
+static uint64_t total_size(const struct manifest *m)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < m->file_count; i++)
+        if (__builtin_add_overflow(total, m->files[i].size, &total))
+            return UINT64_MAX; /* sizes in a manifest are anyone's claim */
+    return total;
+}
+
+static enum status list_text(const struct snapshot_id *id, const struct manifest *m, struct error *err)
+{
+    char name[SNAPSHOT_TEXT_SIZE], size[SIZE_TEXT_SIZE];
+    TRY(cli_print(err, "%-40s %14s ", snapshot_id_text(id, name), m ? size_text(total_size(m), size) : "-"));
+    for (size_t i = 0; m && i < m->file_count; i++)
+        TRY(cli_print(err, " %s", m->files[i].filename));
+    return cli_print(err, "\n");
+}
+
+static enum status list_json(const struct snapshot_id *id, const struct manifest *m, json_t *list, struct error *err)
+{
+    json_t *object = json_pack("{s:s, s:s, s:I, s:o}", "backup-type", id->type, "backup-id", id->id, "backup-time",
+                               (json_int_t)id->time, "files", m ? files_json(m, false) : json_array());
+    /* As a server does: without readable manifest no size. */
+    if (object && m)
+        json_object_set_new(object, "size", cli_json_count(total_size(m)));
+    if (json_array_append_new(list, object) != 0)
+        return fail(err, ERR_MEMORY, "out of memory for the list of snapshots");
+    return OK;
+}
+
+static enum status list_one(struct store *s, const struct snapshot_id *id, enum output_format format, json_t *list,
+                            struct error *err)
+{
+    CLEANUP(manifest_deinit) struct manifest manifest = {0};
+    const struct manifest *m = &manifest;
+    struct error reason = {0};
+    enum status status = read_manifest(s, id, &manifest, &reason);
+    if (status == ERR_NOT_FOUND)
+        return OK; /* removed since we looked */
+    if (status != OK) {
+        char name[SNAPSHOT_TEXT_SIZE];
+        log_warning("%s: %s", snapshot_id_text(id, name), reason.text);
+        m = NULL;
+    }
+    return format == OUTPUT_TEXT ? list_text(id, m, err) : list_json(id, m, list, err);
+}
+
+static enum status list(int argc, char **argv, struct error *err)
+{
+    struct options o;
+    struct snapshot_id group;
+    TRY(parse_options(argc, argv, list_help, &o, err));
+    TRY(cli_arguments(argc, argv, 0, 1, "[GROUP]", err));
+    bool one_group = optind < argc;
+    if (one_group)
+        TRY(snapshot_group_parse(argv[optind], &group, err));
+
+    CLEANUP(store_cleanup) struct store *s = NULL;
+    CLEANUP(snapshot_list_deinit) struct snapshot_list snapshots = {0};
+    CLEANUP(json_cleanup) json_t *result = json_array();
+    if (!result)
+        return fail(err, ERR_MEMORY, "out of memory for the list of snapshots");
+    TRY(open_repository(&o, &s, err));
+    TRY(store_list(s, o.ns, one_group ? &group : NULL, &snapshots, err));
+    for (size_t i = 0; i < snapshots.count; i++)
+        TRY(list_one(s, &snapshots.items[i], o.format, result, err));
+    return o.format == OUTPUT_TEXT ? OK : cli_print_json(json_incref(result), o.format, err);
+}
+
+/* ---- files ---- */
+
+static enum status files_text(const struct manifest *m, struct error *err)
+{
+    char csum[DIGEST_TEXT_SIZE];
+    for (size_t i = 0; i < m->file_count; i++)
+        TRY(cli_print(err, "%-32s %-9s %16" PRIu64 " %s\n", m->files[i].filename, m->files[i].crypt_mode,
+                      m->files[i].size, digest_text(&m->files[i].csum, csum)));
+    return OK;
+}
+
+static enum status files(int argc, char **argv, struct error *err)
+{
+    struct options o;
+    struct snapshot_id id;
+    TRY(parse_options(argc, argv, files_help, &o, err));
+    TRY(cli_arguments(argc, argv, 1, 1, "SNAPSHOT", err));
+    TRY(snapshot_id_parse(argv[optind], &id, err));
+    memcpy(id.ns, o.ns, strlen(o.ns) + 1); /* checked: it fits */
+
+    CLEANUP(store_cleanup) struct store *s = NULL;
+    CLEANUP(manifest_deinit) struct manifest m = {0};
+    TRY(open_repository(&o, &s, err));
+    TRY(read_manifest(s, &id, &m, err));
+    return o.format == OUTPUT_TEXT ? files_text(&m, err) : cli_print_json(files_json(&m, true), o.format, err);
+}
+
+static int cmd_list(int argc, char **argv)
+{
+    struct error err = {0};
+    return cli_exit_code(list(argc, argv, &err), &err);
+}
+
+static int cmd_files(int argc, char **argv)
+{
+    struct error err = {0};
+    return cli_exit_code(files(argc, argv, &err), &err);
+}
+
+int cmd_snapshot(int argc, char **argv)
+{
+    static const struct cli_command commands[] = {{"list", cmd_list, "finished snapshots of a datastore"},
+                                                  {"files", cmd_files, "files of a snapshot with sizes and checksums"},
+                                                  {0}};
+    return cli_dispatch("pxarbench snapshot", commands, argc, argv);
+}
