@@ -203,6 +203,11 @@ def run_counted(
             os.close(write_end)
 
 
+def sync_filesystem(path: Path) -> None:
+    """Writes back what is dirty on the file system of `path`, and on no other (Python has no syncfs)."""
+    run(["sync", "-f", path]).check_ok()
+
+
 def map_parallel(work: Callable[[Item], Answer], items: Iterable[Item], *, workers: int | None = None) -> list[Answer]:
     """Like list(map(...)), spread over processes; order is kept, the first exception is raised."""
     items = list(items)

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import locate, mutate, tree
+from .. import locate, mutate, run, tree
 from . import coco, linux, tiny
 from .recipe import Recipe
 from .workspace import DatasetFailed, Workspace
@@ -102,7 +102,7 @@ def _make(recipe: Recipe, final: Path, cache: Path, say: Callable[[str], None], 
     }
     (partial / "stamp.json").write_text(json.dumps(stamp, indent=2) + "\n")
     step("stamped")
-    os.sync()
+    run.sync_filesystem(partial)
     step("synced")
     os.rename(partial, final)
     _sync(final.parent)

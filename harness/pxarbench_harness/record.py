@@ -1,0 +1,110 @@
+"""One JSON line per run: the canonical record, from which every report is made.
+
+The fields are those of results/schema/result.v1.json; harness/README.md explains them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from . import locate
+
+SCHEMA = "pxarbench-result/1"
+PHASES = ("reference", "warm-up", "measured", "proof")
+
+
+class RecordBroken(Exception):
+    """A line is no record of this schema; the text names file, line and field."""
+
+
+@dataclass(frozen=True)
+class Record:
+    session: str
+    sequence: int  # of the session, from 1
+    started: str  # UTC
+    case: str
+    dataset: Mapping[str, Any]
+    mutation: Mapping[str, Any]
+    subject: str
+    mode: str
+    cache: str
+    phase: str
+    round: int  # 1.. of measured runs, else 0
+    position: int  # within the round, from 1: rounds are shuffled
+    command: tuple[str, ...]
+    settings: Mapping[str, str]
+    exit_code: int
+    wall_ns: int
+    user_ns: int
+    system_ns: int
+    peak_rss_bytes: int
+    outcome: Mapping[str, Any] | None  # None: the run failed
+    problems: tuple[str, ...]  # what the checks found
+    restored: bool  # this run's snapshot was restored and compared
+    seed: int
+    load_average: float
+    commit: str
+    host_fingerprint: str
+    host: Mapping[str, Any] = field(repr=False)
+    schema: str = SCHEMA
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0 and not self.problems
+
+    @property
+    def label(self) -> str:
+        """Subject and mode as reports show them."""
+        return self.mode if self.subject == "pxarbench" else f"{self.subject} {self.mode}"
+
+    @property
+    def seconds(self) -> float:
+        return self.wall_ns / 1e9
+
+
+def to_json(record: Record) -> str:
+    return json.dumps(asdict(record), sort_keys=True)
+
+
+def from_json(line: str) -> Record:
+    values = json.loads(line)
+    values["command"] = tuple(values["command"])
+    values["problems"] = tuple(values["problems"])
+    return Record(**{f.name: values[f.name] for f in fields(Record)})
+
+
+@lru_cache
+def schema() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((locate.results() / "schema" / "result.v1.json").read_text())
+    return loaded
+
+
+def validate(line: str) -> None:
+    """RecordBroken names the first field that is wrong."""
+    import jsonschema
+
+    try:
+        jsonschema.validate(json.loads(line), schema())
+    except jsonschema.ValidationError as error:
+        raise RecordBroken(f"{'/'.join(map(str, error.absolute_path)) or 'record'}: {error.message}") from None
+
+
+def append(path: Path, records: Iterable[Record]) -> None:
+    with open(path, "a", encoding="utf-8") as out:
+        for record in records:
+            out.write(to_json(record) + "\n")
+
+
+def read(path: Path) -> Iterator[Record]:
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                validate(line)
+                yield from_json(line)
+            except (ValueError, KeyError, TypeError, RecordBroken) as error:
+                raise RecordBroken(f"{path}: line {number}: {error}") from None

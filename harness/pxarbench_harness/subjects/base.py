@@ -1,0 +1,145 @@
+"""What the harness asks of a program under test.
+
+A Subject is one program in one mode with a store of its own. It builds command lines and reads results; starting and
+timing the commands is the session's business (bench.py), except for untimed steps such as making a store or restoring.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..tree import Entry, Tree
+
+
+class SubjectFailed(Exception):
+    """The program did not do what it was asked; the text quotes it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the session chooses for all subjects."""
+
+    binary: Path | None = None  # of pxarbench
+    sync_level: str = ""  # "": the program's default
+    threads: int = 0  # 0: the program's default
+    extra: tuple[str, ...] = ()  # further words for `pxarbench backup`
+
+
+@dataclass(frozen=True)
+class Command:
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one backup says it did, in words common to all subjects. None: the program does not tell."""
+
+    snapshot: str
+    reference: str  # "used", or why no reference was used
+    reused_files: int | None = None
+    reencoded_files: int | None = None
+    changed_files: int | None = None  # re-encoded because the file itself differs from the reference
+    collateral_files: int | None = None  # unchanged, re-encoded all the same
+    file_bytes_read: int | None = None
+    reencoded_bytes: int | None = None  # contents only
+    uploaded_bytes: int | None = None  # as stored: compressed
+    new_bytes: int | None = None  # before compression
+    new_chunks: int | None = None
+    injected_chunks: int | None = None
+    injected_bytes: int | None = None
+    partial_chunks: int | None = None
+    unreferenced_chunks: int | None = None
+    padding_bytes: int | None = None
+    payload_bytes: int | None = None  # size of the payload stream
+    own_peak_rss_bytes: int | None = None
+    own_duration_ns: int | None = None
+    warnings: int | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)  # equal for equal input
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)  # all of what the program reported
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a run has to report, from the tree and the mutation's oracle alone."""
+
+    files: int  # as the subject counts them
+    bytes: int
+    changed_files: int
+    changed_bytes: int
+
+
+class Subject(ABC):
+    name: ClassVar[str]
+    #: Modes, in the order of reports. The first is what ratios of the others refer to.
+    modes: ClassVar[tuple[str, ...]]
+    #: Modes that are given everything to read, whatever the reference.
+    reading_modes: ClassVar[tuple[str, ...]]
+    #: Kinds of entries that are not stored, and compared fields that are not restored exactly.
+    kinds_left_out: ClassVar[frozenset[str]] = frozenset()
+    #: Whether every name of a hardlinked file counts as a file.
+    counts_names: ClassVar[bool] = False
+    #: Whether equal input must give equal checksums.
+    deterministic: ClassVar[bool] = False
+
+    def __init__(self, mode: str, home: Path, settings: Settings) -> None:
+        """`home`: an empty folder for the store and everything else the program keeps."""
+        if mode not in self.modes:
+            raise ValueError(f"{self.name} has no mode {mode!r}")
+        self.mode = mode
+        self.home = home
+        self.settings = settings
+
+    @property
+    def reads_everything(self) -> bool:
+        return self.mode in self.reading_modes
+
+    @classmethod
+    @abstractmethod
+    def missing(cls, settings: Settings) -> str:
+        """Why it cannot run here, "" when it can."""
+
+    @classmethod
+    @abstractmethod
+    def versions(cls, settings: Settings) -> dict[str, str]:
+        """Tools it consists of, and their versions."""
+
+    @abstractmethod
+    def described(self) -> dict[str, str]:
+        """Settings, as they go into the record."""
+
+    @abstractmethod
+    def state(self) -> list[Path]:
+        """Folders that a run changes: what is rewound between repetitions."""
+
+    @abstractmethod
+    def create(self) -> None:
+        """Makes an empty store. Untimed."""
+
+    @abstractmethod
+    def backup(self, tree: Path, backup_time: int, decisions: Path | None = None) -> Command:
+        """The timed command. `backup_time` is later than that of any earlier run of this store."""
+
+    @abstractmethod
+    def outcome(self, output: bytes) -> Outcome:
+        """Of the backup that has just ended well. `output`: what it said. SubjectFailed when it cannot be read."""
+
+    @abstractmethod
+    def restore(self, outcome: Outcome, tree: Path, target: Path) -> Path:
+        """Brings the snapshot back below `target` (empty). Returns the restored tree's root. Untimed."""
+
+    def reread(self, decisions: Path) -> frozenset[bytes] | None:
+        """Paths of files that were read again, from a decisions file; None: the program writes none."""
+        return None
+
+    def leaves_out(self, entry: Entry) -> bool:
+        return entry.kind in self.kinds_left_out
+
+    def expected(self, tree: Tree, changed_files: int, changed_bytes: int) -> Expected:
+        files = [e for e in tree.entries.values() if e.kind == "file" and (self.counts_names or not e.link_to)]
+        return Expected(len(files), sum(e.size for e in files), changed_files, changed_bytes)

@@ -1,0 +1,203 @@
+"""mutate/: the choice of files, the operation log, putting back."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pxarbench_harness import mutate, tree
+from pxarbench_harness.mutate import oplog
+
+
+@pytest.fixture
+def wood(tmp_path: Path) -> tree.Tree:
+    root = tmp_path / "wood"
+    for number in range(40):
+        path = root / f"d{number % 4}" / f"f{number:02d}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes([number]) * number)
+        os.utime(path, ns=(0, 10**18 + number))
+    os.link(root / "d0" / "f00", root / "d0" / "linked")
+    return tree.scan(root)
+
+
+@pytest.mark.parametrize("text", ["none", "touch:5%:uniform", "edit:0.1%:clustered", "edit:1%:uniform:seed=7"])
+def test_words_are_read_and_written_back(text: str) -> None:
+    assert mutate.parse(text).text == text
+
+
+def test_layout_is_uniform_unless_named() -> None:
+    assert mutate.parse("edit:1%").text == "edit:1%:uniform"
+    assert mutate.parse("edit:0.1%:clustered").words == "edit0p1pct-clustered"
+
+
+@pytest.mark.parametrize("text", ["", "edit", "edit:1", "edit:0%", "edit:101%", "edit:-1%", "edit:1%:wild", "move:1%", "none:1%"])
+def test_other_words_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected none, touch:P% or edit:P%"):
+        mutate.parse(text)
+
+
+#: n and rate of the runs of the reference client, and the number of files it had touched.
+@pytest.mark.parametrize(("rate", "k"), [("0.05", 39), ("0.1", 79), ("0.2", 157), ("0.5", 393), ("1", 786)])
+def test_number_of_files_as_in_the_reference_runs(rate: str, k: int) -> None:
+    files = [b"%08d" % i for i in range(78579)]
+    uniform = mutate.choose(files, mutate.parse(f"edit:{rate}%:uniform"))
+    assert len(uniform) == k and uniform == [files[i * 78579 // k] for i in range(k)]
+    clustered = mutate.choose(files, mutate.parse(f"edit:{rate}%:clustered"))
+    assert clustered == files[26193 : 26193 + k]
+
+
+def test_order_is_by_bytes_not_by_text() -> None:
+    chosen = mutate.choose([b"b", b"\xff", b"a/b", b"a-b"], mutate.parse("touch:50%:clustered"))
+    assert chosen == [b"a/b", b"b"]
+
+
+@given(
+    st.integers(1, 300), st.sampled_from(["0.1", "1", "10", "50", "99.9", "100"]), st.sampled_from(["uniform", "clustered"]),
+    st.integers(0, 5) | st.none(),
+)  # fmt: skip
+def test_choice_is_k_different_files_and_repeatable(n: int, rate: str, layout: str, seed: int | None) -> None:
+    files = [b"%05d" % i for i in range(n)]
+    mutation = mutate.Mutation("edit", rate, layout, seed)
+    chosen = mutate.choose(files[::-1], mutation)
+    assert len(chosen) == len(set(chosen)) == max(1, round(n * float(rate) / 100)) and chosen == sorted(chosen)
+    assert chosen == mutate.choose(files, mutation)
+    if layout == "clustered":
+        start = files.index(chosen[0])
+        assert chosen == files[start : start + len(chosen)]
+
+
+def test_seed_moves_the_choice() -> None:
+    files = [b"%05d" % i for i in range(1000)]
+    for layout in ("uniform", "clustered"):
+        assert len({tuple(mutate.choose(files, mutate.Mutation("edit", "1", layout, s))) for s in range(8)}) > 4
+
+
+@pytest.mark.parametrize("operation", ["edit", "touch"])
+def test_oracle_log_and_undo(wood: tree.Tree, tmp_path: Path, operation: str) -> None:
+    log = tmp_path / "log"
+    before = wood.digest()
+    applied = mutate.apply(wood, mutate.parse(f"{operation}:10%:clustered"), log)
+    oracle = applied.oracle
+    assert oracle.files == 4 and len(oracle.content_changed) == (4 if operation == "edit" else 0)
+    assert oracle.bytes == sum(applied.tree.entries[p].size for p in oracle.must_be_reread)
+    for op in oracle.ops:
+        st = os.stat(wood.root / os.fsdecode(op.path))
+        assert st.st_mtime_ns == wood.entries[op.path].mtime_ns + 10**9
+        assert st.st_size == wood.entries[op.path].size + (operation == "edit")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[0]["mutation"] == f"{operation}:10%:clustered" and len(lines) == 5
+    assert lines[1]["oracle"]["must_be_reread"] is True
+    assert lines[1]["oracle"]["content_changed"] is (operation == "edit")
+    assert mutate.undo(log, wood.root) == before
+    assert tree.scan(wood.root).digest() == before and not log.exists()
+    assert mutate.undo(log, wood.root) is None
+
+
+def test_files_with_several_names_are_never_changed(wood: tree.Tree, tmp_path: Path) -> None:
+    applied = mutate.apply(wood, mutate.parse("touch:100%"), tmp_path / "log")
+    assert len(applied.oracle.ops) == 39
+    assert not {b"d0/f00", b"d0/linked"} & applied.oracle.must_be_reread
+
+
+def test_none_changes_nothing_and_leaves_no_log(wood: tree.Tree, tmp_path: Path) -> None:
+    applied = mutate.apply(wood, mutate.parse("none"), tmp_path / "log")
+    assert applied.oracle.files == 0 and applied.tree is wood and not (tmp_path / "log").exists()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("point", range(8))
+@pytest.mark.parametrize("half", [False, True], ids=["between-files", "between-append-and-time"])
+def test_killed_at_any_operation_it_is_undone(
+    wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int, half: bool
+) -> None:
+    perform, set_time, calls = oplog._perform, oplog._set_mtime, []
+
+    def dying_perform(root: bytes, op: mutate.Op) -> None:
+        calls.append(op)
+        if len(calls) == point + 1:
+            if half:
+                monkeypatch.setattr(oplog, "_set_mtime", dying_set_time)
+            else:
+                raise Killed
+        perform(root, op)
+
+    def dying_set_time(path: bytes, mtime_ns: int) -> None:
+        raise Killed
+
+    monkeypatch.setattr(oplog, "_perform", dying_perform)
+    before = wood.digest()
+    with pytest.raises(Killed):
+        mutate.apply(wood, mutate.parse("edit:20%"), tmp_path / "log")
+    monkeypatch.setattr(oplog, "_set_mtime", set_time)
+    assert mutate.undo(tmp_path / "log", wood.root) == before
+    assert tree.scan(wood.root).digest() == before
+
+
+def test_undo_interrupted_is_repeated(wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, set_time, left = wood.digest(), oplog._set_mtime, [3]
+    mutate.apply(wood, mutate.parse("edit:20%"), tmp_path / "log")
+
+    def dying(path: bytes, mtime_ns: int) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        set_time(path, mtime_ns)
+
+    monkeypatch.setattr(oplog, "_set_mtime", dying)
+    with pytest.raises(Killed):
+        mutate.undo(tmp_path / "log", wood.root)
+    monkeypatch.setattr(oplog, "_set_mtime", set_time)
+    assert mutate.undo(tmp_path / "log", wood.root) == before
+    assert tree.scan(wood.root).digest() == before
+
+
+def test_mutation_that_does_nothing_is_caught(wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oplog, "_perform", lambda root, op: None)
+    with pytest.raises(mutate.MutationFailed, match="4 of 4 planned files did not change"):
+        mutate.apply(wood, mutate.parse("edit:10%"), tmp_path / "log")
+
+
+def test_mutation_that_touches_another_file_is_caught(
+    wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perform = oplog._perform
+
+    def clumsy(root: bytes, op: mutate.Op) -> None:
+        perform(root, op)
+        os.utime(os.path.join(root, b"d3/f39"))
+
+    monkeypatch.setattr(oplog, "_perform", clumsy)
+    with pytest.raises(mutate.MutationFailed, match="1 others did .d3/f39"):
+        mutate.apply(wood, mutate.parse("edit:10%:clustered"), tmp_path / "log")
+
+
+def test_edit_that_only_sets_the_time_is_caught(wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oplog, "APPENDED", b"")
+    monkeypatch.setattr(oplog, "_plan", lambda t, m: [
+        mutate.Op(b"d3/f39", "edit", 39, 40, 10**18 + 39, 10**18 + 39 + 10**9)])  # fmt: skip
+    with pytest.raises(mutate.MutationFailed, match="d3/f39 is not as planned"):
+        mutate.apply(wood, mutate.parse("edit:1%"), tmp_path / "log")
+
+
+def test_a_file_changed_by_others_is_left_alone(wood: tree.Tree, tmp_path: Path) -> None:
+    applied = mutate.apply(wood, mutate.parse("edit:10%:clustered"), tmp_path / "log")
+    path = wood.root / os.fsdecode(applied.oracle.ops[0].path)
+    path.write_bytes(b"somebody's work that is much longer")
+    with pytest.raises(mutate.AlteredByOthers, match="35 bytes, expected"):
+        mutate.undo(tmp_path / "log", wood.root)
+    assert path.read_bytes() == b"somebody's work that is much longer"
+
+
+def test_second_mutation_needs_the_first_undone(wood: tree.Tree, tmp_path: Path) -> None:
+    mutate.apply(wood, mutate.parse("edit:10%"), tmp_path / "log")
+    with pytest.raises(mutate.MutationFailed, match="undo it first"):
+        mutate.apply(wood, mutate.parse("edit:10%"), tmp_path / "log")
