@@ -46,8 +46,8 @@ void cli_options_begin(void)
     opterr = 0; /* the sentences are ours */
 }
 
-/* getopt_long has told in `optopt` what it stumbled over: 0 for a long option that it does not know, the `val` of a long
- * one that it does, else a letter. */
+/* getopt_long has told in `optopt` what it stumbled over: 0 for a long option that it does not know, the `val` of a
+ * long one that it does, else a letter. */
 static int bad_option(char **argv, const struct option *options, bool lacks_value, struct error *err)
 {
     const char *word = argv[optind - 1];
@@ -100,8 +100,7 @@ enum status cli_parse_u64(const char *what, const char *text, uint64_t min, uint
     return OK;
 }
 
-enum status cli_parse_double(const char *what, const char *text, double min, double max, double *out,
-                             struct error *err)
+enum status cli_parse_double(const char *what, const char *text, double min, double max, double *out, struct error *err)
 {
     /* strtod also knows hexadecimal, "inf" and "nan"; the program never sets a locale, so the point is '.'. */
     char *end = NULL;
@@ -114,8 +113,7 @@ enum status cli_parse_double(const char *what, const char *text, double min, dou
     return OK;
 }
 
-enum status cli_parse_enum(const char *what, const char *text, const char *const *names, size_t *out,
-                           struct error *err)
+enum status cli_parse_enum(const char *what, const char *text, const char *const *names, size_t *out, struct error *err)
 {
     char all[256] = "";
     for (size_t i = 0; names[i]; i++) {
@@ -153,7 +151,8 @@ enum status cli_print_json(json_t *value, enum output_format format, struct erro
 {
     if (!value)
         return fail(err, ERR_MEMORY, "out of memory for the JSON result");
-    size_t flags = JSON_ENCODE_ANY | (format == OUTPUT_JSON_PRETTY ? JSON_INDENT(2) : JSON_COMPACT) | JSON_REAL_PRECISION(15);
+    size_t flags =
+        JSON_ENCODE_ANY | (format == OUTPUT_JSON_PRETTY ? JSON_INDENT(2) : JSON_COMPACT) | JSON_REAL_PRECISION(15);
     int result = json_dumpf(value, stdout, flags);
     json_decref(value);
     if (result != 0 || putc('\n', stdout) == EOF)
@@ -261,8 +260,7 @@ int cli_dispatch(const char *group, const struct cli_command *commands, int argc
         log_error("%s: no command given; see '%s --help'", group, group);
         return CLI_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        (strcmp(argv[1], "help") == 0 && argc == 2))
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || (strcmp(argv[1], "help") == 0 && argc == 2))
         return group_help(group, commands);
 
     bool help = strcmp(argv[1], "help") == 0;

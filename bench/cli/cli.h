@@ -46,7 +46,8 @@ int cmd_version(int argc, char **argv);
 
 /* ---- exit ---- */
 
-/* OK and ERR_CLOSED from cli_help: CLI_DONE. ERR_USAGE: CLI_USAGE. Others: CLI_FAILED. Logs err's sentence on failure. */
+/* OK and ERR_CLOSED from cli_help: CLI_DONE. ERR_USAGE: CLI_USAGE. Others: CLI_FAILED. Logs err's sentence on failure.
+ */
 int cli_exit_code(enum status status, const struct error *err);
 /* Prints to stdout; returns ERR_CLOSED, "nothing left to do", which cli_exit_code takes as success. */
 MUST_CHECK enum status cli_help(const char *text);
@@ -54,9 +55,16 @@ MUST_CHECK enum status cli_help(const char *text);
 /* ---- options ---- */
 
 enum { CLI_NO_MORE = -1, CLI_HELP = 1000, CLI_OUTPUT_FORMAT, CLI_BAD_OPTION, CLI_OPTION_FIRST };
-#define CLI_OPTIONS_END {"help", no_argument, NULL, CLI_HELP}, {NULL, 0, NULL, 0}
+#define CLI_OPTIONS_END                                                                                                \
+    {"help", no_argument, NULL, CLI_HELP},                                                                             \
+    {                                                                                                                  \
+        NULL, 0, NULL, 0                                                                                               \
+    }
 /* For commands that have a result. */
-#define CLI_FORMAT_OPTION {"output-format", required_argument, NULL, CLI_OUTPUT_FORMAT}
+#define CLI_FORMAT_OPTION                                                                                              \
+    {                                                                                                                  \
+        "output-format", required_argument, NULL, CLI_OUTPUT_FORMAT                                                    \
+    }
 
 void cli_options_begin(void);
 /* The next option's `val` with optarg set; CLI_NO_MORE; CLI_BAD_OPTION: err says which (ERR_USAGE). There are no short

@@ -79,7 +79,11 @@ static void expect_option(int argc, char **argv, int expected, const char *text)
     }
 }
 
-#define WORDS(...) (int)(sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)), (char *[]){__VA_ARGS__, NULL}
+#define WORDS(...)                                                                                                     \
+    (int)(sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)), (char *[])                                                \
+    {                                                                                                                  \
+        __VA_ARGS__, NULL                                                                                              \
+    }
 #define W(text) ((char[]){text})
 
 static void test_options_and_what_is_wrong_with_them(void **state)
@@ -109,7 +113,10 @@ static void test_json_text_is_always_utf8(void **state)
         {"", ""},
         {"plain", "plain"},
         {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7"},
-        {"a\xff" "b", "a\xef\xbf\xbd" "b"},
+        {"a\xff"
+         "b",
+         "a\xef\xbf\xbd"
+         "b"},
         {"\xc3", "\xef\xbf\xbd"},
         {"\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd"},
         {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},                 /* overlong '/' */
@@ -229,14 +236,15 @@ static void test_stats_name_reasons_that_occur(void **state)
     struct archive_stats stats = {.reference = REFERENCE_NO_PREVIOUS, .reference_detail = "x\xff"};
     stats.reasons[FILE_NEW] = 7;
     stats.payload.size = 123;
-    const struct stats_run run = {.error = "broken", .options = &options, .sources = &source, .archives = &stats,
-                                  .archive_count = 1};
+    const struct stats_run run = {
+        .error = "broken", .options = &options, .sources = &source, .archives = &stats, .archive_count = 1};
     json_t *json = stats_json_run(&run);
     assert_non_null(json);
     char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15));
     assert_non_null(strstr(text, "\"result\":\"failed\",\"error\":\"broken\",\"snapshot\":\"\",\"mode\":\"metadata\""));
     assert_non_null(strstr(text, "\"padding_threshold\":0.1,"));
-    assert_non_null(strstr(text, "\"reason\":\"no-previous-snapshot\",\"detail\":\"x\xef\xbf\xbd\",\"snapshot\":\"\"}"));
+    assert_non_null(
+        strstr(text, "\"reason\":\"no-previous-snapshot\",\"detail\":\"x\xef\xbf\xbd\",\"snapshot\":\"\"}"));
     assert_non_null(strstr(text, "\"reasons\":{\"new\":7}"));
     assert_non_null(strstr(text, "\"payload\":{\"size\":123,"));
     free(text);

@@ -1,9 +1,8 @@
 #include "cli/cli.h"
 
-static const char help_text[] =
-    "Usage: pxarbench version [--output-format text|json|json-pretty]\n"
-    "\n"
-    "Prints the version of this program and of the archive format it writes.\n";
+static const char help_text[] = "Usage: pxarbench version [--output-format text|json|json-pretty]\n"
+                                "\n"
+                                "Prints the version of this program and of the archive format it writes.\n";
 
 static enum status run(int argc, char **argv, struct error *err)
 {

@@ -25,11 +25,10 @@ enum status extract_args_report(const struct restore_stats *stats, enum output_f
                  stats->files, size_text(stats->file_bytes, size), (double)stats->duration_ns / 1e9);
         return OK;
     }
-    return cli_print_json(json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "entries", cli_json_count(stats->entries),
-                                    "files", cli_json_count(stats->files), "file_bytes",
-                                    cli_json_count(stats->file_bytes), "metadata_chunks",
-                                    cli_json_count(stats->metadata_chunks), "payload_chunks",
-                                    cli_json_count(stats->payload_chunks), "duration_ns",
-                                    cli_json_count(stats->duration_ns)),
-                          format, err);
+    return cli_print_json(
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "entries", cli_json_count(stats->entries), "files",
+                  cli_json_count(stats->files), "file_bytes", cli_json_count(stats->file_bytes), "metadata_chunks",
+                  cli_json_count(stats->metadata_chunks), "payload_chunks", cli_json_count(stats->payload_chunks),
+                  "duration_ns", cli_json_count(stats->duration_ns)),
+        format, err);
 }

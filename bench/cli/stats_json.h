@@ -1,5 +1,5 @@
-/* What --stats FILE holds: one JSON object, schema "pxarbench-stats/1". Members only get added; a change of meaning gets
- * a new number. Counters are those of flow/stats.h under the same names, in bytes unless the name says otherwise.
+/* What --stats FILE holds: one JSON object, schema "pxarbench-stats/1". Members only get added; a change of meaning
+ * gets a new number. Counters are those of flow/stats.h under the same names, in bytes unless the name says otherwise.
  *
  *   schema              "pxarbench-stats/1"
  *   version             of the program
@@ -40,7 +40,7 @@
 #include <jansson.h>
 
 struct stats_run {
-    const char *error; /* NULL: the run was fine */
+    const char *error;                     /* NULL: the run was fine */
     const struct archive_options *options; /* defaults filled in */
     enum sync_level sync;
     struct snapshot_id snapshot; /* id "" : not known */

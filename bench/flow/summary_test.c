@@ -183,8 +183,8 @@ static void test_summary_is_empty_without_reference(void **state)
         struct buffer out = BUFFER_INIT(65536);
         struct error err = {0};
         assert_int_equal(summary_change_detection(&a, &out, &err), OK);
-        bool in_use = reason == REFERENCE_USED || reason == REFERENCE_METADATA_BROKE ||
-                      reason == REFERENCE_ROOT_UNREADABLE;
+        bool in_use =
+            reason == REFERENCE_USED || reason == REFERENCE_METADATA_BROKE || reason == REFERENCE_ROOT_UNREADABLE;
         assert_int_equal(out.size != 0, in_use);
         buffer_deinit(&out);
     }
@@ -203,8 +203,7 @@ static void test_incremental_line_needs_more_than_a_mebibyte(void **state)
 {
     (void)state;
     struct stream_stats s = {.size = 1048576, .known_bytes = 1048576, .known_chunks = 1, .duration_ns = 1000000000};
-    expect_upload("x.mpxar", &s,
-                  "x.mpxar: had to backup 0 B of 1 MiB (compressed 0 B) in 1.00 s (average 0 B/s)");
+    expect_upload("x.mpxar", &s, "x.mpxar: had to backup 0 B of 1 MiB (compressed 0 B) in 1.00 s (average 0 B/s)");
     s.size = 1048577;
     s.new_bytes = 1;
     expect_upload("x.mpxar", &s,
