@@ -29,11 +29,11 @@ ALLOWED = set(
     floor ceil round llround log log2 pow exp sqrt
     __errno_location __stack_chk_fail _GLOBAL_OFFSET_TABLE_
     __memcpy_chk __memmove_chk __memset_chk __snprintf_chk __vsnprintf_chk __strcpy_chk __stpcpy_chk
-    OPENSSL_cleanse CRYPTO_memcmp SHA256 crc32 crc32_z
+    pthread_once OPENSSL_cleanse CRYPTO_memcmp SHA256 crc32 crc32_z
     """.split()
 )
 # Libraries by prefix, less their functions that open files, read entropy or start threads.
-ALLOWED_PREFIX = re.compile(r"^(EVP_|ZSTD_|json_|jansson_|ERR_)")
+ALLOWED_PREFIX = re.compile(r"^(EVP_|OSSL_PARAM_|ZSTD_|json_|jansson_|ERR_)")
 REFUSED = re.compile(r"^(json_(load|dump)_?(file|fd|f)$|ZSTD_createThreadPool$|EVP_PKEY_keygen|ERR_print_errors)")
 
 # What a failed assertion does may be reached from everywhere.

@@ -3,6 +3,7 @@
 #ifndef PXB_BASE_LOG_H
 #define PXB_BASE_LOG_H
 
+#include "base/log_path.h"
 #include "base/status.h"
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
@@ -21,10 +22,5 @@ uint64_t log_warning_count(void);
 void progress_update(const char *format, ...) PRINTF_LIKE(1, 2);
 bool progress_due(void); /* whether progress_update would draw now: lets callers skip building the text */
 void progress_end(void);
-
-/* Paths may hold any byte: control characters and invalid bytes become \xNN, so a line stays a line.
- * Returns `out`. */
-enum { LOG_PATH_MAX = 1024 };
-const char *log_path(const char *path, char out[LOG_PATH_MAX]);
 
 #endif
