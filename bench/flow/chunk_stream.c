@@ -249,8 +249,9 @@ static enum status stream_skip(void *context, uint64_t size, struct error *err)
 {
     struct chunk_stream *s = context;
     if (size > s->size - s->position)
-        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": %" PRIu64 " bytes to skip from offset %"
-                    PRIu64, s->name, s->size, size, s->position);
+        return fail(err, ERR_FORMAT,
+                    "%s: ends early at offset %" PRIu64 ": %" PRIu64 " bytes to skip from offset %" PRIu64, s->name,
+                    s->size, size, s->position);
     return move_to(s, s->position + size, err);
 }
 

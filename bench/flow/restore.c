@@ -48,8 +48,8 @@ static enum status not_in_manifest(const char *given, struct error *err)
     return fail(err, ERR_NOT_FOUND, "archive not found in manifest: \"%.300s\"", log_path(given, text));
 }
 
-enum status archive_names(const struct manifest *m, const char *given, char metadata_name[256],
-                          char payload_name[256], struct error *err)
+enum status archive_names(const struct manifest *m, const char *given, char metadata_name[256], char payload_name[256],
+                          struct error *err)
 {
     size_t size = strlen(given);
     if (ends_with(given, size, ".didx"))
@@ -178,17 +178,13 @@ static enum status restore_entry(struct restore *r, const struct archive_entry *
         if (entry->depth == 0)
             return extract_finish(x, &r->root, err);
         return extract_directory_end(x, err);
-    case ENTRY_FILE:
-        return restore_file(r, entry, err);
-    case ENTRY_SYMLINK:
-        return extract_symlink(x, entry->name, &entry->attributes, entry->target, err);
-    case ENTRY_HARDLINK:
-        return extract_hardlink(x, entry->name, entry->target, err);
+    case ENTRY_FILE: return restore_file(r, entry, err);
+    case ENTRY_SYMLINK: return extract_symlink(x, entry->name, &entry->attributes, entry->target, err);
+    case ENTRY_HARDLINK: return extract_hardlink(x, entry->name, entry->target, err);
     case ENTRY_FIFO:
     case ENTRY_SOCKET:
     case ENTRY_CHAR_DEVICE:
-    case ENTRY_BLOCK_DEVICE:
-        return extract_node(x, entry->name, &entry->attributes, entry->major, entry->minor, err);
+    case ENTRY_BLOCK_DEVICE: return extract_node(x, entry->name, &entry->attributes, entry->major, entry->minor, err);
     }
     return fail(err, ERR_FORMAT, "%s: entry of unknown kind %d", entry->path, (int)entry->kind);
 }
@@ -264,8 +260,8 @@ enum status restore_snapshot(struct store *store, const struct snapshot_id *snap
     TRY(snapshot_index(s.reader, &s.manifest, payload_name, &s.payload_index, err));
     TRY(chunk_stream_new(s.reader, &s.metadata_index, metadata_name, METADATA_CHUNKS_AHEAD, &s.metadata, err));
     TRY(chunk_stream_new(s.reader, &s.payload_index, payload_name, PAYLOAD_CHUNKS_AHEAD, &s.payload, err));
-    enum status status = restore_streams(chunk_stream_source(s.metadata), chunk_stream_source(s.payload), target,
-                                         options, out, err);
+    enum status status =
+        restore_streams(chunk_stream_source(s.metadata), chunk_stream_source(s.payload), target, options, out, err);
     out->metadata_chunks = chunk_stream_fetched(s.metadata);
     out->payload_chunks = chunk_stream_fetched(s.payload);
     out->duration_ns = clock_monotonic_ns() - began_ns;
@@ -308,8 +304,9 @@ static enum status file_skip(void *context, uint64_t size, struct error *err)
     struct file_source *f = context;
     /* Seeking beyond the end succeeds: the size says where it is. */
     if (f->position > f->size || size > f->size - f->position)
-        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": %" PRIu64 " bytes to skip from offset %"
-                    PRIu64, f->path, f->size, size, f->position);
+        return fail(err, ERR_FORMAT,
+                    "%s: ends early at offset %" PRIu64 ": %" PRIu64 " bytes to skip from offset %" PRIu64, f->path,
+                    f->size, size, f->position);
     if (lseek(f->fd, (off_t)size, SEEK_CUR) < 0)
         return fail(err, ERR_IO, "%s: cannot seek from offset %" PRIu64, f->path, f->position);
     f->position += size;
@@ -335,8 +332,7 @@ static enum status file_source_open(struct file_source *f, const char *path, str
 
 static struct source source_over_file(struct file_source *f)
 {
-    return (struct source){
-        .read = file_read, .skip = f->seekable ? file_skip : NULL, .context = f, .name = f->path};
+    return (struct source){.read = file_read, .skip = f->seekable ? file_skip : NULL, .context = f, .name = f->path};
 }
 
 enum status extract_files(const char *metadata_path, const char *payload_path, const char *target,

@@ -90,8 +90,7 @@ enum status attr_apply(int fd, enum attr_apply_to to, const struct attributes *a
             TRY(apply_xattrs(&at, extras, not_applied, err));
         not_applied->fcaps += extras->has_fcaps;
         not_applied->acls += extras->users.count > 0 || extras->groups.count > 0 || extras->has_group_obj ||
-                             extras->has_default || extras->default_users.count > 0 ||
-                             extras->default_groups.count > 0;
+                             extras->has_default || extras->default_users.count > 0 || extras->default_groups.count > 0;
         not_applied->project_ids += extras->has_project_id;
     }
     not_applied->flags += a->stat.flags != 0;

@@ -33,7 +33,7 @@ enum attr_apply_to {
  * Anything else is ERR_IO; the sentence is without a path, so that none has to be made for the files that succeed: put
  * it in front with fail_within. Symlinks keep their mode. */
 MUST_CHECK enum status attr_apply(int fd, enum attr_apply_to to, const struct attributes *a,
-                                  const struct attr_apply_options *options,
-                                  struct attr_not_applied *not_applied, struct error *err);
+                                  const struct attr_apply_options *options, struct attr_not_applied *not_applied,
+                                  struct error *err);
 
 #endif

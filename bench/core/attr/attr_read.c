@@ -26,12 +26,9 @@ struct attr_features attr_features_of(uint64_t fs_magic)
     case 0x58465342: /* XFS */
     case 0x2FC12FC1: /* ZFS */
         return (struct attr_features){.xattrs = true, .acl = true, .fcaps = true, .project_id = true};
-    case 0x01021994: /* tmpfs */
-        return (struct attr_features){.acl = true};
-    case 0x65735546: /* FUSE */
-        return (struct attr_features){.xattrs = true};
-    case 0x4d44: /* MSDOS, VFAT */
-        return (struct attr_features){0};
+    case 0x01021994: /* tmpfs */ return (struct attr_features){.acl = true};
+    case 0x65735546: /* FUSE */ return (struct attr_features){.xattrs = true};
+    case 0x4d44: /* MSDOS, VFAT */ return (struct attr_features){0};
     default: /* Btrfs and everything unknown */
         return (struct attr_features){.xattrs = true, .acl = true, .fcaps = true};
     }
@@ -57,10 +54,8 @@ bool fs_is_virtual(uint64_t fs_magic)
     case 0x73636673: /* securityfs */
     case 0xf97cff8c: /* selinuxfs */
     case 0x43415d53: /* smackfs */
-    case 0x62656572: /* sysfs */
-        return true;
-    default:
-        return false;
+    case 0x62656572: /* sysfs */ return true;
+    default: return false;
     }
 }
 

@@ -26,7 +26,7 @@ bool fs_is_virtual(uint64_t fs_magic);
 struct attr_not_stored {
     atomic_uint_fast64_t acls;
     atomic_uint_fast64_t fcaps;
-    atomic_uint_fast64_t flags;       /* counted only where reading them costs nothing extra */
+    atomic_uint_fast64_t flags; /* counted only where reading them costs nothing extra */
     atomic_uint_fast64_t project_ids;
 };
 

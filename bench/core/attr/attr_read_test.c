@@ -164,8 +164,9 @@ static void test_acl_and_capabilities_are_counted_not_stored(void **state)
     (void)state;
     static const uint8_t caps[20] = {0x01, 0, 0, 2, 0, 0x20};
     /* version 2: user rw, user 1 r, group r, mask r, other none */
-    static const uint8_t acl[] = {2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2,  0, 4,   0,   1,   0,   0,  0, 4, 0,
-                                  4, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255};
+    static const uint8_t acl[] = {2, 0, 0,   0,   1,   0,   6,  0, 255, 255, 255, 255, 2,   0,  4,
+                                  0, 1, 0,   0,   0,   4,   0,  4, 0,   255, 255, 255, 255, 16, 0,
+                                  4, 0, 255, 255, 255, 255, 32, 0, 0,   0,   255, 255, 255, 255};
     struct fixture f;
     begin(&f);
     set_or_skip(&f, "security.capability", caps, sizeof caps);

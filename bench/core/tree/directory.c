@@ -159,8 +159,8 @@ void directories_free(struct directories *pool)
 }
 
 /* Takes the reserved `fd`, also on failure. The handle has one reference and `pins` pins. */
-static enum status handle_new(struct directories *pool, struct directory *parent, const char *name, int fd,
-                              size_t pins, struct directory **out, struct stat *out_stat, struct error *err)
+static enum status handle_new(struct directories *pool, struct directory *parent, const char *name, int fd, size_t pins,
+                              struct directory **out, struct stat *out_stat, struct error *err)
 {
     struct stat st;
     if (fstat(fd, &st)) {

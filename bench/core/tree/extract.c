@@ -328,8 +328,8 @@ enum status extract_file_begin(struct extractor *x, const char *name, const stru
     TRY(check_name(x, name, err));
     char place[LOG_PATH_MAX];
     if (size > INT64_MAX)
-        return fail(err, ERR_LIMIT, "%s: a file of %" PRIu64 " bytes is larger than any can be",
-                    shown(x, name, place), size);
+        return fail(err, ERR_LIMIT, "%s: a file of %" PRIu64 " bytes is larger than any can be", shown(x, name, place),
+                    size);
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
     CLEANUP(fd_close) int fd = openat(top(x)->fd, name, flags, 0600);
     if (fd < 0 && errno == EEXIST) {
@@ -373,8 +373,8 @@ enum status extract_file_data(struct extractor *x, const uint8_t *data, size_t s
     ASSERT(x->file.fd >= 0);
     char place[LOG_PATH_MAX];
     if (size > x->file.size - x->file.done)
-        return fail(err, ERR_MISMATCH, "%s: more data than the file's %" PRIu64 " bytes",
-                    shown(x, x->file.name, place), x->file.size);
+        return fail(err, ERR_MISMATCH, "%s: more data than the file's %" PRIu64 " bytes", shown(x, x->file.name, place),
+                    x->file.size);
     /* Blocks are those of the file, whatever the parts it comes in. The piece of a block at either end of a part is
      * judged alone: leaving out zeros is always right, the file being new. */
     size_t run = 0; /* start of what has to be written */
@@ -490,8 +490,10 @@ static enum status open_beneath(struct extractor *x, const char *name, const cha
         component[size] = '\0';
         int next = openat(fd >= 0 ? fd : x->levels[0].fd, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (next < 0 && (errno == ENOTDIR || errno == ELOOP))
-            return fail(err, ERR_FORMAT, "%s: target \"%.300s\" of the hardlink leads through \"%.300s\", which is not "
-                        "a directory of the archive", shown(x, name, place), log_path(whole, text), component);
+            return fail(err, ERR_FORMAT,
+                        "%s: target \"%.300s\" of the hardlink leads through \"%.300s\", which is not "
+                        "a directory of the archive",
+                        shown(x, name, place), log_path(whole, text), component);
         if (next < 0) {
             shown(x, name, place);
             log_path(whole, text);

@@ -325,9 +325,9 @@ static void test_overwriting_makes_a_new_inode(void **state)
 static void test_hardlink_targets_stay_inside(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"../x",    "../outside/secret", "a/../../outside/secret", "/etc/passwd", "",
-                                      "a//f",    "a/",                "./a/f",                  "a/.",         "..",
-                                      "a/../a/f"};
+    static const char *const bad[] = {
+        "../x", "../outside/secret", "a/../../outside/secret", "/etc/passwd", "", "a//f", "a/", "./a/f", "a/.",
+        "..",   "a/../a/f"};
     struct fixture f;
     begin(&f);
     assert_int_equal(enter(&f, "a"), OK);

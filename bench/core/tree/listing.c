@@ -38,8 +38,8 @@ static enum status add(struct growing *g, const char *name, uint8_t type, const 
     if (g->count >= entries_max)
         return fail(err, ERR_LIMIT, "%s: exceeded allowed number of file entries (> %zu)", path, entries_max);
     void *entries = g->entries;
-    enum status status = array_grow(&entries, g->count, &g->capacity, sizeof *g->entries, SIZE_MAX,
-                                    "directory entries", err);
+    enum status status =
+        array_grow(&entries, g->count, &g->capacity, sizeof *g->entries, SIZE_MAX, "directory entries", err);
     g->entries = entries;
     TRY(status);
     TRY(buffer_append(&g->names, name, size + 1, err));

@@ -20,8 +20,8 @@ struct listing {
     char *names; /* one block */
 };
 
-/* Reads `fd` from the start and moves its position: one listing of a descriptor at a time. More than `entries_max`: ERR_LIMIT. `path` for errors. In the
- * root a file ".pxarexclude-cli" is left out (`is_root`). */
+/* Reads `fd` from the start and moves its position: one listing of a descriptor at a time. More than `entries_max`:
+ * ERR_LIMIT. `path` for errors. In the root a file ".pxarexclude-cli" is left out (`is_root`). */
 MUST_CHECK enum status listing_read(int fd, const char *path, bool is_root, size_t entries_max, struct listing *out,
                                     struct error *err);
 void listing_deinit(struct listing *l); /* accepts {0} */

@@ -57,9 +57,8 @@ static void test_empty(void **state)
 static void test_sorted_by_unsigned_bytes(void **state)
 {
     (void)state;
-    static const char *const sorted[] = {"A",  "Z",        "a",       "a b",     "a-",
-                                         "ab", "b\x01x",   "b\x7f",   "b\x80",   "\xc3\xa4",
-                                         "\xff"};
+    static const char *const sorted[] = {"A",      "Z",     "a",     "a b",      "a-",  "ab",
+                                         "b\x01x", "b\x7f", "b\x80", "\xc3\xa4", "\xff"};
     enum { COUNT = sizeof sorted / sizeof sorted[0] };
     struct fixture f;
     begin(&f);
@@ -152,12 +151,9 @@ static void test_failing_read_is_no_short_listing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_sorted_by_unsigned_bytes),
-        cmocka_unit_test(test_many_entries),
-        cmocka_unit_test(test_pattern_file_is_left_out_of_the_root_alone),
-        cmocka_unit_test(test_types),
-        cmocka_unit_test(test_failing_read_is_no_short_listing),
+        cmocka_unit_test(test_empty),        cmocka_unit_test(test_sorted_by_unsigned_bytes),
+        cmocka_unit_test(test_many_entries), cmocka_unit_test(test_pattern_file_is_left_out_of_the_root_alone),
+        cmocka_unit_test(test_types),        cmocka_unit_test(test_failing_read_is_no_short_listing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
