@@ -19,7 +19,7 @@ from pathlib import Path
 ALLOWED = set(
     """
     malloc calloc realloc reallocarray free
-    memcpy memmove memset memcmp memchr memrchr memmem mempcpy
+    memcpy memmove memset memcmp bcmp memchr memrchr memmem mempcpy
     strlen strnlen strcmp strncmp strcasecmp strncasecmp strchr strrchr strchrnul strstr strspn strcspn strcpy strncpy
     stpcpy strdup strndup strtol strtoll strtoul strtoull strtod strsep strtok_r strerror_r __xpg_strerror_r
     __isoc23_strtol __isoc23_strtoll __isoc23_strtoul __isoc23_strtoull
