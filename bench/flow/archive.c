@@ -256,9 +256,10 @@ static enum status on_encode(void *context, void *entry, enum file_reason reason
     int fd = -1;
     enum status status = OK;
     if (!n->has_contents) {
-        status = node_open(a->readahead, n, &fd, err);
+        const char *notice;
+        status = node_open(n, &fd, &notice, err);
         if (status == OK && fd < 0) {
-            skip_vanished(a, n, "warning: file vanished while reading: ");
+            skip_vanished(a, n, notice);
             node_free(n);
             return OK;
         }

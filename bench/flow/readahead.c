@@ -56,6 +56,7 @@ struct readahead {
     struct readahead_options options;
     struct attr_not_stored *not_stored;
     struct directories *directories;
+    const char *root_path; /* borrowed, for messages while the root is read */
     uint64_t root_device;
 
     /* The window. Nodes [head, claim) are being read or done, [claim, tail) wait. */
@@ -385,7 +386,10 @@ static enum status frame_push(struct readahead *r, struct directory *directory, 
     *f = (struct frame){.device = (uint64_t)st->st_dev, .features = features};
     if (contents_wanted) {
         char path[LOG_PATH_MAX];
-        directory_path(directory, NULL, path, sizeof path);
+        if (r->frame_count == 0)
+            snprintf(path, sizeof path, "%s", r->root_path); /* below itself the root has no name */
+        else
+            directory_path(directory, NULL, path, sizeof path);
         int fd;
         TRY(directory_pin(directory, &fd, err));
         enum status status = listing_read(fd, path, r->frame_count == 0, r->options.entries_max, &f->listing, err);
@@ -669,11 +673,11 @@ enum status readahead_next(struct readahead *r, struct node **out, struct error 
     return OK;
 }
 
-enum status node_open(struct readahead *r, const struct node *n, int *out_fd, struct error *err)
+enum status node_open(const struct node *n, int *out_fd, const char **out_notice, struct error *err)
 {
-    (void)r;
     char path[LOG_PATH_MAX];
     *out_fd = -1;
+    *out_notice = vanished;
     int dir_fd;
     enum status status = directory_pin(n->parent, &dir_fd, err);
     if (status == ERR_NOT_FOUND)
@@ -683,8 +687,10 @@ enum status node_open(struct readahead *r, const struct node *n, int *out_fd, st
     int open_errno = errno;
     directory_unpin(n->parent);
     errno = open_errno;
-    if (fd < 0)
-        return notice_of(open_errno) ? OK : fail(err, ERR_IO, "open \"%s\"", node_path(n, path, sizeof path));
+    if (fd < 0) {
+        *out_notice = notice_of(open_errno);
+        return *out_notice ? OK : fail(err, ERR_IO, "open \"%s\"", node_path(n, path, sizeof path));
+    }
     struct stat st;
     if (fstat(fd, &st) != 0) {
         status = fail(err, ERR_IO, "stat \"%s\"", node_path(n, path, sizeof path));
@@ -787,6 +793,7 @@ enum status readahead_new(const char *path, const struct readahead_options *opti
     if (!r)
         return fail(err, ERR_MEMORY, "out of memory for the tree reader");
     r->options = *options;
+    r->root_path = path;
     r->not_stored = not_stored;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->scout_can_go, NULL);

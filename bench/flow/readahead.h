@@ -65,8 +65,9 @@ void readahead_free(struct readahead *r);
 MUST_CHECK enum status readahead_next(struct readahead *r, struct node **out, struct error *err);
 void node_free(struct node *n); /* accepts NULL */
 
-/* Opens the contents again: the same device, inode and type as the node, else *out_fd = -1 (vanished meanwhile). */
-MUST_CHECK enum status node_open(struct readahead *r, const struct node *n, int *out_fd, struct error *err);
+/* Opens the contents again: the same device, inode and type as the node, else *out_fd = -1 and *out_notice is the
+ * beginning of the warning that says why. */
+MUST_CHECK enum status node_open(const struct node *n, int *out_fd, const char **out_notice, struct error *err);
 /* Path below the root, cut at out_size; returns `out`. */
 const char *node_path(const struct node *n, char *out, size_t out_size);
 
