@@ -151,9 +151,6 @@ static enum status upload_archive(struct run *run, const struct backup_source *s
         status = archive_tree(source->path, &run->archive, usable, &output, stats, err);
         stats->reference = reference->reason;
         snprintf(stats->reference_detail, sizeof stats->reference_detail, "%s", reference->detail);
-        /* The error goes first: a stream is only ever finished after the archiver's success. */
-        if (status != OK)
-            failure_set(&run->failure, status, err);
     }
     if (status == OK)
         status = require_reference(run, reference, source->name, err);
@@ -166,6 +163,9 @@ static enum status upload_archive(struct run *run, const struct backup_source *s
         status = upload_finish(uploads.metadata, &stats->metadata, err);
     if (status == OK)
         status = upload_finish(uploads.payload, &stats->payload, err);
+    /* Before the threads are stopped, which makes failures of their own: the cause is the first one. */
+    if (status != OK)
+        failure_set(&run->failure, status, err);
     upload_free(uploads.payload);
     upload_free(uploads.metadata);
     struct error first;
