@@ -289,7 +289,7 @@ class _Block:
         sample = measure.timed(command.argv, raw=raw, env=command.env, cwd=command.cwd, timeout=RUN_TIMEOUT)
         outcome, problems = None, []
         if sample.exit_code != 0:
-            said = sample.output.decode(errors="replace").strip().splitlines()
+            said = (sample.errors or sample.output).decode(errors="replace").strip().splitlines()
             problems.append(f"exit {sample.exit_code}: {' / '.join(said[-3:])}")
         else:
             try:
@@ -396,8 +396,9 @@ class _Block:
         started, sequence = time.time(), self.session.next_sequence()
         result, usage = run.run_counted(command.argv, env=command.env, cwd=command.cwd, timeout=RUN_TIMEOUT)
         sample = measure.Sample(
-            result.returncode, result.wall_ns, usage.user_ns, usage.system_ns, usage.peak_rss_bytes, result.stderr
-        )
+            result.returncode, result.wall_ns, usage.user_ns, usage.system_ns, usage.peak_rss_bytes,
+            result.stdout, result.stderr,
+        )  # fmt: skip
         outcome, problems = None, []
         try:
             result.check_ok()

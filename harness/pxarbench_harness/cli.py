@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--backup-option", action="append", default=[], metavar="WORD",
                    help="passed on to `pxarbench backup`, e.g. --backup-option=--reuse-profile=upstream; repeatable")  # fmt: skip
     p.add_argument("--binary", type=Path, metavar="FILE", help="measure this program instead of building one")
+    p.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
     p.add_argument("--keep", action="store_true", help="keep the stores")
     p.add_argument("--list", action="store_true", help="print the cases and stop")
     return p

@@ -31,7 +31,12 @@ class Sample:
     user_ns: int
     system_ns: int
     peak_rss_bytes: int
-    output: bytes  # what the command said, both streams
+    output: bytes  # standard output
+    errors: bytes  # standard error
+
+
+#: What hyperfine itself says on standard error when a command fails.
+_HYPERFINES_OWN = (b"", b"Warning: Ignoring non-zero exit code.")
 
 
 def timed(
@@ -42,7 +47,7 @@ def timed(
     cwd: Path | None = None,
     timeout: float | None = None,
 ) -> Sample:
-    """Runs `argv` once under hyperfine. `raw`: hyperfine's own JSON, kept; RAW.log: the command's output, kept.
+    """Runs `argv` once under hyperfine. `raw`: hyperfine's own JSON, kept; RAW with suffix .log: all output, kept.
 
     A command that fails is a sample with its exit code, not an exception. Memory is what the kernel reports for
     hyperfine and its only child, so its floor is hyperfine's own few MiB.
@@ -50,15 +55,17 @@ def timed(
     hyperfine = shutil.which("hyperfine")
     if hyperfine is None:
         raise ToolMissing("hyperfine is not installed")
-    log = raw.with_suffix(".log")
     raw.unlink(missing_ok=True)
     words = [os.fspath(word) for word in argv]
     result, usage = run.run_counted(
         [hyperfine, "--shell=none", "--style=none", "--runs=1", "--warmup=0", "--ignore-failure",
-         f"--output={log}", f"--export-json={raw}", "--", shlex.join(words)],
+         # inherit: of hyperfine's ways with the output the only one that keeps standard error.
+         "--output=inherit", f"--export-json={raw}", "--", shlex.join(words)],
         env=env, cwd=cwd, timeout=timeout,
     )  # fmt: skip
     result.check_ok()
+    errors = b"".join(line for line in result.stderr.splitlines(keepends=True) if line.strip() not in _HYPERFINES_OWN)
+    raw.with_suffix(".log").write_bytes(result.stdout + errors)
     measured = json.loads(raw.read_text())["results"][0]
     return Sample(
         exit_code=-1 if measured["exit_codes"][0] is None else int(measured["exit_codes"][0]),
@@ -66,7 +73,8 @@ def timed(
         user_ns=round(measured["user"] * 1e9),
         system_ns=round(measured["system"] * 1e9),
         peak_rss_bytes=usage.peak_rss_bytes,
-        output=log.read_bytes(),
+        output=result.stdout,
+        errors=errors,
     )
 
 

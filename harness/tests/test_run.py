@@ -58,6 +58,7 @@ def test_hyperfine_sample_keeps_output_exit_code_and_raw_json(tmp_path: Path) ->
     if not measure.version_of("hyperfine"):
         pytest.skip("hyperfine is not installed")
     raw = tmp_path / "one.json"
-    sample = measure.timed(["sh", "-c", "echo 'a b'; sleep 0.05; exit 5"], raw=raw)
-    assert sample.exit_code == 5 and sample.output == b"a b\n" and raw.exists()
+    sample = measure.timed(["sh", "-c", "echo 'a b'; echo c >&2; sleep 0.05; exit 5"], raw=raw)
+    assert sample.exit_code == 5 and sample.output == b"a b\n" and sample.errors == b"c\n"
+    assert raw.exists() and raw.with_suffix(".log").read_bytes() == b"a b\nc\n"
     assert 50e6 < sample.wall_ns < 2e9

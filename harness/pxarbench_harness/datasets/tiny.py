@@ -44,10 +44,11 @@ def build(work: Workspace) -> str:
         _write(edges / f"size-{size:07d}", dice.randbytes(size))
     large = root / "large"
     large.mkdir()
-    _write(large / "random.bin", dice.randbytes(12_345_678))
-    _write(large / "repeated.bin", b"0123456789abcdef" * 700_000)
+    largest = work.recipe.values["large"]
+    _write(large / "random.bin", dice.randbytes(largest))
+    _write(large / "repeated.bin", b"0123456789abcdef" * (largest // 18))
     with open(large / "sparse.bin", "wb") as sparse:
-        sparse.seek(5_000_000)
+        sparse.seek(largest // 2)
         sparse.write(b"end of a hole")
     (large / "sparse.bin").chmod(0o600)
     work.step("large")

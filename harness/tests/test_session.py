@@ -1,0 +1,292 @@
+"""bench.py and check.py with a stand-in for the program: a whole session, and every lie that has to be noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pxarbench_harness import bench, cli, datasets, measure, mutate, record, tree
+from pxarbench_harness.subjects import Pxarbench, Settings
+
+FAKE = Path(__file__).with_name("fake_pxarbench.py")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _needs_hyperfine() -> None:
+    if not measure.version_of("hyperfine"):
+        pytest.skip("hyperfine is not installed")
+
+
+def tinier() -> datasets.Recipe:
+    """The dataset tiny with smaller large files: the stand-in copies them often."""
+    full = datasets.load("tiny")
+    return replace(full, values={**full.values, "large": 2_000_000, "content_digest": ""})
+
+
+@pytest.fixture
+def plan(tmp_path: Path, cache: Path) -> bench.Plan:
+    return bench.Plan(
+        recipes=(tinier(),), mutations=(mutate.parse("edit:1%:clustered"),), subjects=("pxarbench",), rounds=1, warmups=0,
+        output=tmp_path / "out", work=tmp_path / "work", cache=cache, settings=Settings(binary=FAKE),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def lie(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    yield monkeypatch
+
+
+def session(plan: bench.Plan) -> bench.Session:
+    made = bench.Session(plan, say=lambda text: None)
+    made.run()
+    return made
+
+
+def test_honest_program_passes_and_every_run_is_recorded(plan: bench.Plan) -> None:
+    done = session(replace(plan, mutations=(mutate.parse("none"), mutate.parse("edit:1%:clustered")), rounds=3, warmups=1))
+    assert done.problems == []
+    phases = [(r.mode, r.phase) for r in done.records]
+    for mode in ("data", "metadata"):
+        assert phases.count((mode, "reference")) == 1
+        assert phases.count((mode, "warm-up")) == 2
+        assert phases.count((mode, "measured")) == 6
+        assert phases.count((mode, "proof")) == 2
+    assert sum(r.restored for r in done.records) == 4
+    lines = done.records_path.read_text().splitlines()
+    assert len(lines) == len(done.records)
+    for line in lines:
+        record.validate(line)
+    assert list(record.read(done.records_path)) == [record.from_json(line) for line in lines]
+    assert not plan.work.exists()
+
+
+def test_number_of_rounds_is_obeyed_and_order_is_mixed_but_seeded(plan: bench.Plan, tmp_path: Path) -> None:
+    def order(seed: int) -> list[tuple[int, str]]:
+        output, work = tmp_path / f"out{seed}-{len(list(tmp_path.iterdir()))}", tmp_path / f"work{seed}"
+        done = session(replace(plan, rounds=4, seed=seed, output=output, work=work))
+        measured = sorted((r for r in done.records if r.phase == "measured"), key=lambda r: r.sequence)
+        assert [r.round for r in measured] == [1, 1, 2, 2, 3, 3, 4, 4]
+        return [(r.round, r.mode) for r in measured]
+
+    first = order(1)
+    assert order(1) == first
+    assert order(2) != first
+
+
+def test_repetitions_start_from_the_same_state(plan: bench.Plan) -> None:
+    """An edited file is new in each repetition: nothing of the one before is known any more."""
+    done = session(replace(plan, rounds=3))
+    for mode in ("data", "metadata"):
+        new = {r.outcome["new_bytes"] for r in done.records if r.phase == "measured" and r.mode == mode and r.outcome}
+        assert len(new) == 1 and new.pop() > 0
+
+
+def test_snapshot_times_are_a_second_apart(plan: bench.Plan) -> None:
+    done = session(replace(plan, rounds=2, warmups=2))
+    times = [int(r.command[r.command.index("--backup-time") + 1]) for r in sorted(done.records, key=lambda r: r.sequence)]
+    assert len(set(times)) == len(times) and times == sorted(times)
+
+
+def test_tree_is_put_back_also_after_a_failure(plan: bench.Plan, cache: Path, lie: pytest.MonkeyPatch) -> None:
+    with datasets.prepare(plan.recipes[0], cache=cache, say=lambda text: None) as dataset:
+        before, root, log = dataset.tree.digest(), dataset.root, dataset.op_log
+    session(plan)
+    assert tree.scan(root).digest() == before
+    lie.setenv("FAKE_LIE", "alters-store")
+    with pytest.raises(bench.SessionFailed):
+        session(replace(plan, output=plan.output.with_name("other")))
+    assert tree.scan(root).digest() == before and not log.exists()
+
+
+#: What the program does wrong: the sentence that has to say so.
+LIES = {
+    "flips-a-bit": "restore: large/random.bin: digest is",
+    "forgets-nanoseconds": "restore: large/random.bin: mtime_ns is",
+    "loses-a-file": "restore: large/random.bin: missing",
+    "adds-a-file": "restore: edges/surplus: should not be there",
+    "breaks-a-hardlink": "restore: links/b-second-name: link_to is",
+    "restores-nothing": "restore: nothing was restored",
+    "other-mode": "mode metadata: no reference was used: not-asked",
+    "blind": "0 files were found changed, the mutation changed 4",
+    "reads-all": "bytes of file contents, re-encoded files have",
+    "wrong-decisions": "decisions: 1 changed files were reused",
+    "unstable": "repetition 2: checksums",
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_lie_is_caught(plan: bench.Plan, lie: pytest.MonkeyPatch, name: str) -> None:
+    lie.setenv("FAKE_LIE", name)
+    problems = session(plan).problems
+    assert any(LIES[name] in text for text in problems), problems
+
+
+def test_lie_of_the_other_mode_is_caught_in_data_too(plan: bench.Plan, lie: pytest.MonkeyPatch) -> None:
+    lie.setenv("FAKE_LIE", "other-mode")
+    assert any("used a reference although everything was to be read" in text for text in session(plan).problems)
+
+
+def test_store_that_was_altered_stops_the_session(plan: bench.Plan, lie: pytest.MonkeyPatch) -> None:
+    lie.setenv("FAKE_LIE", "alters-store")
+    with pytest.raises(bench.SessionFailed, match="was changed by a run; repetitions would not start equal"):
+        session(replace(plan, mutations=(mutate.parse("none"),)))
+    assert (plan.output / "records.jsonl").exists(), "what was measured before is kept"
+
+
+def test_failing_program_is_quoted_and_recorded(plan: bench.Plan, lie: pytest.MonkeyPatch) -> None:
+    lie.setenv("FAKE_LIE", "fails")
+    with pytest.raises(bench.SessionFailed, match="the dog ate the archive"):
+        session(plan)
+    (only,) = record.read(plan.output / "records.jsonl")
+    assert only.exit_code == 1 and only.outcome is None and not only.ok
+
+
+def test_stale_statistics_of_an_earlier_run_are_not_believed(tmp_path: Path) -> None:
+    subject = Pxarbench("data", tmp_path, Settings(binary=FAKE))
+    subject.stats.write_text("{}")
+    subject.backup(tmp_path, 1)
+    assert not subject.stats.exists()
+
+
+def test_missing_subjects_are_skipped_by_name(plan: bench.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(bench.SessionFailed, match="restic is not installed"):
+        session(replace(plan, subjects=("restic",)))
+
+
+def test_too_little_space_for_stores_is_told(plan: bench.Plan, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session(plan)  # the dataset is there
+    usage = bench.shutil.disk_usage("/")
+    monkeypatch.setattr(bench.shutil, "disk_usage", lambda path: usage._replace(free=1))
+    with pytest.raises(bench.SessionFailed, match="--work names another place"):
+        session(replace(plan, output=plan.output.with_name("other")))
+
+
+# ---- the command line ----
+
+
+@pytest.fixture
+def command(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("PXARBENCH_CACHE", str(cache))
+    return ["--binary", str(FAKE), "--dataset", "tiny", "--mutation", "none", "--output", str(tmp_path / "out"),
+            "--work", str(tmp_path / "work")]  # fmt: skip
+
+
+def test_number_of_runs_three_performs_three(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*command, "--number-of-runs", "3", "--format", "rfc"]) == 0
+    assert "Completed benchmark with 3 runs for each tested mode." in capsys.readouterr().out
+    modes = [r.mode for r in record.read(tmp_path / "out" / "records.jsonl") if r.phase == "measured"]
+    assert sorted(modes) == ["data"] * 3 + ["metadata"] * 3
+
+
+def test_single_round_prints_no_nan(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*command, "--rounds", "1", "--format", "markdown"]) == 0
+    said = capsys.readouterr().out
+    assert "| data | 1 |" in said
+    for text in (said, (tmp_path / "out" / "report.txt").read_text(), (tmp_path / "out" / "report.rfc.txt").read_text()):
+        assert "nan" not in text.lower() and " inf" not in text.lower()
+    assert "± n/a s" in (tmp_path / "out" / "report.rfc.txt").read_text()
+
+
+def test_reports_label_what_was_not_measured(command: list[str], tmp_path: Path) -> None:
+    assert cli.main([*command, "--rounds", "2"]) == 0
+    text = (tmp_path / "out" / "report.txt").read_text()
+    for words in ("warm-up", "reference", "not in the statistics", "How to read it", "peak RSS MiB", "partly referenced"):
+        assert words in text
+    assert sorted(p.suffix for p in (tmp_path / "out" / "raw").iterdir()).count(".json") == 8
+
+
+def test_a_lie_ends_with_exit_code_1_and_says_so(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_LIE", "flips-a-bit")
+    assert cli.main([*command, "--rounds", "1"]) == 1
+    said = capsys.readouterr()
+    assert "large/random.bin: digest" in said.err and "Problems" in said.out
+
+
+def test_missing_subject_beside_a_present_one_is_inconclusive(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pxarbench_harness.subjects import Restic
+
+    monkeypatch.setattr(Restic, "missing", classmethod(lambda cls, settings: "restic is not installed"))
+    assert cli.main([*command, "--rounds", "1", "--subjects", "pxarbench,restic"]) == 4
+    assert "inconclusive: restic is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--rounds", "0"], "must be at least 1"),
+        (["--dataset", "none-such"], "there are coco-like, linux, tiny"),
+        (["--mutation", "melt:1%"], "expected none, touch:P%"),
+        (["--subjects", "tar"], "there are pxarbench, restic"),
+        (["--modes", "legacy"], "there are data, metadata"),
+        (["--frobnicate"], "unrecognized arguments"),
+    ],
+    ids=["no-rounds", "dataset", "mutation", "subject", "mode", "option"],
+)
+def test_wrong_words_are_told_with_exit_code_1(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = cli.main(words)
+    except SystemExit as stopped:
+        code = int(str(stopped.code))
+    assert code == 1 and says in capsys.readouterr().err
+
+
+def test_output_folder_with_contents_is_left_alone(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("")
+    assert cli.main(command) == 1
+    assert "is not empty" in capsys.readouterr().err and (tmp_path / "out" / "precious").exists()
+
+
+def test_list_prints_word_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--list", "--subjects", "pxarbench,restic", "--mutation", "edit:0.1%:uniform"]) == 0
+    assert capsys.readouterr().out.split() == [
+        "linux-edit0p1pct-uniform-data-warm", "linux-edit0p1pct-uniform-metadata-warm",
+        "linux-edit0p1pct-uniform-restic-force-warm", "linux-edit0p1pct-uniform-restic-unchanged-warm",
+    ]  # fmt: skip
+
+
+# ---- records ----
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"phase": "lukewarm"}, "phase"),
+        ({"wall_ns": -1}, "wall_ns"),
+        ({"surplus": 1}, "surplus"),
+        ({"schema": "pxarbench-result/2"}, "schema"),
+    ],
+    ids=["phase", "time", "surplus", "schema"],
+)
+def test_schema_refuses_other_records(plan: bench.Plan, change: dict[str, object], says: str) -> None:
+    line = _some_line(plan)
+    record.validate(line)
+    with pytest.raises(record.RecordBroken, match=says):
+        record.validate(json.dumps({**json.loads(line), **change}))
+
+
+def _some_line(plan: bench.Plan) -> str:
+    if not os.path.exists(plan.output / "records.jsonl"):
+        session(replace(plan, rounds=1))
+    return (plan.output / "records.jsonl").read_text().splitlines()[-1]
+
+
+def test_broken_line_is_named(plan: bench.Plan, tmp_path: Path) -> None:
+    (tmp_path / "two.jsonl").write_text(_some_line(plan) + "\n{}\n")
+    with pytest.raises(record.RecordBroken, match="two.jsonl: line 2"):
+        list(record.read(tmp_path / "two.jsonl"))
