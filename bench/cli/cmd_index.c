@@ -13,7 +13,8 @@ static const char show_help[] =
     "\n"
     "Shows a dynamic index (.didx): its header, the checksum computed from its entries beside the one it stores, and\n"
     "the entries: where in the stream each chunk begins and ends, and its digest.\n"
-    "A stored checksum that is wrong is reported and no error: nobody trusts it, the manifest has the one that counts.\n";
+    "A stored checksum that is wrong is reported and no error: nobody trusts it, the manifest has the one that "
+    "counts.\n";
 
 enum { UUID_TEXT_SIZE = 37, READ_SIZE = 1 << 16 };
 
@@ -71,20 +72,19 @@ static json_t *index_json(const struct dynamic_index *index, const struct digest
     char uuid[UUID_TEXT_SIZE], stored[DIGEST_TEXT_SIZE], text[DIGEST_TEXT_SIZE];
     json_t *entries = json_array();
     for (size_t k = 0; k < index->count && entries; k++) {
-        json_t *entry = json_pack("{s:o, s:o, s:o, s:s}", "start", cli_json_count(dynamic_index_start(index, k)), "end",
-                                  cli_json_count(index->entries[k].end), "size",
-                                  cli_json_count(dynamic_index_chunk_size(index, k)), "digest",
-                                  digest_text(&index->entries[k].digest, text));
+        json_t *entry =
+            json_pack("{s:o, s:o, s:o, s:s}", "start", cli_json_count(dynamic_index_start(index, k)), "end",
+                      cli_json_count(index->entries[k].end), "size", cli_json_count(dynamic_index_chunk_size(index, k)),
+                      "digest", digest_text(&index->entries[k].digest, text));
         if (json_array_append_new(entries, entry) != 0) {
             json_decref(entries);
             entries = NULL;
         }
     }
     return json_pack("{s:s, s:I, s:s, s:s, s:b, s:o, s:o}", "uuid", uuid_text(index->header.uuid, uuid), "ctime",
-                     (json_int_t)index->header.ctime, "csum", digest_text(&index->header.csum, stored),
-                     "computed-csum", digest_text(computed, text), "csum-valid",
-                     digest_equal(&index->header.csum, computed), "size", cli_json_count(dynamic_index_size(index)),
-                     "entries", entries);
+                     (json_int_t)index->header.ctime, "csum", digest_text(&index->header.csum, stored), "computed-csum",
+                     digest_text(computed, text), "csum-valid", digest_equal(&index->header.csum, computed), "size",
+                     cli_json_count(dynamic_index_size(index)), "entries", entries);
 }
 
 static enum status show(int argc, char **argv, struct error *err)

@@ -81,8 +81,7 @@ static enum status open_repository(const struct options *o, struct store **out, 
     return store_open(repository, &options, out, err);
 }
 
-static enum status read_manifest(struct store *s, const struct snapshot_id *id, struct manifest *out,
-                                 struct error *err)
+static enum status read_manifest(struct store *s, const struct snapshot_id *id, struct manifest *out, struct error *err)
 {
     CLEANUP(reader_cleanup) struct store_reader *reader = NULL;
     TRY(store_reader_open(s, id, &reader, err));

@@ -52,7 +52,7 @@ static inline uint64_t dynamic_index_chunk_size(const struct dynamic_index *inde
 }
 /* First entry with end > offset. ERR_NOT_FOUND when offset >= stream length. `hint`: entry to start from (a previous
  * answer for a smaller or equal offset makes it O(1)); any value is correct. */
-MUST_CHECK enum status dynamic_index_find(const struct dynamic_index *index, uint64_t offset, size_t hint,
-                                          size_t *out, struct error *err);
+MUST_CHECK enum status dynamic_index_find(const struct dynamic_index *index, uint64_t offset, size_t hint, size_t *out,
+                                          struct error *err);
 
 #endif

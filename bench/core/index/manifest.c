@@ -70,8 +70,8 @@ static enum status filename_check(const char *filename, const char *what, struct
         if (*c == '/' || (unsigned char)*c < 0x20 || *c == 0x7f)
             return fail(err, ERR_FORMAT, "%s: filename has the byte 0x%02x, which is not allowed", what,
                         (unsigned)(unsigned char)*c);
-    if (filename[0] == '.' || (!has_extension(filename, ".didx") && !has_extension(filename, ".fidx") &&
-                               !has_extension(filename, ".blob")))
+    if (filename[0] == '.' ||
+        (!has_extension(filename, ".didx") && !has_extension(filename, ".fidx") && !has_extension(filename, ".blob")))
         return fail(err, ERR_FORMAT, "%s: filename \"%s\" is not NAME.didx, NAME.fidx or NAME.blob", what, filename);
     return OK;
 }
@@ -79,8 +79,8 @@ static enum status filename_check(const char *filename, const char *what, struct
 static enum status crypt_mode_check(const char *mode, const char *what, struct error *err)
 {
     if (strcmp(mode, "none") != 0 && strcmp(mode, "encrypt") != 0 && strcmp(mode, "sign-only") != 0)
-        return fail(err, ERR_FORMAT, "%s: crypt-mode \"%.*s\" is not none, encrypt or sign-only", what,
-                    JSON_QUOTE_MAX, mode);
+        return fail(err, ERR_FORMAT, "%s: crypt-mode \"%.*s\" is not none, encrypt or sign-only", what, JSON_QUOTE_MAX,
+                    mode);
     return OK;
 }
 
@@ -314,13 +314,11 @@ static enum status parse_root(struct manifest *m, const json_t *root, const char
     return parse_unprotected(m, root, name, err);
 }
 
-enum status manifest_parse(const uint8_t *data, size_t size, const char *name, struct manifest *out,
-                           struct error *err)
+enum status manifest_parse(const uint8_t *data, size_t size, const char *name, struct manifest *out, struct error *err)
 {
     *out = (struct manifest){0};
     if (size > MANIFEST_SIZE_MAX)
-        return fail(err, ERR_LIMIT, "%s: manifest of %zu bytes, at most %d are allowed", name, size,
-                    MANIFEST_SIZE_MAX);
+        return fail(err, ERR_LIMIT, "%s: manifest of %zu bytes, at most %d are allowed", name, size, MANIFEST_SIZE_MAX);
     json_error_t parse_error;
     /* Depth is bounded by jansson (2048), duplicates would make two readers see two manifests. */
     CLEANUP(json_cleanup)
@@ -368,9 +366,9 @@ enum status manifest_write(const struct manifest *m, struct buffer *out, struct 
             return fail(err, ERR_FORMAT, "manifest: file \"%s\" cannot be written as JSON", m->files[i].filename);
     CLEANUP(json_cleanup) json_t *unprotected = json_loads(m->unprotected, JSON_REJECT_DUPLICATES, NULL);
     CLEANUP(json_cleanup)
-    json_t *root = json_pack("{s:s, s:s, s:I, s:O, s:n, s:O}", "backup-type", m->backup_type, "backup-id",
-                             m->backup_id, "backup-time", (json_int_t)m->backup_time, "files", files, "signature",
-                             "unprotected", unprotected);
+    json_t *root =
+        json_pack("{s:s, s:s, s:I, s:O, s:n, s:O}", "backup-type", m->backup_type, "backup-id", m->backup_id,
+                  "backup-time", (json_int_t)m->backup_time, "files", files, "signature", "unprotected", unprotected);
     if (!root)
         return fail(err, ERR_FORMAT, "manifest: cannot be written as JSON");
     struct dump dump = {.out = out, .err = err, .status = OK};

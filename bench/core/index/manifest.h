@@ -22,7 +22,7 @@ struct manifest {
     int64_t backup_time;
     struct manifest_file *files;
     size_t file_count;
-    char *unprotected; /* owned JSON text of the object, unknown members kept; never NULL after parse */
+    char *unprotected;     /* owned JSON text of the object, unknown members kept; never NULL after parse */
     char *key_fingerprint; /* owned copy of unprotected's member, or NULL */
 };
 

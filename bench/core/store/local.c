@@ -181,8 +181,10 @@ static enum status open_store(struct store *s, const struct store_options *optio
     if (contents == HAS_NOTHING && !options->create)
         return fail(err, ERR_NOT_FOUND, "%s: no such datastore, the directory is empty", s->path);
     if (contents == HAS_UNFINISHED && !options->create)
-        return fail(err, ERR_NOT_FOUND, "%s: this datastore is still being created, or that was interrupted; the next "
-                                        "backup completes it", s->path);
+        return fail(err, ERR_NOT_FOUND,
+                    "%s: this datastore is still being created, or that was interrupted; the next "
+                    "backup completes it",
+                    s->path);
     TRY(open_lock(s, options->create, err));
     if (contents != HAS_CHUNKS) {
         TRY(make_locked(s, err));

@@ -28,7 +28,7 @@ enum {
     CHUNK_DIR_MODE = 0750,
     STORE_FILE_MODE = 0644,
     CHUNK_DIR_COUNT = 65536,
-    SNAPSHOTS_MAX = 1 << 20,           /* listed at once */
+    SNAPSHOTS_MAX = 1 << 20, /* listed at once */
     STORED_PATH_MAX = 2 * NAMESPACE_MAX + SNAPSHOT_TEXT_SIZE,
     TEMPORARY_NAME_MAX = 256,
 };
@@ -89,10 +89,12 @@ struct store_writer {
     atomic_uint open_indexes;
 };
 
-/* ---- chunks: store_put_chunk and store_get_chunk without a snapshot ---- */
+/* ---- chunks: store_put_chunk, store_replace_chunk and store_get_chunk without a snapshot ---- */
 
 MUST_CHECK enum status local_put_chunk(struct store *s, const struct digest *digest, const uint8_t *blob, size_t size,
                                        bool *out_new, struct error *err);
+MUST_CHECK enum status local_replace_chunk(struct store *s, const struct digest *digest, const uint8_t *blob,
+                                           size_t size, struct error *err);
 MUST_CHECK enum status local_get_chunk(struct store *s, const struct digest *digest, struct buffer *out,
                                        struct error *err);
 

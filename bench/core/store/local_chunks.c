@@ -148,6 +148,30 @@ enum status local_put_chunk(struct store *s, const struct digest *digest, const 
     return OK;
 }
 
+enum status local_replace_chunk(struct store *s, const struct digest *digest, const uint8_t *blob, size_t size,
+                                struct error *err)
+{
+    char name[CHUNK_NAME_SIZE];
+    chunk_name(digest, name);
+    enum blob_kind kind;
+    TRY(blob_kind_of(blob, size, name, &kind, err));
+    struct stat st;
+    if (fstatat(s->chunks_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+        return fail(err, ERR_FORMAT, "%s/.chunks/%s: not a regular file", s->path, name);
+    char temporary[TEMPORARY_NAME_MAX];
+    TRY(temporary_name(name, ".tmp_", temporary, err));
+    TRY(write_temporary(s, temporary, blob, size, err));
+    pthread_mutex_lock(&s->insert_lock);
+    enum status status = OK;
+    if (renameat(s->chunks_fd, temporary, s->chunks_fd, name) != 0)
+        status = fail(err, ERR_IO, "rename to %s/.chunks/%s", s->path, name);
+    pthread_mutex_unlock(&s->insert_lock);
+    if (status != OK)
+        unlinkat(s->chunks_fd, temporary, 0);
+    TRY(status);
+    return s->sync == SYNC_FILE ? sync_chunk_dir(s, name, err) : OK;
+}
+
 enum status local_get_chunk(struct store *s, const struct digest *digest, struct buffer *out, struct error *err)
 {
     char name[CHUNK_NAME_SIZE];

@@ -240,6 +240,27 @@ static void test_unencrypted_keeps_the_smaller(void **state)
     assert_new(BLOB_ZSTD, 100);
 }
 
+static void test_replacing_writes_whatever_is_there(void **state)
+{
+    (void)state;
+    uint8_t *blob = fake_blob(BLOB_PLAIN, 100, 'n');
+    off_t size;
+    put_there(BLOB_PLAIN, 100); /* inserting would call it a duplicate */
+    assert_int_equal(local_replace_chunk(store, &digest, blob, 100, NULL), OK);
+    assert_int_equal(content_there(&size), 'n');
+    put_there(BLOB_PLAIN, 50);
+    assert_int_equal(local_replace_chunk(store, &digest, blob, 100, NULL), OK);
+    assert_int_equal(content_there(&size), 'n');
+    assert_int_equal(size, 100);
+    assert_int_equal(unlink(target), 0);
+    assert_int_equal(local_replace_chunk(store, &digest, blob, 100, NULL), OK);
+    assert_int_equal(unlink(target), 0);
+    assert_int_equal(mkfifo(target, 0644), 0);
+    assert_int_equal(local_replace_chunk(store, &digest, blob, 100, NULL), ERR_FORMAT);
+    assert_int_equal(files_in(chunk_dir), 1);
+    free(blob);
+}
+
 static void test_refuses_what_is_no_blob(void **state)
 {
     (void)state;
@@ -387,8 +408,7 @@ static bool fill_small_disk(const char *path, int ready_fd)
     struct store_index *index;
     struct digest csum;
     uint64_t size, count;
-    if (store_index_begin(w, "a.mpxar.didx", &index, &err) != OK ||
-        store_index_append(index, 1, &digest, &err) != OK ||
+    if (store_index_begin(w, "a.mpxar.didx", &index, &err) != OK || store_index_append(index, 1, &digest, &err) != OK ||
         store_index_finish(index, &csum, &size, &count, &err) != ERR_IO || files_in(snapshot_dir) != 0)
         return false;
     if (store_finish(w, (const uint8_t *)"x", 1, &err) != ERR_IO || err.errnum != ENOSPC ||
@@ -425,6 +445,7 @@ int main(void)
         TEST(test_encrypted_uncompressed_sizes_must_agree),
         TEST(test_encrypted_otherwise_keeps_what_is_there),
         TEST(test_unencrypted_keeps_the_smaller),
+        TEST(test_replacing_writes_whatever_is_there),
         TEST(test_refuses_what_is_no_blob),
         TEST(test_same_chunk_from_several_threads_is_new_once),
         TEST(test_short_write_leaves_no_file),

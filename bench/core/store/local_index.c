@@ -45,8 +45,8 @@ static enum status create_file(struct store_index *index, struct error *err)
     struct stat st;
     if (fstatat(w->snapshot_fd, index->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return fail(err, ERR_EXISTS, "%s/%s is there already", w->path, index->name);
-    index->fd = openat(w->snapshot_fd, index->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-                       STORE_FILE_MODE);
+    index->fd =
+        openat(w->snapshot_fd, index->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, STORE_FILE_MODE);
     if (index->fd < 0 && errno == EEXIST)
         return fail(err, ERR_EXISTS, "%s/%s is being written already", w->path, index->name);
     if (index->fd < 0)
@@ -101,8 +101,7 @@ enum status store_index_append(struct store_index *index, uint64_t end, const st
         if (index->count >= INDEX_ENTRIES_MAX)
             return fail(err, ERR_LIMIT, "%s/%s: more than %d entries", index->writer->path, index->name,
                         INDEX_ENTRIES_MAX);
-        return fail(err, ERR_FORMAT,
-                    "%s/%s: entry %" PRIu64 " would end at %" PRIu64 ", which is not behind %" PRIu64,
+        return fail(err, ERR_FORMAT, "%s/%s: entry %" PRIu64 " would end at %" PRIu64 ", which is not behind %" PRIu64,
                     index->writer->path, index->name, index->count, end, index->end);
     }
     if (index->pending_size > APPEND_BUFFER_SIZE - DYNAMIC_ENTRY_SIZE)
@@ -120,8 +119,7 @@ static enum status finish(struct store_index *index, struct digest *out_csum, st
 {
     struct store_writer *w = index->writer;
     if (index->failed)
-        return fail(err, ERR_FORMAT, "%s/%s: an earlier entry failed, the index is not complete", w->path,
-                    index->name);
+        return fail(err, ERR_FORMAT, "%s/%s: an earlier entry failed, the index is not complete", w->path, index->name);
     if (index->count == 0)
         return fail(err, ERR_FORMAT, "%s/%s: the index has no entries, empty streams cannot be stored", w->path,
                     index->name);

@@ -257,8 +257,9 @@ static void test_names_cannot_leave_the_datastore(void **state)
     char overlong[300];
     memset(overlong, 'x', sizeof overlong);
     memcpy(overlong + sizeof overlong - 6, ".blob", 6);
-    const char *const bad_names[] = {"", ".blob", "../x.blob", "a/b.blob", "/x.blob", "-x.blob", ".x.blob",
-                                     "x", "x.tmp_didx", "x y.blob", "x\n.blob", overlong, "index.json.blob", "x.didx"};
+    const char *const bad_names[] = {
+        "",  ".blob",      "../x.blob", "a/b.blob", "/x.blob", "-x.blob",         ".x.blob",
+        "x", "x.tmp_didx", "x y.blob",  "x\n.blob", overlong,  "index.json.blob", "x.didx"};
     for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++)
         assert_int_equal(store_put_blob(w, bad_names[i], (const uint8_t *)"x", 1, NULL), ERR_USAGE);
     struct store_index *index;
@@ -351,9 +352,9 @@ static void test_owner_names(void **state)
 {
     (void)state;
     static const char *const good[] = {"root@pam", "root@pam\n", "u@pbs!tok", "a@b@pbs\n", "x!y@pbs"};
-    static const char *const bad[] = {"",        "\n",       "root",      "@pam",    "root@",  "ro ot@pam",
-                                      "a:b@pam", "a/b@pam", "root@pam!", "a@.pam", "a@p m", "a@pam!t!u",
-                                      "root@pam\nx@pam\n", "root@pam\n\n"};
+    static const char *const bad[] = {
+        "",        "\n",        "root",   "@pam",  "root@",     "ro ot@pam",         "a:b@pam",
+        "a/b@pam", "root@pam!", "a@.pam", "a@p m", "a@pam!t!u", "root@pam\nx@pam\n", "root@pam\n\n"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_true(owner_is_valid(good[i], strlen(good[i])));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

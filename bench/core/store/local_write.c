@@ -271,6 +271,12 @@ enum status store_put_chunk(struct store_writer *w, const struct digest *digest,
     return local_put_chunk(w->store, digest, blob, size, out_new, err);
 }
 
+enum status store_replace_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob, size_t size,
+                                struct error *err)
+{
+    return local_replace_chunk(w->store, digest, blob, size, err);
+}
+
 enum status store_put_blob(struct store_writer *w, const char *name, const uint8_t *blob, size_t size,
                            struct error *err)
 {
@@ -297,12 +303,11 @@ static enum status sync_filesystem(int fd, const char *path, struct error *err)
 /* Everything that the manifest will name is on disk before it is written. */
 static enum status sync_before(struct store_writer *w, struct error *err)
 {
-    switch (w->store->sync) {
-    case SYNC_NONE: return OK;
-    case SYNC_FILE:
+    if (w->store->sync == SYNC_NONE)
+        return OK;
+    if (w->store->sync == SYNC_FILE) {
         TRY(sync_dir(w->snapshot_fd, w->path, err));
         return sync_dir(w->group_fd, w->path, err);
-    case SYNC_FILESYSTEM: break;
     }
     TRY(sync_filesystem(w->snapshot_fd, w->path, err));
     struct stat snapshot, chunks;

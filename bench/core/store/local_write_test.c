@@ -346,8 +346,7 @@ static bool hold_backup(const char *path, int ready_fd)
         return false;
     uint8_t *blob = fake_blob(BLOB_PLAIN, 100, 'n');
     if (store_put_chunk(w, &d, blob, 100, &is_new, NULL) != OK ||
-        store_index_begin(w, "root.mpxar.didx", &index, NULL) != OK ||
-        store_index_append(index, 88, &d, NULL) != OK ||
+        store_index_begin(w, "root.mpxar.didx", &index, NULL) != OK || store_index_append(index, 88, &d, NULL) != OK ||
         store_put_blob(w, "a.conf.blob", blob, 100, NULL) != OK || write(ready_fd, "x", 1) != 1)
         return false;
     free(blob);

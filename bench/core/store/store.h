@@ -66,6 +66,9 @@ bool store_previous(const struct store_writer *w, struct snapshot_id *out);
 /* Inserts by the table of datastore.md 8.2. Thread-safe. `out_new`: written, else a duplicate was there. */
 MUST_CHECK enum status store_put_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob,
                                        size_t size, bool *out_new, struct error *err);
+/* Writes the chunk whatever is there: the file of that name is known to be damaged, or may be. Thread-safe. */
+MUST_CHECK enum status store_replace_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob,
+                                           size_t size, struct error *err);
 
 /* An index being written, under a temporary name. Each is for one thread; several may be written at the same time by
  * different threads. All must be finished or aborted before the writer is. */
@@ -84,10 +87,11 @@ void store_index_abort(struct store_index *index); /* removes the temporary file
 /* A whole file of the snapshot, e.g. "x.conf.blob"; not the manifest. ERR_EXISTS: written before. */
 MUST_CHECK enum status store_put_blob(struct store_writer *w, const char *name, const uint8_t *blob, size_t size,
                                       struct error *err);
-/* Writes the manifest blob last and atomically: from then on the snapshot exists. Frees the writer also on failure (then
- * as abort). What a power failure may do is the sync level's:
- *   SYNC_FILESYSTEM  one syncfs puts chunks, indexes and blobs on disk; then the manifest is written, synced, renamed,
- *                    and its directory synced. Never a manifest whose chunks are missing; on return it is durable.
+/* Writes the manifest blob last and atomically: from then on the snapshot exists. Frees the writer also on failure
+ * (then as abort). What a power failure may do is the sync level's:
+ *
+ *   SYNC_FILESYSTEM  one syncfs puts chunks, indexes and blobs on disk; then the manifest is written, synced,
+ *                    renamed, and its directory synced. Never a manifest whose chunks are missing; durable on return.
  *   SYNC_FILE        the same promise, each chunk and file synced when it was written
  *   SYNC_NONE        nothing is synced; for benchmarks and tests */
 MUST_CHECK enum status store_finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size,
