@@ -520,8 +520,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
     struct readahead_options reading = {
         .threads = a->options->threads,
         .entries_max = a->options->entries_max,
-        .read_size_max = a->options->read_size_max,
-        .want_contents = !a->reference,
+        .reading = {a->options->read_size_max, .want_contents = !a->reference},
     };
     struct attributes root;
     TRY(readahead_new(path, &reading, &a->not_stored, &a->readahead, &root, err));

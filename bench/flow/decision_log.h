@@ -7,7 +7,7 @@
 #define PXB_FLOW_DECISION_LOG_H
 
 #include "detect/reason.h"
-#include "flow/readahead.h"
+#include "flow/node.h"
 
 #include <stdio.h>
 

@@ -7,24 +7,21 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 enum {
     WINDOW_ENTRIES = 4096,
     WINDOW_CONTENTS = 24 << 20,   /* bytes of contents read ahead */
-    CONTENTS_SIZE_MAX = 1 << 20,  /* larger files are read by the archiver */
     CLAIM_BATCH = 32,             /* nodes a worker takes at a time... */
     CLAIM_BATCH_CONTENTS = 8,     /* ...when it reads their contents, too */
     SCOUT_BATCH = 64,             /* nodes the scout publishes at a time */
     TAKE_BATCH = 64,              /* nodes the archiver takes at a time... */
     TAKE_CONTENTS = 4 << 20,      /* ...until they hold that many bytes of contents */
-    CONTENTS_SLAB_SIZE = SLAB_POOLED_CAPACITY,
     DIRECTORIES_OPEN_MAX = 512,
     DIRECTORIES_OPEN_MIN = 8,
 };
@@ -40,14 +37,9 @@ struct frame {
     struct attr_features features;
 };
 
-/* What one reading thread needs: never shared. */
 struct worker {
     struct readahead *readahead;
-    struct attr_reader *attr_reader;
-    struct slab *slab; /* contents are packed into it */
-    size_t slab_used;
-    struct directory *pinned; /* of the last node read: neighbours share it, and pinning takes a lock */
-    int pinned_fd;
+    struct node_reader reader;
     pthread_t thread;
     bool started;
 };
@@ -89,256 +81,6 @@ struct readahead {
 
     struct worker *workers;
 };
-
-/* ---- nodes ---- */
-
-static enum status node_new(enum node_kind kind, struct directory *parent, const char *name, size_t name_size,
-                            struct node **out, struct error *err)
-{
-    struct node *n = calloc(1, sizeof *n + name_size + 1);
-    if (!n)
-        return fail(err, ERR_MEMORY, "out of memory for an entry");
-    n->kind = kind;
-    n->name_size = name_size;
-    memcpy(n->name, name, name_size);
-    if (parent) {
-        directory_retain(parent);
-        n->parent = parent;
-    }
-    *out = n;
-    return OK;
-}
-
-void node_free(struct node *n)
-{
-    if (!n)
-        return;
-    directory_release(n->parent);
-    attributes_deinit(&n->attributes);
-    slab_release(n->contents.slab);
-    free(n->target);
-    free(n->error);
-    free(n);
-}
-
-const char *node_path(const struct node *n, char *out, size_t out_size)
-{
-    if (n->parent)
-        directory_path(n->parent, n->name, out, out_size);
-    else
-        snprintf(out, out_size, "%s", n->name);
-    return out;
-}
-
-static void node_set_failed(struct node *n, const struct error *err)
-{
-    n->error = malloc(sizeof *n->error);
-    if (n->error)
-        *n->error = *err;
-    n->outcome = NODE_FAILED;
-}
-
-static void node_set_skipped(struct node *n, const char *notice)
-{
-    n->outcome = NODE_SKIPPED;
-    n->notice = notice;
-}
-
-static const char vanished[] = "warning: file vanished while reading: ";
-static const char denied[] = "warning: failed to open file, access denied: ";
-static const char stale[] = "warning: stale file handle encountered while reading: ";
-
-/* Whether an errno of stat or open only costs this entry (A10). ELOOP, ENOTDIR, ENXIO and ENODEV: replaced by
- * something else since the listing. */
-static const char *notice_of(int errnum)
-{
-    switch (errnum) {
-    case ENOENT:
-    case ELOOP:
-    case ENOTDIR:
-    case ENXIO:
-    case ENODEV: return vanished;
-    case EACCES: return denied;
-    case ESTALE: return stale;
-    default: return NULL;
-    }
-}
-
-/* ---- reading one entry ---- */
-
-static void fill_from_stat(struct node *n, const struct stat *st)
-{
-    attributes_from_stat(st, &n->attributes);
-    n->device = (uint64_t)st->st_dev;
-    n->inode = (uint64_t)st->st_ino;
-    n->links = (uint64_t)st->st_nlink;
-    n->rdev = (uint64_t)st->st_rdev;
-    n->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
-}
-
-/* A descriptor of a regular file, or -1 with errno. */
-static int open_regular(int dir_fd, const char *name)
-{
-    /* O_NONBLOCK: what became a fifo since the listing must not hang us; it has no effect on regular files. */
-    int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    int fd = openat(dir_fd, name, flags | O_NOATIME);
-    if (fd < 0 && errno == EPERM) /* O_NOATIME is for owners only */
-        fd = openat(dir_fd, name, flags);
-    return fd;
-}
-
-/* Reads until `size` bytes (one more than announced) or end of file. Returns bytes read or -1 with errno. */
-static ssize_t read_up_to(int fd, uint8_t *data, size_t size, size_t read_size_max)
-{
-    size_t done = 0;
-    while (done < size) {
-        size_t part = size - done;
-        if (read_size_max && part > read_size_max)
-            part = read_size_max;
-        ssize_t got = read(fd, data + done, part);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -1;
-        done += (size_t)got;
-        /* Reaching the announced size with a short read is the end of the file: asking again would tell no more. */
-        if (got == 0 || ((size_t)got < part && done + 1 == size))
-            break;
-    }
-    return (ssize_t)done;
-}
-
-static enum status read_contents(struct worker *w, struct node *n, int fd, struct error *err)
-{
-    size_t size = (size_t)n->size;
-    size_t room = size + 1; /* one byte more, so that growth is noticed without another call */
-    if (!w->slab || w->slab->capacity - w->slab_used < room) {
-        slab_release(w->slab);
-        w->slab = NULL;
-        size_t capacity = room > CONTENTS_SLAB_SIZE ? room : CONTENTS_SLAB_SIZE;
-        TRY(slab_new(capacity, &w->slab, err));
-        w->slab_used = 0;
-    }
-    uint8_t *data = w->slab->data + w->slab_used;
-    ssize_t got = read_up_to(fd, data, room, w->readahead->options.read_size_max);
-    if (got < 0) {
-        char path[LOG_PATH_MAX];
-        return fail(err, ERR_IO, "read \"%s\"", node_path(n, path, sizeof path));
-    }
-    n->grew = (size_t)got > size;
-    size_t used = n->grew ? size : (size_t)got;
-    slab_retain(w->slab);
-    n->contents = (struct slice){.data = data, .size = used, .slab = w->slab};
-    n->has_contents = true;
-    w->slab_used += used;
-    return OK;
-}
-
-static enum status read_regular(struct worker *w, struct node *n, int dir_fd, struct error *err)
-{
-    char path[LOG_PATH_MAX];
-    int fd = open_regular(dir_fd, n->name);
-    if (fd < 0) {
-        const char *notice = notice_of(errno);
-        if (!notice)
-            return fail(err, ERR_IO, "open \"%s\"", node_path(n, path, sizeof path));
-        node_set_skipped(n, notice);
-        return OK;
-    }
-    struct stat st;
-    enum status status = OK;
-    if (fstat(fd, &st) != 0) {
-        status = fail(err, ERR_IO, "stat \"%s\"", node_path(n, path, sizeof path));
-    } else if (!S_ISREG(st.st_mode)) {
-        node_set_skipped(n, vanished);
-    } else {
-        fill_from_stat(n, &st);
-        status = attr_read_xattrs(w->attr_reader, fd, &n->features, n->name, &n->attributes,
-                                  w->readahead->not_stored, err);
-        if (status != OK)
-            fail_within(err, "\"%s\"", node_path(n, path, sizeof path));
-        if (status == OK && w->readahead->options.want_contents && n->size <= CONTENTS_SIZE_MAX)
-            status = read_contents(w, n, fd, err);
-    }
-    close(fd);
-    return status;
-}
-
-static enum status read_other(struct node *n, int dir_fd, struct error *err)
-{
-    char path[LOG_PATH_MAX];
-    struct stat st;
-    if (fstatat(dir_fd, n->name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-        const char *notice = notice_of(errno);
-        if (!notice)
-            return fail(err, ERR_IO, "stat \"%s\"", node_path(n, path, sizeof path));
-        node_set_skipped(n, notice);
-        return OK;
-    }
-    if (IFTODT(st.st_mode) != n->type) {
-        node_set_skipped(n, vanished);
-        return OK;
-    }
-    fill_from_stat(n, &st);
-    if (n->type != DT_LNK)
-        return OK;
-    char target[PATH_MAX + 1];
-    ssize_t size = readlinkat(dir_fd, n->name, target, sizeof target);
-    if (size < 0) {
-        const char *notice = notice_of(errno);
-        if (!notice && errno != EINVAL) /* EINVAL: no symlink any more */
-            return fail(err, ERR_IO, "read link \"%s\"", node_path(n, path, sizeof path));
-        node_set_skipped(n, notice ? notice : vanished);
-        return OK;
-    }
-    if (size >= (ssize_t)sizeof target)
-        return fail(err, ERR_LIMIT, "target of symlink \"%s\" is longer than %d bytes",
-                    node_path(n, path, sizeof path), PATH_MAX);
-    n->target = malloc((size_t)size + 1);
-    if (!n->target)
-        return fail(err, ERR_MEMORY, "out of memory for a symlink target");
-    memcpy(n->target, target, (size_t)size);
-    n->target[size] = '\0';
-    n->target_size = (size_t)size;
-    return OK;
-}
-
-static void worker_unpin(struct worker *w)
-{
-    if (w->pinned)
-        directory_unpin(w->pinned);
-    w->pinned = NULL;
-}
-
-static enum status worker_pin(struct worker *w, struct directory *d, int *out_fd, struct error *err)
-{
-    if (w->pinned != d) {
-        worker_unpin(w);
-        TRY(directory_pin(d, &w->pinned_fd, err));
-        w->pinned = d;
-    }
-    *out_fd = w->pinned_fd;
-    return OK;
-}
-
-/* Fills a waiting node; errors go into the node, so that they are met in archive order. The worker keeps the node's
- * directory pinned: worker_unpin before the node is handed on, which may end the directory's life. */
-static void read_node(struct worker *w, struct node *n)
-{
-    if (n->kind != NODE_MEMBER)
-        return; /* directories are complete when the scout publishes them */
-    struct error err = {0};
-    int dir_fd;
-    enum status status = worker_pin(w, n->parent, &dir_fd, &err);
-    if (status == ERR_NOT_FOUND) {
-        node_set_skipped(n, vanished);
-        return;
-    }
-    if (status == OK)
-        status = n->type == DT_REG ? read_regular(w, n, dir_fd, &err) : read_other(n, dir_fd, &err);
-    if (status != OK)
-        node_set_failed(n, &err);
-}
 
 /* ---- the scout ---- */
 
@@ -445,7 +187,7 @@ static enum status scout_directory(struct readahead *r, const struct listing_ent
     struct directory *directory;
     enum status status = directory_open_child(parent.directory, entry->name, &directory, &st, err);
     if (status != OK) {
-        const char *notice = status == ERR_NOT_FOUND ? vanished : status == ERR_IO ? notice_of(err->errnum) : NULL;
+        const char *notice = status == ERR_NOT_FOUND ? node_vanished : status == ERR_IO ? node_notice_of(err->errnum) : NULL;
         if (!notice) {
             node_free(n);
             return status;
@@ -454,11 +196,11 @@ static enum status scout_directory(struct readahead *r, const struct listing_ent
         node_set_skipped(n, notice);
         return scout_put(r, n);
     }
-    fill_from_stat(n, &st);
+    node_fill_from_stat(n, &st);
     int fd;
     status = directory_pin(directory, &fd, err);
     if (status == OK) {
-        status = attr_read_xattrs(r->scout.attr_reader, fd, &parent.features, n->name, &n->attributes, r->not_stored,
+        status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &parent.features, n->name, &n->attributes, r->not_stored,
                                   err);
         directory_unpin(directory);
     }
@@ -475,9 +217,9 @@ static enum status scout_directory(struct readahead *r, const struct listing_ent
     if (status == OK)
         status = frame_push(r, directory, &st, features, contents_wanted, err);
     directory_release(directory);
-    if (status == ERR_IO && notice_of(err->errnum) == vanished) { /* removed after it was opened */
+    if (status == ERR_IO && node_notice_of(err->errnum) == node_vanished) { /* removed after it was opened */
         n->kind = NODE_MEMBER;
-        node_set_skipped(n, vanished);
+        node_set_skipped(n, node_vanished);
         return scout_put(r, n);
     }
     if (status != OK) {
@@ -500,7 +242,7 @@ static enum status scout_member(struct readahead *r, const struct listing_entry 
         if (fstatat(fd, entry->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
             type = (uint8_t)IFTODT(st.st_mode);
         else
-            notice = notice_of(errno);
+            notice = node_notice_of(errno);
         directory_unpin(f->directory);
         if (type == DT_UNKNOWN && !notice)
             return fail(err, ERR_IO, "stat \"%s\"", entry->name);
@@ -554,7 +296,7 @@ static void *scout_main(void *argument)
 
 /* ---- workers ---- */
 
-static size_t announced_bytes(const struct node *n)
+static size_t contents_bytes_of(const struct node *n)
 {
     return n->has_contents ? n->contents.size : 0;
 }
@@ -563,7 +305,7 @@ static size_t announced_bytes(const struct node *n)
 static size_t claim(struct readahead *r, struct node *batch[CLAIM_BATCH])
 {
     size_t count = 0;
-    size_t count_max = r->options.want_contents ? CLAIM_BATCH_CONTENTS : CLAIM_BATCH;
+    size_t count_max = r->options.reading.want_contents ? CLAIM_BATCH_CONTENTS : CLAIM_BATCH;
     while (count < count_max && r->claim < r->tail) {
         struct node *n = r->ring[r->claim++ % WINDOW_ENTRIES];
         int waiting = STATE_WAITING;
@@ -590,7 +332,7 @@ static void *worker_main(void *argument)
     pthread_mutex_lock(&r->lock);
     for (;;) {
         for (size_t i = 0; i < count; i++) {
-            r->contents_bytes += announced_bytes(batch[i]);
+            r->contents_bytes += contents_bytes_of(batch[i]);
             atomic_store(&batch[i]->state, STATE_DONE);
         }
         if (count > 0)
@@ -606,8 +348,8 @@ static void *worker_main(void *argument)
         count = claim(r, batch);
         pthread_mutex_unlock(&r->lock);
         for (size_t i = 0; i < count; i++)
-            read_node(w, batch[i]);
-        worker_unpin(w);
+            node_read(&w->reader, batch[i]);
+        node_reader_unpin(&w->reader);
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
@@ -630,8 +372,8 @@ enum status readahead_next(struct readahead *r, struct node **out, struct error 
             struct node *n = r->ring[r->head % WINDOW_ENTRIES];
             if (atomic_load(&n->state) != STATE_DONE)
                 break;
-            r->contents_bytes -= announced_bytes(n);
-            taken_bytes += announced_bytes(n);
+            r->contents_bytes -= contents_bytes_of(n);
+            taken_bytes += contents_bytes_of(n);
             r->taken[r->taken_count++] = n;
             r->head++;
         }
@@ -652,10 +394,10 @@ enum status readahead_next(struct readahead *r, struct node **out, struct error 
             int waiting = STATE_WAITING;
             if (atomic_compare_exchange_strong(&n->state, &waiting, STATE_BUSY)) {
                 pthread_mutex_unlock(&r->lock);
-                read_node(&r->self, n);
-                worker_unpin(&r->self);
+                node_read(&r->self.reader, n);
+                node_reader_unpin(&r->self.reader);
                 pthread_mutex_lock(&r->lock);
-                r->contents_bytes += announced_bytes(n);
+                r->contents_bytes += contents_bytes_of(n);
                 atomic_store(&n->state, STATE_DONE);
                 continue;
             }
@@ -666,42 +408,10 @@ enum status readahead_next(struct readahead *r, struct node **out, struct error 
     }
     if (r->tail - r->head <= WINDOW_ENTRIES / 2)
         pthread_cond_signal(&r->scout_can_go);
-    if (r->options.want_contents && r->contents_bytes < WINDOW_CONTENTS)
+    if (r->options.reading.want_contents && r->contents_bytes < WINDOW_CONTENTS)
         pthread_cond_broadcast(&r->worker_can_go);
     pthread_mutex_unlock(&r->lock);
     *out = r->taken[r->taken_next++];
-    return OK;
-}
-
-enum status node_open(const struct node *n, int *out_fd, const char **out_notice, struct error *err)
-{
-    char path[LOG_PATH_MAX];
-    *out_fd = -1;
-    *out_notice = vanished;
-    int dir_fd;
-    enum status status = directory_pin(n->parent, &dir_fd, err);
-    if (status == ERR_NOT_FOUND)
-        return OK;
-    TRY(status);
-    int fd = open_regular(dir_fd, n->name);
-    int open_errno = errno;
-    directory_unpin(n->parent);
-    errno = open_errno;
-    if (fd < 0) {
-        *out_notice = notice_of(open_errno);
-        return *out_notice ? OK : fail(err, ERR_IO, "open \"%s\"", node_path(n, path, sizeof path));
-    }
-    struct stat st;
-    if (fstat(fd, &st) != 0) {
-        status = fail(err, ERR_IO, "stat \"%s\"", node_path(n, path, sizeof path));
-        close(fd);
-        return status;
-    }
-    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_dev != n->device || (uint64_t)st.st_ino != n->inode) {
-        close(fd);
-        return OK;
-    }
-    *out_fd = fd;
     return OK;
 }
 
@@ -722,7 +432,7 @@ static enum status start_worker(struct readahead *r, struct worker *w, void *(*r
                                 struct error *err)
 {
     w->readahead = r;
-    TRY(attr_reader_new(&w->attr_reader, err));
+    TRY(node_reader_init(&w->reader, &r->options.reading, r->not_stored, err));
     if (!run)
         return OK;
     int failed = pthread_create(&w->thread, NULL, run, argument);
@@ -736,8 +446,7 @@ static void stop_worker(struct worker *w)
 {
     if (w->started)
         pthread_join(w->thread, NULL);
-    attr_reader_free(w->attr_reader);
-    slab_release(w->slab);
+    node_reader_deinit(&w->reader);
 }
 
 static enum status open_root(struct readahead *r, const char *path, struct attributes *out_root, struct error *err)
@@ -755,7 +464,7 @@ static enum status open_root(struct readahead *r, const char *path, struct attri
     if (status == OK)
         status = directory_pin(root, &fd, err);
     if (status == OK) {
-        status = attr_read_xattrs(r->scout.attr_reader, fd, &features, path, out_root, r->not_stored, err);
+        status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &features, path, out_root, r->not_stored, err);
         directory_unpin(root);
     }
     r->root_device = (uint64_t)st.st_dev;

@@ -25,7 +25,7 @@ static void write_file(const char *path, size_t size)
 static void walk(const char *path, unsigned threads, bool contents, size_t read_size_max, char *log)
 {
     struct readahead_options options = {
-        .threads = threads, .entries_max = 100000, .read_size_max = read_size_max, .want_contents = contents};
+        .threads = threads, .entries_max = 100000, .reading = {read_size_max, contents}};
     struct attr_not_stored not_stored = {0};
     struct readahead *r;
     struct attributes root;
@@ -123,7 +123,7 @@ static void test_threads_contents_and_read_sizes_do_not_change_the_walk(void **s
 static void test_stopping_half_way_leaves_nothing_behind(void **state)
 {
     test_threads_contents_and_read_sizes_do_not_change_the_walk(state);
-    struct readahead_options options = {.threads = 3, .entries_max = 100000, .want_contents = true};
+    struct readahead_options options = {.threads = 3, .entries_max = 100000, .reading = {.want_contents = true}};
     for (int taken = 0; taken < 700; taken += 97) {
         struct attr_not_stored not_stored = {0};
         struct readahead *r;

@@ -1,0 +1,81 @@
+/* One entry of the tree on its way to the archiver, and how it is read: opened, checked to be what was listed, stat,
+ * attributes, contents if small. A node owns no descriptor (tree/directory.h). A node is for one thread at a time; a
+ * reader is for one thread.
+ * Source: bench/spec/archive-creation.md A8 to A11. */
+#ifndef PXB_FLOW_NODE_H
+#define PXB_FLOW_NODE_H
+
+#include "attr/attr_read.h"
+#include "base/slab.h"
+#include "tree/directory.h"
+
+enum node_kind { NODE_MEMBER, NODE_DIRECTORY_BEGIN, NODE_DIRECTORY_END };
+enum node_outcome {
+    NODE_READY,
+    NODE_SKIPPED, /* vanished or not accessible: `notice` says so, the archive goes on without it */
+    NODE_FAILED,  /* fatal */
+};
+
+struct node {
+    enum node_kind kind;
+    enum node_outcome outcome;
+    atomic_int state; /* the window's (flow/readahead.c) */
+    uint8_t type;     /* DT_*, as listed */
+    struct directory *parent; /* counted; NULL for the root and directory ends */
+    struct attr_features features; /* of the file system it is on */
+    struct attributes attributes;
+    uint64_t device, inode, links, rdev;
+    uint64_t size;              /* regular files: bytes */
+    char *target;               /* symlinks: owned, NUL-terminated */
+    size_t target_size;
+    bool has_contents;          /* regular files: `contents` holds all of them */
+    struct slice contents;      /* owned; may be shorter than size (file shrank) */
+    bool grew;                  /* the file had more than `size` bytes */
+    struct error *error;        /* owned; NODE_FAILED */
+    const char *notice;         /* static text; NODE_SKIPPED */
+    size_t name_size;
+    char name[];
+};
+
+/* `name` is copied. `parent` may be NULL. */
+MUST_CHECK enum status node_new(enum node_kind kind, struct directory *parent, const char *name, size_t name_size,
+                                struct node **out, struct error *err);
+void node_free(struct node *n); /* accepts NULL */
+/* Path below the root, cut at out_size; returns `out`. */
+const char *node_path(const struct node *n, char *out, size_t out_size);
+void node_fill_from_stat(struct node *n, const struct stat *st);
+void node_set_skipped(struct node *n, const char *notice);
+/* The beginning of the warning for an errno of stat or open that only costs this entry (A10); NULL: it is fatal. */
+const char *node_notice_of(int errnum);
+extern const char node_vanished[];
+
+struct node_reader_options {
+    size_t read_size_max; /* bytes per read call; 0: no limit */
+    bool want_contents;   /* read files up to NODE_CONTENTS_MAX, too */
+};
+enum { NODE_CONTENTS_MAX = 1 << 20 };
+
+/* What one reading thread needs. */
+struct node_reader {
+    struct node_reader_options options;
+    struct attr_not_stored *not_stored; /* borrowed */
+    struct attr_reader *attr_reader;
+    struct slab *slab; /* contents are packed into it */
+    size_t slab_used;
+    struct directory *pinned; /* of the last node read: neighbours share it, and pinning takes a lock */
+    int pinned_fd;
+};
+MUST_CHECK enum status node_reader_init(struct node_reader *r, const struct node_reader_options *options,
+                                        struct attr_not_stored *not_stored, struct error *err);
+void node_reader_deinit(struct node_reader *r); /* accepts {0} */
+
+/* Fills a node of kind NODE_MEMBER; errors go into the node, so that they are met in archive order. The node's directory
+ * stays pinned: node_reader_unpin before the node is handed on, which may end the directory's life. */
+void node_read(struct node_reader *r, struct node *n);
+void node_reader_unpin(struct node_reader *r);
+
+/* Opens the contents again: the same device, inode and type as the node, else *out_fd = -1 and *out_notice is the
+ * beginning of the warning that says why. */
+MUST_CHECK enum status node_open(const struct node *n, int *out_fd, const char **out_notice, struct error *err);
+
+#endif
