@@ -396,8 +396,10 @@ static const struct lookahead_ops ops = {
 /* The reference failed in mid-run: say so once and go on without it. */
 static void lose_reference(struct archiver *a, const struct error *why)
 {
-    log_warning("previous metadata archive became unreadable, continue without reference: %s", why->text);
     reference_break(a->reference, why);
+    log_warning("previous metadata archive became unreadable, continue without reference: %s: %s",
+                reference_reason_name(a->reference->reason), why->text);
+    a->output->distrust(a->output->context);
     a->reference = NULL;
 }
 

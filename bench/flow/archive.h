@@ -16,6 +16,8 @@ struct archive_output {
     enum status (*suggest)(void *context, uint64_t offset);
     enum status (*inject)(void *context, uint64_t boundary, const struct reuse_chunk *chunks, size_t count,
                           uint64_t size);
+    /* The reference broke: the previous metadata stream is damaged. NULL where there is no reference. */
+    void (*distrust)(void *context);
     void *context;
 };
 

@@ -60,6 +60,12 @@ static enum status put_injection(void *context, uint64_t boundary, const struct 
     return upload_inject(u->payload, boundary, chunks, count, size);
 }
 
+static void distrust_metadata(void *context)
+{
+    struct archive_uploads *u = context;
+    upload_distrust_previous(u->metadata);
+}
+
 struct run {
     struct store *store;
     const struct backup_options *options;
@@ -136,7 +142,8 @@ static enum status upload_archive(struct run *run, const struct backup_source *s
     snprintf(metadata_name, sizeof metadata_name, "%s.mpxar.didx", source->name);
     snprintf(payload_name, sizeof payload_name, "%s.ppxar.didx", source->name);
     struct archive_uploads uploads = {0};
-    struct archive_output output = {put_metadata, put_payload, put_suggestion, put_injection, &uploads};
+    struct archive_output output = {put_metadata, put_payload, put_suggestion, put_injection, distrust_metadata,
+                                    &uploads};
     size_t average = (size_t)run->archive.chunk_average;
     struct reference *usable = reference->reason == REFERENCE_USED ? reference : NULL;
 
@@ -147,6 +154,9 @@ static enum status upload_archive(struct run *run, const struct backup_source *s
         status = upload_new(run->pool, run->writer, metadata_name, average,
                             reference->has_metadata_index ? &reference->metadata_index : NULL, &run->failure,
                             &uploads.metadata, err);
+    if (status == OK && (reference->reason == REFERENCE_METADATA_UNREADABLE ||
+                         reference->reason == REFERENCE_ROOT_UNREADABLE))
+        distrust_metadata(&uploads);
     if (status == OK) {
         status = archive_tree(source->path, &run->archive, usable, &output, stats, err);
         stats->reference = reference->reason;

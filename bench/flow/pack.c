@@ -108,7 +108,7 @@ static enum status pack(struct packing *p, const char *tree, const char *metadat
 {
     TRY(file_create(&p->metadata, metadata_path, err));
     TRY(file_create(&p->payload, payload_path, err));
-    struct archive_output output = {put_metadata, put_payload, ignore_suggestion, refuse_injection, p};
+    struct archive_output output = {put_metadata, put_payload, ignore_suggestion, refuse_injection, NULL, p};
     enum status status = archive_tree(tree, options, NULL, &output, out, err);
     if (status == OK)
         status = file_flush(p, &p->metadata);

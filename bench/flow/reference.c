@@ -101,25 +101,27 @@ void reference_prepare(struct previous *previous, const char *archive, bool aske
     enum status payload_status = previous_index(previous, payload_name, &r->payload_index, &payload_error);
     r->has_metadata_index = metadata_status == OK;
     r->has_payload_index = payload_status == OK;
+    const struct manifest_file *metadata_file = manifest_find(&previous->manifest, metadata_name);
+    const struct manifest_file *payload_file = manifest_find(&previous->manifest, payload_name);
     if (!asked) {
         r->reason = REFERENCE_NOT_ASKED;
-        if (metadata_status != OK && metadata_status != ERR_NOT_FOUND)
+        if (metadata_file && metadata_status != OK)
             log_warning("Error downloading .didx from previous manifest: %s", metadata_error.text);
-        if (payload_status != OK && payload_status != ERR_NOT_FOUND)
+        if (payload_file && payload_status != OK)
             log_warning("Error downloading .didx from previous manifest: %s", payload_error.text);
         return;
     }
-    const struct manifest_file *payload_file = manifest_find(&previous->manifest, payload_name);
-    if (metadata_status == ERR_NOT_FOUND && !manifest_find(&previous->manifest, metadata_name)) {
+    if (!metadata_file) {
         set_reason(r, REFERENCE_NO_METADATA_INDEX, &metadata_error);
+    } else if (payload_file && strcmp(payload_file->crypt_mode, "none") != 0) {
+        /* Before the indexes are judged: those of encrypted streams count as unreadable. */
+        fail(&payload_error, ERR_MISMATCH, "'%s' has crypt mode %s, this run none", payload_name,
+             payload_file->crypt_mode);
+        set_reason(r, REFERENCE_CRYPT_MODE, &payload_error);
     } else if (metadata_status != OK) {
         set_reason(r, REFERENCE_METADATA_INDEX_BAD, &metadata_error);
     } else if (!payload_file) {
         set_reason(r, REFERENCE_NO_PAYLOAD_INDEX, &payload_error);
-    } else if (strcmp(payload_file->crypt_mode, "none") != 0) {
-        fail(&payload_error, ERR_MISMATCH, "'%s' has crypt mode %s, this run none", payload_name,
-             payload_file->crypt_mode);
-        set_reason(r, REFERENCE_CRYPT_MODE, &payload_error);
     } else if (payload_status != OK) {
         set_reason(r, REFERENCE_PAYLOAD_INDEX_BAD, &payload_error);
     } else {

@@ -25,7 +25,7 @@ struct injection {
     } chunks[];
 };
 
-enum event_kind { EVENT_WRITE, EVENT_SUGGEST, EVENT_INJECT };
+enum event_kind { EVENT_WRITE, EVENT_SUGGEST, EVENT_INJECT, EVENT_DISTRUST };
 struct event {
     enum event_kind kind;
     bool ends_write;
@@ -46,6 +46,7 @@ struct job {
     struct job *next_task;       /* in the pool */
     bool digested;
     bool sealing;                /* second step: compress and store */
+    bool distrust;               /* what is stored under this digest may be damaged */
     uint64_t size;
     struct digest digest;
     struct injection *injection; /* owned; NULL: a raw chunk */
@@ -119,12 +120,14 @@ struct upload {
     size_t slices_head, slices_count, slices_capacity;
     struct injection **injections; /* told to the cutter, not yet applied: a ring */
     size_t injections_head, injections_count, injections_capacity;
+    bool distrust; /* of all jobs from here on */
 
     pthread_mutex_t lock;
     pthread_cond_t all_done;
     struct job *head, *tail; /* jobs not yet in the index, in stream order */
     size_t jobs;             /* that still exist */
     struct digest_set known;
+    bool known_only_own;     /* `known` has nothing of the previous snapshot any more */
     uint64_t end;            /* stream offset of the index's end */
     struct stream_stats stats;
 };
@@ -189,6 +192,10 @@ static enum status place_in_index(struct upload *u, struct job *job, bool *out_s
         s->injected_chunks += job->injection->count;
         s->injected_bytes += job->injection->size;
         return OK;
+    }
+    if (job->distrust && !u->known_only_own) {
+        digest_set_deinit(&u->known);
+        u->known_only_own = true;
     }
     u->end += job->size;
     TRY(store_index_append(u->index, u->end, &job->digest, err));
@@ -266,8 +273,12 @@ static void seal_job(struct sealer *s, struct job *job)
     enum status status = failure_status(u->failure);
     if (status == OK) {
         status = blob_seal(s->blob, job->slices, job->slice_count, &s->sealed, &err);
-        if (status == OK)
+        if (status == OK && job->distrust) {
+            is_new = true;
+            status = store_replace_chunk(u->writer, &job->digest, s->sealed.data, s->sealed.size, &err);
+        } else if (status == OK) {
             status = store_put_chunk(u->writer, &job->digest, s->sealed.data, s->sealed.size, &is_new, &err);
+        }
         if (status != OK)
             stop_all(u->failure, status, &err);
     }
@@ -439,6 +450,7 @@ static enum status take_cuts(struct upload *u, struct error *err)
         struct job *job;
         if (cut.kind == CUT_RAW) {
             TRY(job_from_slices(u, cut.size, &job, err));
+            job->distrust = u->distrust;
         } else {
             job = calloc(1, sizeof *job);
             if (!job)
@@ -506,6 +518,7 @@ static enum status take_event(struct upload *u, struct event *e, struct error *e
     case EVENT_SUGGEST: return payload_cutter_suggest(u->cutter, e->offset, err);
     case EVENT_INJECT: return take_injection(u, e, err);
     case EVENT_WRITE: return take_write(u, e, err);
+    case EVENT_DISTRUST: u->distrust = true; return OK;
     }
     return OK;
 }
@@ -594,6 +607,12 @@ enum status upload_suggest(struct upload *u, uint64_t offset)
 {
     struct event e = {.kind = EVENT_SUGGEST, .offset = offset};
     return put_event(u, &e);
+}
+
+void upload_distrust_previous(struct upload *u)
+{
+    struct event e = {.kind = EVENT_DISTRUST};
+    (void)put_event(u, &e); /* a failure is in u->failure */
 }
 
 enum status upload_inject(struct upload *u, uint64_t boundary, const struct reuse_chunk *chunks, size_t count,

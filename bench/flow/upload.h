@@ -40,6 +40,10 @@ MUST_CHECK enum status upload_suggest(struct upload *u, uint64_t offset);
 /* Chunks of `previous`, copied. */
 MUST_CHECK enum status upload_inject(struct upload *u, uint64_t boundary, const struct reuse_chunk *chunks,
                                      size_t count, uint64_t size);
+/* The previous stream turned out to be damaged: of what follows nothing counts as known because it was in there, and
+ * chunks are stored over what is there. The same contents give the same chunks, so the new index would refer to the
+ * damaged ones else. A failure is told by the next call. */
+void upload_distrust_previous(struct upload *u);
 /* Waits until everything is stored and the index has its final name. */
 MUST_CHECK enum status upload_finish(struct upload *u, struct stream_stats *out, struct error *err);
 
