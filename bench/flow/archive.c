@@ -19,9 +19,9 @@
 #include <unistd.h>
 
 enum {
-    BLOCK_SIZE = 4 << 20,        /* a logical write of file contents (chunking.md 5) */
+    BLOCK_SIZE = 4 << 20,                  /* a logical write of file contents (chunking.md 5) */
     READ_SLAB_SIZE = SLAB_POOLED_CAPACITY, /* what is read at a time */
-    SMALL_SLAB_SIZE = 64 << 10,  /* headers and metadata are packed into these */
+    SMALL_SLAB_SIZE = 64 << 10,            /* headers and metadata are packed into these */
     HARDLINK_PATH_MAX = 4096,
 };
 
@@ -204,8 +204,7 @@ static void count_link(struct archiver *a, const struct node *n)
 }
 
 /* The first name of a file with several links is in the archive. */
-static enum status remember_link(struct archiver *a, const struct node *n, uint64_t filename_offset,
-                                 struct error *err)
+static enum status remember_link(struct archiver *a, const struct node *n, uint64_t filename_offset, struct error *err)
 {
     if (n->links < 2)
         return OK;
@@ -453,8 +452,7 @@ static enum status put_node(struct archiver *a, struct node *n, struct error *er
 {
     struct error cursor_error = {0};
     switch (n->kind) {
-    case NODE_MEMBER:
-        return n->type == DT_REG ? put_file(a, n, err) : lookahead_special(a->lookahead, n, err);
+    case NODE_MEMBER: return n->type == DT_REG ? put_file(a, n, err) : lookahead_special(a->lookahead, n, err);
     case NODE_DIRECTORY_BEGIN:
         if (a->reference && cursor_enter(&a->reference->cursor, n->name, n->name_size, &cursor_error) != OK)
             lose_reference(a, &cursor_error);

@@ -25,8 +25,8 @@ struct archive_output {
 MUST_CHECK enum status archive_options_prepare(const struct archive_options *given, struct archive_options *out,
                                                struct error *err);
 
-/* `options`: prepared. `reference`: NULL or one whose reason is REFERENCE_USED; it may become REFERENCE_METADATA_BROKE. Adds to `stats`
- * (streams and reference fields are the caller's). */
+/* `options`: prepared. `reference`: NULL or one whose reason is REFERENCE_USED; it may become REFERENCE_METADATA_BROKE.
+ * Adds to `stats` (streams and reference fields are the caller's). */
 MUST_CHECK enum status archive_tree(const char *path, const struct archive_options *options,
                                     struct reference *reference, const struct archive_output *output,
                                     struct archive_stats *stats, struct error *err);

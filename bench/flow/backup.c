@@ -80,27 +80,19 @@ struct run {
 static void log_reference(const struct reference *r, const char *archive)
 {
     switch (r->reason) {
-    case REFERENCE_USED:
-        log_info("Using previous index as metadata reference for '%s.mpxar.didx'", archive);
-        break;
+    case REFERENCE_USED: log_info("Using previous index as metadata reference for '%s.mpxar.didx'", archive); break;
     case REFERENCE_NOT_ASKED:
     case REFERENCE_REASON_COUNT: break;
     case REFERENCE_NO_METADATA_INDEX:
-    case REFERENCE_METADATA_INDEX_BAD:
-        log_info("No previous metadata index, continue without reference");
-        break;
+    case REFERENCE_METADATA_INDEX_BAD: log_info("No previous metadata index, continue without reference"); break;
     case REFERENCE_NO_PAYLOAD_INDEX:
         log_info("No previous payload index found in manifest, continue without reference");
         break;
     case REFERENCE_CRYPT_MODE: log_info("Crypt mode mismatch, continue without reference"); break;
-    case REFERENCE_PAYLOAD_INDEX_BAD:
-        log_info("Previous payload index unusable, continue without reference");
-        break;
+    case REFERENCE_PAYLOAD_INDEX_BAD: log_info("Previous payload index unusable, continue without reference"); break;
     case REFERENCE_METADATA_UNREADABLE:
     case REFERENCE_METADATA_BROKE:
-    case REFERENCE_ROOT_UNREADABLE:
-        log_info("Previous metadata archive unreadable, continue without reference");
-        break;
+    case REFERENCE_ROOT_UNREADABLE: log_info("Previous metadata archive unreadable, continue without reference"); break;
     case REFERENCE_NO_PREVIOUS:
     case REFERENCE_MANIFEST_UNREADABLE:
     case REFERENCE_MANIFEST_KEYED:
@@ -142,20 +134,20 @@ static enum status upload_archive(struct run *run, const struct backup_source *s
     snprintf(metadata_name, sizeof metadata_name, "%s.mpxar.didx", source->name);
     snprintf(payload_name, sizeof payload_name, "%s.ppxar.didx", source->name);
     struct archive_uploads uploads = {0};
-    struct archive_output output = {put_metadata, put_payload, put_suggestion, put_injection, distrust_metadata,
-                                    &uploads};
+    struct archive_output output = {put_metadata,  put_payload,       put_suggestion,
+                                    put_injection, distrust_metadata, &uploads};
     size_t average = (size_t)run->archive.chunk_average;
     struct reference *usable = reference->reason == REFERENCE_USED ? reference : NULL;
 
-    enum status status =
-        upload_new(run->pool, run->writer, payload_name, average,
-                   reference->has_payload_index ? &reference->payload_index : NULL, &run->failure, &uploads.payload, err);
+    enum status status = upload_new(run->pool, run->writer, payload_name, average,
+                                    reference->has_payload_index ? &reference->payload_index : NULL, &run->failure,
+                                    &uploads.payload, err);
     if (status == OK)
         status = upload_new(run->pool, run->writer, metadata_name, average,
                             reference->has_metadata_index ? &reference->metadata_index : NULL, &run->failure,
                             &uploads.metadata, err);
-    if (status == OK && (reference->reason == REFERENCE_METADATA_UNREADABLE ||
-                         reference->reason == REFERENCE_ROOT_UNREADABLE))
+    if (status == OK &&
+        (reference->reason == REFERENCE_METADATA_UNREADABLE || reference->reason == REFERENCE_ROOT_UNREADABLE))
         distrust_metadata(&uploads);
     if (status == OK) {
         status = archive_tree(source->path, &run->archive, usable, &output, stats, err);

@@ -42,16 +42,16 @@ struct event_batch {
 /* A chunk or an injection in stream order. */
 struct job {
     struct upload *upload;
-    struct job *next;            /* in stream order, under the upload's lock */
-    struct job *next_task;       /* in the pool */
+    struct job *next;      /* in stream order, under the upload's lock */
+    struct job *next_task; /* in the pool */
     bool digested;
-    bool sealing;                /* second step: compress and store */
-    bool distrust;               /* what is stored under this digest may be damaged */
+    bool sealing;  /* second step: compress and store */
+    bool distrust; /* what is stored under this digest may be damaged */
     uint64_t size;
     struct digest digest;
     struct injection *injection; /* owned; NULL: a raw chunk */
     size_t slice_count;
-    struct slice slices[];       /* owned */
+    struct slice slices[]; /* owned */
 };
 
 static void event_drop(struct event *e)
@@ -127,8 +127,8 @@ struct upload {
     struct job *head, *tail; /* jobs not yet in the index, in stream order */
     size_t jobs;             /* that still exist */
     struct digest_set known;
-    bool known_only_own;     /* `known` has nothing of the previous snapshot any more */
-    uint64_t end;            /* stream offset of the index's end */
+    bool known_only_own; /* `known` has nothing of the previous snapshot any more */
+    uint64_t end;        /* stream offset of the index's end */
     struct stream_stats stats;
 };
 
@@ -303,8 +303,8 @@ static void *sealer_main(void *argument)
         /* Stopping means that no upload is left, so nothing waits either. */
         if (!p->seal_head && !p->digest_head)
             break;
-        struct job *job = p->seal_head ? task_pop(&p->seal_head, &p->seal_tail)
-                                       : task_pop(&p->digest_head, &p->digest_tail);
+        struct job *job =
+            p->seal_head ? task_pop(&p->seal_head, &p->seal_tail) : task_pop(&p->digest_head, &p->digest_tail);
         pthread_mutex_unlock(&p->lock);
         if (job->sealing)
             seal_job(s, job);

@@ -28,13 +28,13 @@ struct upload;
 /* `name`: stored index name, "root.ppxar.didx". `previous` (may be NULL; borrowed until finish): the index of that name
  * in the previous snapshot, whose chunks are known. */
 MUST_CHECK enum status upload_new(struct sealer_pool *pool, struct store_writer *writer, const char *name,
-                                  size_t chunk_average, const struct dynamic_index *previous,
-                                  struct failure *failure, struct upload **out, struct error *err);
+                                  size_t chunk_average, const struct dynamic_index *previous, struct failure *failure,
+                                  struct upload **out, struct error *err);
 /* Stops the threads and drops what is under way; accepts NULL. */
 void upload_free(struct upload *u);
 
-/* A part of a logical write; takes the slice, also on failure. All return the status of the first failure of the run, without text: the
- * text is in `failure`. */
+/* A part of a logical write; takes the slice, also on failure. All return the status of the first failure of the run,
+ * without text: the text is in `failure`. */
 MUST_CHECK enum status upload_write(struct upload *u, struct slice part, bool ends_write);
 MUST_CHECK enum status upload_suggest(struct upload *u, uint64_t offset);
 /* Chunks of `previous`, copied. */
