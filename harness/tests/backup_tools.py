@@ -103,7 +103,13 @@ class Repository:
         return [os.fspath(word) for word in [self.program, *fixed, *more]]
 
     def run(
-        self, tree: Path, at: int, *more: str | os.PathLike[str], mode: str = "metadata", before: Sequence[str] = (), **options: Any
+        self,
+        tree: Path,
+        at: int,
+        *more: str | os.PathLike[str],
+        mode: str = "metadata",
+        before: Sequence[str] = (),
+        **options: Any,
     ) -> Backup:
         """A backup that may fail. `before`: words in front of the program."""
         stats = self.scratch / f"stats-{at}.json"
@@ -141,7 +147,7 @@ class Repository:
         shutil.rmtree(target)
 
     def check_whole(self) -> None:
-        """Exactly the snapshots that must be there are listed, each gives back its tree, and nothing else lies around."""
+        """Exactly the snapshots that must be there are listed, each gives back its tree, nothing else lies around."""
         assert self.listed() == sorted(self.wanted)
         for at in self.wanted:
             self.check_restore(at)
@@ -285,8 +291,8 @@ def is_sanitized(program: Path) -> bool:
 def build_shim(directory: Path) -> Path:
     source = Path(__file__).with_name("shim") / "fault_shim.c"
     library = directory / "fault_shim.so"
-    words = ["cc", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"]
-    run.run(words).check_ok()
+    flags = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC"]
+    run.run(["cc", *flags, "-o", library, source, "-ldl"]).check_ok()
     return library
 
 

@@ -235,13 +235,13 @@ def edit_files(repository: Repository, edit: Callable[[list[Any]], list[Any]]) -
 
 def test_previous_archive_in_one_stream(first: Repository, tree: Path) -> None:
     os.rename(first.snapshot(T1) / "root.ppxar.didx", first.snapshot(T1) / "root.pxar.didx")
-    edit_files(first, lambda files: [{**file, "filename": "root.pxar.didx"} for file in files if "ppxar" in file["filename"]])
+    edit_files(first, lambda files: [{**f, "filename": "root.pxar.didx"} for f in files if "ppxar" in f["filename"]])
     check_not_restorable(first, T1, "root.pxar.didx")
     check_fallback(first, tree, "no-metadata-index")
 
 
 def test_previous_archive_of_another_name(first: Repository, tree: Path) -> None:
-    edit_files(first, lambda files: [{**file, "filename": file["filename"].replace("root.", "home.")} for file in files])
+    edit_files(first, lambda files: [{**f, "filename": f["filename"].replace("root.", "home.")} for f in files])
     check_fallback(first, tree, "no-metadata-index")
 
 
@@ -453,7 +453,7 @@ def test_references_that_do_not_increase_or_lie_outside(
         rejected = reasons.get("non-monotone", 0) + reasons.get("out-of-range", 0)
         said = [line for line in done.log.splitlines() if line.startswith("re-encode: ")]
         assert len(said) == rejected == len(set(said)) == rejected_offsets(first, edited)
-    # Files whose old offset was wrong but acceptable come back wrong: only the lying archive knows. All others are exact.
+    # Files whose wrong offset could be right come back wrong: nobody can see that the archive lies. Others are exact.
     new = [offset for _, offset, _ in payload_references(first.stream(T2, "mpxar"))]
     assert new == sorted(set(new))
     assert [entry["payload_offset"] for entry in first.dump(T2) if entry.get("kind") == "file"] == new

@@ -5,6 +5,7 @@ Source: bench/spec/archive-creation.md A3, A10, A11.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -179,8 +180,6 @@ def test_file_that_vanishes_is_left_out(
 
 def with_mtime_of(repository: Repository, *paths: bytes) -> Any:
     """What must come back at T2, with the times that these directories had when they were read."""
-    import dataclasses
-
     wanted = repository.wanted[T2]
     found = scan(restored(repository, T2))
     entries = dict(wanted.entries)
@@ -192,7 +191,10 @@ def with_mtime_of(repository: Repository, *paths: bytes) -> Any:
 @pytest.mark.parametrize("mode", ["data", "metadata"])
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(errno.EACCES, "failed to open file, access denied"), (errno.ESTALE, "stale file handle encountered while reading")],
+    [
+        (errno.EACCES, "failed to open file, access denied"),
+        (errno.ESTALE, "stale file handle encountered while reading"),
+    ],
     ids=["EACCES", "ESTALE"],
 )
 @pytest.mark.parametrize(("name", "when"), [("small", 1), ("large", 2)])
@@ -257,7 +259,7 @@ def test_file_that_grows_is_cut(
     first.check_whole()
 
 
-def test_decoder_reads_to_the_end_of_an_archive_of_changing_files(first: Repository, tree: Path, faults: Faults) -> None:
+def test_archive_of_changing_files_is_decoded_to_its_end(first: Repository, tree: Path, faults: Faults) -> None:
     """All at once: the two streams agree on every offset and size."""
     for name in ("d0/f00", "d0/f03", "d1/small", "d1/large", "d1/f04", "d2/f02"):
         touch(tree / name)
@@ -296,7 +298,8 @@ def failing() -> list[Any]:
     for when in (1, 2):
         for number in (errno.EIO, errno.ESTALE, errno.EBADF):
             cases.append((f"getdents */tree/d1 {when} errno {number}", "d1", number))
-    return [pytest.param(*case, id="-".join([case[0].split()[0], case[1], case[0].split()[2], errno.errorcode[case[2]]])) for case in cases]
+    words = [(rule.split()[0], named, rule.split()[2], errno.errorcode[number]) for rule, named, number in cases]
+    return [pytest.param(*case, id="-".join(word)) for case, word in zip(cases, words, strict=True)]
 
 
 @pytest.mark.parametrize(("rule", "named", "number"), failing())
@@ -329,7 +332,9 @@ def test_first_backup_that_fails_leaves_no_group(repository: Repository, tree: P
     repository.check_whole()
 
 
-def test_error_in_the_second_source_takes_the_first_with_it(first: Repository, tree: Path, faults: Faults, tmp_path: Path) -> None:
+def test_error_in_the_second_source_takes_the_first_with_it(
+    first: Repository, tree: Path, faults: Faults, tmp_path: Path
+) -> None:
     other = write_tree(tmp_path / "other")
     done: Backup = first.run(tree, T2, f"other.pxar:{other}", env=faults(f"read {other}/d1/f04 1 errno {errno.EIO}"))
     assert "d1/f04" in done.failed()

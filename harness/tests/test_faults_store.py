@@ -1,4 +1,4 @@
-"""A full disk, names and locks that are taken, kill -9: what was stored before stays whole, the half one is not listed."""
+"""Full disks, taken names and locks, kill -9: what was stored before stays whole, the half snapshot is not listed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import errno
 import fcntl
 import os
 import random
+import shlex
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,18 +190,20 @@ def test_two_backups_of_one_group_at_once(first: Repository, tree: Path) -> None
     first.check_whole()
 
 
-def test_second_backup_does_not_disturb_the_first(first: Repository, tree: Path, faults: Faults, tmp_path: Path) -> None:
+def test_second_backup_does_not_disturb_the_first(
+    first: Repository, tree: Path, faults: Faults, tmp_path: Path
+) -> None:
     """The first is stopped in the middle of its work while the second one, of another time, is refused."""
     change(tree)
     here = tmp_path / "paused"
-    script = '"$@" & first=$!; while ! [ -e "$HERE" ]; do sleep 0.01; done; shift_to_second; wait $first'
-    words = first.words(tree, T2)
-    second = first.words(tree, T3)
-    quoted = " ".join(f"'{word}'" for word in second)
-    body = f'LD_PRELOAD= {quoted} 2>"$OUT"; echo $? >>"$OUT"; rm -f "$HERE"'
-    script = script.replace("shift_to_second", body)
+    second = shlex.join(first.words(tree, T3))
+    script = f"""
+        "$@" & first=$!
+        while ! [ -e "$HERE" ]; do kill -0 $first || exit 9; sleep 0.01; done
+        LD_PRELOAD= {second} 2>"$OUT"; echo $? >>"$OUT"
+        rm -f "$HERE"; wait $first"""
     environment = {**faults(f"read */d1/new1 1 pause {here}"), "HERE": str(here), "OUT": str(tmp_path / "second")}
-    run.run(["sh", "-c", script, "sh", *words], env=environment, timeout=60).check_ok()
+    run.run(["sh", "-c", script, "sh", *first.words(tree, T2)], env=environment, timeout=60).check_ok()
     said = (tmp_path / "second").read_text().splitlines()
     assert said[-1] == "1" and said[-2].startswith(f"error: another backup of group {GROUP} is running")
     first.wanted[T2] = scan(tree)
@@ -207,8 +211,6 @@ def test_second_backup_does_not_disturb_the_first(first: Repository, tree: Path,
 
 
 def test_garbage_collection_elsewhere_is_named(first: Repository, tree: Path) -> None:
-    import struct
-
     fd = os.open(first.path / ".lock", os.O_RDWR)
     try:
         # As a server does it: an exclusive lock on the datastore.
@@ -246,7 +248,7 @@ def test_group_without_a_good_owner_takes_no_backup(first: Repository, tree: Pat
 
 
 def check_after_kill(repository: Repository, tree: Path, at: int) -> None:
-    """The killed backup is listed only if its manifest was in place already; then it is whole. The next one cleans up."""
+    """The killed backup is listed only if its manifest was in place: then it is whole. The next one cleans up."""
     if (repository.snapshot(at) / "index.json.blob").exists():
         repository.wanted[at] = scan(tree)
     assert repository.listed() == sorted(repository.wanted)
@@ -266,20 +268,10 @@ def changes_of_a_run(first: Repository, tree: Path, faults: Faults, mode: str) -
     copy = Repository(first.program, first.scratch / "copy", first.scratch)
     shutil.rmtree(copy.path)
     shutil.copytree(first.path, copy.path)
-    low, high = 0, 1
-    while True:
-        done = run.run(copy.words(tree, T2 + high, mode=mode), env=faults(f"change {copy.path}* {high} kill"), timeout=60)
-        if done.returncode == 0:
-            break
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        shutil.rmtree(copy.path)
-        shutil.copytree(first.path, copy.path)
-        done = run.run(copy.words(tree, T2, mode=mode), env=faults(f"change {copy.path}* {middle} kill"), timeout=60)
-        low, high = (low, middle) if done.returncode == 0 else (middle, high)
+    count = first.scratch / "count"
+    copy.run(tree, T2, mode=mode, env=faults(f"change {copy.path}* 1+ note {count}")).result.check_ok()
     shutil.rmtree(copy.path)
-    return low
+    return count.stat().st_size
 
 
 @pytest.mark.parametrize("part", range(5))

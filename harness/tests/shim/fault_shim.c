@@ -13,6 +13,7 @@
  *           replace KIND the name becomes a directory, symlink, fifo or another file (of 7 bytes)
  *           kill         SIGKILL
  *           pause PATH   makes PATH and waits until somebody removes it
+ *           note PATH    PATH gets a byte more: its size is the number of calls
  *
  * Tests only: rules are trusted, memory is never freed. */
 #define _GNU_SOURCE
@@ -143,6 +144,8 @@ static int act(const struct rule *r, const char *path)
         kill(getpid(), SIGKILL);
     else if (strcmp(action, "pause") == 0)
         pause_at(r->argument);
+    else if (strcmp(action, "note") == 0)
+        raw_fill(r->argument, O_CREAT | O_APPEND, 1);
     else
         complain("unknown action");
     return 0;
