@@ -7,9 +7,15 @@
 
 #include "base/status.h"
 
-enum { CHUNKER_WINDOW = 64, CHUNKER_AVERAGE_MIN = 256, CHUNKER_AVERAGE_DEFAULT = 4 << 20, CHUNKER_AVERAGE_MAX = 1 << 28 };
+enum {
+    CHUNKER_WINDOW = 64,
+    CHUNKER_AVERAGE_MIN = 256,
+    CHUNKER_AVERAGE_DEFAULT = 4 << 20,
+    CHUNKER_AVERAGE_MAX = 1 << 28
+};
 
-/* What the user may choose: a power of two from 64 to 4096 KiB; ERR_USAGE with the sentence of change-detection.md 1. */
+/* What the user may choose: a power of two from 64 to 4096 KiB; ERR_USAGE with the sentence of change-detection.md 1.
+ */
 MUST_CHECK enum status chunk_size_check_kib(uint64_t kib, struct error *err);
 
 struct chunker {
@@ -18,15 +24,16 @@ struct chunker {
     size_t chunk_size_min;
     size_t chunk_size_max;
     uint32_t hash;
-    size_t size;                     /* bytes of the current chunk scanned so far */
-    uint8_t window[CHUNKER_WINDOW];  /* the last bytes, once hashing has begun */
+    size_t size;                    /* bytes of the current chunk scanned so far */
+    uint8_t window[CHUNKER_WINDOW]; /* the last bytes, once hashing has begun */
 };
 
 /* ERR_USAGE unless `average` is a power of two in CHUNKER_AVERAGE_MIN..MAX. */
 MUST_CHECK enum status chunker_init(struct chunker *c, size_t average, struct error *err);
 /* Forgets the current chunk: the next byte is the first of a new one. */
 void chunker_reset(struct chunker *c);
-/* Returns p > 0 if a cut is after p bytes of `data` (the rest is not consumed, state is reset), else 0: all consumed. */
+/* Returns p > 0 if a cut is after p bytes of `data` (the rest is not consumed, state is reset), else 0: all consumed.
+ */
 size_t chunker_scan(struct chunker *c, const uint8_t *data, size_t size);
 
 #endif

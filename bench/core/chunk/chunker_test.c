@@ -122,12 +122,9 @@ static void test_vectors_of_random_data(void **state)
     (void)state;
     static const struct vector shortest = {
         "lcg:16384:1", 65536, 1, 16384, "ca902d4a8acbdea132ada81a004081f51c5c9279d409cee414de5a39a139fab6", {16384}};
-    static const struct vector two = {"lcg:70000:7",
-                                      65536,
-                                      2,
-                                      98110,
-                                      "8467bf810753302f5aa1132cb2a9aeabd422d1d23cfff4464a4e2d2d8325545e",
-                                      {28110, 70000}};
+    static const struct vector two = {
+        "lcg:70000:7", 65536, 2, 98110, "8467bf810753302f5aa1132cb2a9aeabd422d1d23cfff4464a4e2d2d8325545e",
+        {28110, 70000}};
     static const struct vector one_mib = {"lcg:1048576:1",
                                           65536,
                                           18,
@@ -214,8 +211,8 @@ static void test_hash_values(void **state)
     assert_int_equal(hash_after(data, 65), 0x4d0ce068);
     uint8_t zeros[64] = {0};
     assert_int_equal(hash_after(zeros, 64), 0);
-    assert_int_equal(hash_after((const uint8_t *)"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 64),
-                     0);
+    assert_int_equal(
+        hash_after((const uint8_t *)"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 64), 0);
 }
 
 static uint32_t next_random(uint64_t *x)

@@ -22,6 +22,6 @@ void digest_finish(struct digest_state *s, struct digest *out);
 void digest_of(const void *data, size_t size, struct digest *out);
 bool digest_equal(const struct digest *a, const struct digest *b);
 const char *digest_text(const struct digest *d, char out[DIGEST_TEXT_SIZE]); /* lower-case hex, returns `out` */
-bool digest_parse(const char *text, size_t text_size, struct digest *out);  /* exactly 64 hex digits */
+bool digest_parse(const char *text, size_t text_size, struct digest *out);   /* exactly 64 hex digits */
 
 #endif

@@ -82,7 +82,7 @@ struct payload_cutter {
     size_t feed_size; /* 0: the piece rule */
     bool ended;
 
-    struct ring views; /* of all bytes not taken */
+    struct ring views;   /* of all bytes not taken */
     size_t front_offset; /* bytes of the first view that are taken */
     /* Where scan_pos is in the views: the plain scan does not search for it. */
     size_t scan_view;
@@ -188,7 +188,8 @@ static enum status push_piece(struct payload_cutter *c, size_t size, struct erro
 }
 
 /* The writer's buffer without its bytes. A write that does not fit into the free space first sends what is buffered;
- * one that fills the whole buffer alone goes past it. Sizes of writes only grow, so parts can be judged as they come. */
+ * one that fills the whole buffer alone goes past it. Sizes of writes only grow, so parts can be judged as they come.
+ */
 static enum status form_pieces(struct payload_cutter *c, size_t size, bool ends_write, struct error *err)
 {
     c->write_size += size;

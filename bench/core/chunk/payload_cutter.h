@@ -40,8 +40,8 @@ MUST_CHECK enum status payload_cutter_suggest(struct payload_cutter *c, uint64_t
 MUST_CHECK enum status payload_cutter_order(struct payload_cutter *c, uint64_t boundary, uint64_t size,
                                             struct error *err);
 /* A part of a logical write; `ends_write`: its last part. An empty logical write is allowed. */
-MUST_CHECK enum status payload_cutter_write(struct payload_cutter *c, const uint8_t *data, size_t size,
-                                            bool ends_write, struct error *err);
+MUST_CHECK enum status payload_cutter_write(struct payload_cutter *c, const uint8_t *data, size_t size, bool ends_write,
+                                            struct error *err);
 /* No more input. */
 MUST_CHECK enum status payload_cutter_end(struct payload_cutter *c, struct error *err);
 /* ERR_FORMAT: an order whose boundary was passed, or orders left at the end. After payload_cutter_end, CUT_MORE
