@@ -22,7 +22,8 @@ static const char help_text[] =
     "  --output-format FORMAT  text, json or json-pretty (default json)\n"
     "\n"
     "Suggestions and orders are known before the first byte. With one of them FILE is held in memory (at most 4 GiB);\n"
-    "else it is streamed and the result does not depend on the feed size. Injected chunks have no data, so their digest\n"
+    "else it is streamed and the result does not depend on the feed size. Injected chunks have no data, so their "
+    "digest\n"
     "is null and they carry \"injected\":true; offsets behind them include their sizes.\n";
 
 enum { READ_SIZE = 1 << 20, LIST_COUNT_MAX = 1 << 24 };
@@ -241,7 +242,8 @@ static enum status print_text(const json_t *list, struct error *err)
 {
     size_t i;
     json_t *chunk;
-    json_array_foreach (list, i, chunk) {
+    json_array_foreach(list, i, chunk)
+    {
         const char *digest = json_string_value(json_object_get(chunk, "digest"));
         TRY(cli_print(err, "%" JSON_INTEGER_FORMAT " %s\n", json_integer_value(json_object_get(chunk, "end")),
                       digest ? digest : "injected"));
@@ -253,9 +255,12 @@ static enum status run(int argc, char **argv, struct error *err)
 {
     enum { AVERAGE = CLI_OPTION_FIRST, FEED_SIZE, SUGGEST, ORDER };
     static const struct option names[] = {
-        {"average", required_argument, NULL, AVERAGE}, {"feed-size", required_argument, NULL, FEED_SIZE},
-        {"suggest", required_argument, NULL, SUGGEST}, {"order", required_argument, NULL, ORDER},
-        CLI_FORMAT_OPTION,                             CLI_OPTIONS_END,
+        {"average", required_argument, NULL, AVERAGE},
+        {"feed-size", required_argument, NULL, FEED_SIZE},
+        {"suggest", required_argument, NULL, SUGGEST},
+        {"order", required_argument, NULL, ORDER},
+        CLI_FORMAT_OPTION,
+        CLI_OPTIONS_END,
     };
     CLEANUP(options_deinit) struct options o = {.average = CHUNKER_AVERAGE_DEFAULT, .format = OUTPUT_JSON};
     cli_options_begin();

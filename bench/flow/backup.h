@@ -16,17 +16,17 @@ enum detection_mode { MODE_DATA, MODE_METADATA };
 enum { CACHE_LIMIT_DEFAULT = 65536, CACHE_LIMIT_MAX = 1 << 24, THREADS_MAX = 64, BACKUP_SOURCES_MAX = 64 };
 
 struct archive_options {
-    enum detection_mode mode;            /* * */
-    enum reuse_profile profile;          /* * */
-    enum compare_rule compare;           /* * */
-    uint64_t chunk_average;              /* * bytes; 0: 4 MiB */
-    uint32_t threshold_ppm;              /* * padding threshold, parts per million of range + padding; 100000: 10 % */
-    uint64_t cache_limit;                /* * entries; 0: CACHE_LIMIT_DEFAULT */
-    size_t entries_max;                  /* * 0: 1048576 */
-    unsigned threads;                    /* 0: number of processors */
-    size_t read_size_max;                /* bytes per read call, for tests; 0: no limit */
+    enum detection_mode mode;   /* * */
+    enum reuse_profile profile; /* * */
+    enum compare_rule compare;  /* * */
+    uint64_t chunk_average;     /* * bytes; 0: 4 MiB */
+    uint32_t threshold_ppm;     /* * padding threshold, parts per million of range + padding; 100000: 10 % */
+    uint64_t cache_limit;       /* * entries; 0: CACHE_LIMIT_DEFAULT */
+    size_t entries_max;         /* * 0: 1048576 */
+    unsigned threads;           /* 0: number of processors */
+    size_t read_size_max;       /* bytes per read call, for tests; 0: no limit */
     bool require_reference;
-    FILE *decisions;                     /* JSON lines; NULL: none. Borrowed. */
+    FILE *decisions; /* JSON lines; NULL: none. Borrowed. */
 };
 
 struct backup_source {
@@ -51,8 +51,8 @@ struct backup_result {
 
 /* Prints the lines of section 12 as it goes. On failure no snapshot is left and earlier ones are whole; `out` then
  * holds what was counted so far. */
-MUST_CHECK enum status backup_run(struct store *store, const struct backup_options *options,
-                                  struct backup_result *out, struct error *err);
+MUST_CHECK enum status backup_run(struct store *store, const struct backup_options *options, struct backup_result *out,
+                                  struct error *err);
 void backup_result_deinit(struct backup_result *r);
 
 /* One archive into two plain files, created exclusively with mode 0640, removed again on failure (`pxar create`). */

@@ -8,8 +8,7 @@
 enum { DECISION_PATH_MAX = 1 << 16 };
 
 /* `value` under `key` if it is UTF-8, else base64 under `key_b64`. */
-static enum status set_bytes(json_t *object, const char *key, const char *key_b64, const char *value,
-                             struct error *err)
+static enum status set_bytes(json_t *object, const char *key, const char *key_b64, const char *value, struct error *err)
 {
     json_t *text = json_string(value);
     if (text)

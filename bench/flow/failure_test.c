@@ -27,7 +27,6 @@ static void test_first_cause_wins_over_later_ones_and_over_consequences(void **s
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_cause_wins_over_later_ones_and_over_consequences)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first_cause_wins_over_later_ones_and_over_consequences)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

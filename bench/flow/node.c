@@ -177,8 +177,7 @@ static enum status read_regular(struct node_reader *r, struct node *n, int dir_f
         node_set_skipped(n, node_vanished);
     } else {
         node_fill_from_stat(n, &st);
-        status = attr_read_xattrs(r->attr_reader, fd, &n->features, n->name, &n->attributes,
-                                  r->not_stored, err);
+        status = attr_read_xattrs(r->attr_reader, fd, &n->features, n->name, &n->attributes, r->not_stored, err);
         if (status != OK)
             fail_within(err, "\"%s\"", node_path(n, path, sizeof path));
         if (status == OK && r->options.want_contents && n->size <= NODE_CONTENTS_MAX)
@@ -216,8 +215,8 @@ static enum status read_other(struct node *n, int dir_fd, struct error *err)
         return OK;
     }
     if (size >= (ssize_t)sizeof target)
-        return fail(err, ERR_LIMIT, "target of symlink \"%s\" is longer than %d bytes",
-                    node_path(n, path, sizeof path), PATH_MAX);
+        return fail(err, ERR_LIMIT, "target of symlink \"%s\" is longer than %d bytes", node_path(n, path, sizeof path),
+                    PATH_MAX);
     n->target = malloc((size_t)size + 1);
     if (!n->target)
         return fail(err, ERR_MEMORY, "out of memory for a symlink target");

@@ -19,20 +19,20 @@ enum node_outcome {
 struct node {
     enum node_kind kind;
     enum node_outcome outcome;
-    atomic_int state; /* the window's (flow/readahead.c) */
-    uint8_t type;     /* DT_*, as listed */
-    struct directory *parent; /* counted; NULL for the root and directory ends */
+    atomic_int state;              /* the window's (flow/readahead.c) */
+    uint8_t type;                  /* DT_*, as listed */
+    struct directory *parent;      /* counted; NULL for the root and directory ends */
     struct attr_features features; /* of the file system it is on */
     struct attributes attributes;
     uint64_t device, inode, links, rdev;
-    uint64_t size;              /* regular files: bytes */
-    char *target;               /* symlinks: owned, NUL-terminated */
+    uint64_t size; /* regular files: bytes */
+    char *target;  /* symlinks: owned, NUL-terminated */
     size_t target_size;
-    bool has_contents;          /* regular files: `contents` holds all of them */
-    struct slice contents;      /* owned; may be shorter than size (file shrank) */
-    bool grew;                  /* the file had more than `size` bytes */
-    struct error *error;        /* owned; NODE_FAILED */
-    const char *notice;         /* static text; NODE_SKIPPED */
+    bool has_contents;     /* regular files: `contents` holds all of them */
+    struct slice contents; /* owned; may be shorter than size (file shrank) */
+    bool grew;             /* the file had more than `size` bytes */
+    struct error *error;   /* owned; NODE_FAILED */
+    const char *notice;    /* static text; NODE_SKIPPED */
     size_t name_size;
     char name[];
 };
@@ -69,8 +69,8 @@ MUST_CHECK enum status node_reader_init(struct node_reader *r, const struct node
                                         struct attr_not_stored *not_stored, struct error *err);
 void node_reader_deinit(struct node_reader *r); /* accepts {0} */
 
-/* Fills a node of kind NODE_MEMBER; errors go into the node, so that they are met in archive order. The node's directory
- * stays pinned: node_reader_unpin before the node is handed on, which may end the directory's life. */
+/* Fills a node of kind NODE_MEMBER; errors go into the node, so that they are met in archive order. The node's
+ * directory stays pinned: node_reader_unpin before the node is handed on, which may end the directory's life. */
 void node_read(struct node_reader *r, struct node *n);
 void node_reader_unpin(struct node_reader *r);
 

@@ -18,8 +18,7 @@ static unsigned affordable_threads(unsigned wanted)
     return affordable < 1 ? 1 : affordable < wanted ? (unsigned)affordable : wanted;
 }
 
-enum status archive_options_prepare(const struct archive_options *given, struct archive_options *out,
-                                    struct error *err)
+enum status archive_options_prepare(const struct archive_options *given, struct archive_options *out, struct error *err)
 {
     struct archive_options o = *given;
     if (o.threads > THREADS_MAX)

@@ -16,12 +16,12 @@
 
 enum {
     WINDOW_ENTRIES = 4096,
-    WINDOW_CONTENTS = 24 << 20,   /* bytes of contents read ahead */
-    CLAIM_BATCH = 32,             /* nodes a worker takes at a time... */
-    CLAIM_BATCH_CONTENTS = 8,     /* ...when it reads their contents, too */
-    SCOUT_BATCH = 64,             /* nodes the scout publishes at a time */
-    TAKE_BATCH = 64,              /* nodes the archiver takes at a time... */
-    TAKE_CONTENTS = 4 << 20,      /* ...until they hold that many bytes of contents */
+    WINDOW_CONTENTS = 24 << 20, /* bytes of contents read ahead */
+    CLAIM_BATCH = 32,           /* nodes a worker takes at a time... */
+    CLAIM_BATCH_CONTENTS = 8,   /* ...when it reads their contents, too */
+    SCOUT_BATCH = 64,           /* nodes the scout publishes at a time */
+    TAKE_BATCH = 64,            /* nodes the archiver takes at a time... */
+    TAKE_CONTENTS = 4 << 20,    /* ...until they hold that many bytes of contents */
     DIRECTORIES_OPEN_MAX = 512,
     DIRECTORIES_OPEN_MIN = 8,
 };
@@ -187,7 +187,9 @@ static enum status scout_directory(struct readahead *r, const struct listing_ent
     struct directory *directory;
     enum status status = directory_open_child(parent.directory, entry->name, &directory, &st, err);
     if (status != OK) {
-        const char *notice = status == ERR_NOT_FOUND ? node_vanished : status == ERR_IO ? node_notice_of(err->errnum) : NULL;
+        const char *notice = status == ERR_NOT_FOUND ? node_vanished
+                             : status == ERR_IO      ? node_notice_of(err->errnum)
+                                                     : NULL;
         if (!notice) {
             node_free(n);
             return status;
@@ -200,8 +202,8 @@ static enum status scout_directory(struct readahead *r, const struct listing_ent
     int fd;
     status = directory_pin(directory, &fd, err);
     if (status == OK) {
-        status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &parent.features, n->name, &n->attributes, r->not_stored,
-                                  err);
+        status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &parent.features, n->name, &n->attributes,
+                                  r->not_stored, err);
         directory_unpin(directory);
     }
     bool contents_wanted = true;
@@ -318,8 +320,7 @@ static size_t claim(struct readahead *r, struct node *batch[CLAIM_BATCH])
 /* Under the lock: only when the node it waits for is done. */
 static void wake_archiver(struct readahead *r)
 {
-    if (r->archiver_waits && r->head < r->tail &&
-        atomic_load(&r->ring[r->head % WINDOW_ENTRIES]->state) == STATE_DONE)
+    if (r->archiver_waits && r->head < r->tail && atomic_load(&r->ring[r->head % WINDOW_ENTRIES]->state) == STATE_DONE)
         pthread_cond_signal(&r->archiver_can_go);
 }
 
@@ -424,8 +425,9 @@ static size_t directories_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return DIRECTORIES_OPEN_MAX;
     size_t share = (size_t)limit.rlim_cur / 4;
-    return share < DIRECTORIES_OPEN_MIN ? DIRECTORIES_OPEN_MIN
-                                        : share > DIRECTORIES_OPEN_MAX ? DIRECTORIES_OPEN_MAX : share;
+    return share < DIRECTORIES_OPEN_MIN   ? DIRECTORIES_OPEN_MIN
+           : share > DIRECTORIES_OPEN_MAX ? DIRECTORIES_OPEN_MAX
+                                          : share;
 }
 
 static enum status start_worker(struct readahead *r, struct worker *w, void *(*run)(void *), void *argument,
@@ -494,9 +496,8 @@ static enum status start(struct readahead *r, const char *path, struct attribute
     return OK;
 }
 
-enum status readahead_new(const char *path, const struct readahead_options *options,
-                          struct attr_not_stored *not_stored, struct readahead **out, struct attributes *out_root,
-                          struct error *err)
+enum status readahead_new(const char *path, const struct readahead_options *options, struct attr_not_stored *not_stored,
+                          struct readahead **out, struct attributes *out_root, struct error *err)
 {
     struct readahead *r = calloc(1, sizeof *r);
     if (!r)

@@ -1,6 +1,6 @@
-/* The previous snapshot as a reference: everything that must hold before one byte of it is trusted, and a reason when it
- * does not. Never fatal by itself: without a reference everything is re-encoded.
- * Source: bench/spec/change-detection.md 4 and its defect D6. For one thread. */
+/* The previous snapshot as a reference: everything that must hold before one byte of it is trusted, and a reason when
+ * it does not. Never fatal by itself: without a reference everything is re-encoded. Source:
+ * bench/spec/change-detection.md 4 and its defect D6. For one thread. */
 #ifndef PXB_FLOW_REFERENCE_H
 #define PXB_FLOW_REFERENCE_H
 

@@ -26,17 +26,17 @@ struct archive_stats {
     char reference_detail[512];   /* sentence behind the reason, "" if none */
     char reference_snapshot[512]; /* "host/ID/TIME", "" if none */
     uint64_t directories, files, symlinks, fifos, sockets, devices;
-    uint64_t hardlink_inodes; /* first names of multi-link files */
-    uint64_t hardlink_names;  /* later names: stored as hardlinks */
+    uint64_t hardlink_inodes;                  /* first names of multi-link files */
+    uint64_t hardlink_names;                   /* later names: stored as hardlinks */
     uint64_t reused_files, reused_bytes;       /* + 16 per file, as the summary counts */
     uint64_t reencoded_files, reencoded_bytes; /* + 16 per file */
     uint64_t injected_chunks, injected_bytes;
-    uint64_t padding_bytes;         /* injected - reused */
-    uint64_t partial_chunks;        /* injected, some bytes unreferenced (the summary's figure) */
-    uint64_t unreferenced_chunks;   /* of these: no byte referenced */
+    uint64_t padding_bytes;       /* injected - reused */
+    uint64_t partial_chunks;      /* injected, some bytes unreferenced (the summary's figure) */
+    uint64_t unreferenced_chunks; /* of these: no byte referenced */
     uint64_t flushes, rejected_ranges;
-    uint64_t skipped_entries;       /* vanished, unreadable: each with a warning */
-    uint64_t file_bytes_read;       /* contents read from the source tree */
+    uint64_t skipped_entries;            /* vanished, unreadable: each with a warning */
+    uint64_t file_bytes_read;            /* contents read from the source tree */
     uint64_t reasons[FILE_REASON_COUNT]; /* files by reason */
     uint64_t acls_not_stored, fcaps_not_stored;
     struct stream_stats metadata, payload;

@@ -62,7 +62,7 @@ static void write_header(uint8_t *blob, size_t size, enum blob_kind kind)
 /* Compresses into `data` of `capacity` bytes. *out_size 0: the frame does not fit. The input always ends with an empty
  * last call, so that the frame does not depend on how the raw data is sliced. */
 static enum status encode_frame(struct blob_context *c, const struct slice *slices, size_t slice_count, size_t raw_size,
-                            uint8_t *data, size_t capacity, size_t *out_size, struct error *err)
+                                uint8_t *data, size_t capacity, size_t *out_size, struct error *err)
 {
     *out_size = 0;
     ZSTD_CCtx_reset(c->compressor, ZSTD_reset_session_only);
@@ -140,7 +140,7 @@ static enum status fail_frame(size_t zstd_error, const char *name, size_t offset
 /* Memory follows the bytes that really come out, at most twice as much: the size that a frame claims is not used. With
  * `raw_size_hint` bytes ready from the start zstd decodes without a window of its own. */
 static enum status decode_frames(struct blob_context *c, const uint8_t *data, size_t size, size_t raw_size_max,
-                              size_t raw_size_hint, const char *name, struct buffer *out, struct error *err)
+                                 size_t raw_size_hint, const char *name, struct buffer *out, struct error *err)
 {
     ZSTD_DCtx_reset(c->decompressor, ZSTD_reset_session_only);
     ZSTD_inBuffer input = {.src = data, .size = size};

@@ -409,8 +409,8 @@ static void test_full_size_chunk_fits_a_buffer_of_that_limit(void **state)
     digest_of(zeros, CHUNK_RAW_SIZE_MAX, &digest);
     seal(zeros, CHUNK_RAW_SIZE_MAX);
     struct buffer exact = BUFFER_INIT(CHUNK_RAW_SIZE_MAX);
-    assert_int_equal(
-        blob_open_chunk(context, sealed.data, sealed.size, &digest, CHUNK_RAW_SIZE_MAX, "x", &exact, &err), OK);
+    assert_int_equal(blob_open_chunk(context, sealed.data, sealed.size, &digest, CHUNK_RAW_SIZE_MAX, "x", &exact, &err),
+                     OK);
     assert_int_equal(exact.size, CHUNK_RAW_SIZE_MAX);
     buffer_deinit(&exact);
     free(zeros);

@@ -28,8 +28,7 @@ struct covering {
 /* Covers [start, end), start < end, both within the stream: ERR_FORMAT otherwise. `hint`: an entry at or before the
  * first one wanted makes the search O(1); any value is correct. */
 MUST_CHECK enum status covering_find(const struct dynamic_index *index, uint64_t start, uint64_t end,
-                                     enum reuse_profile profile, size_t hint, struct covering *out,
-                                     struct error *err);
+                                     enum reuse_profile profile, size_t hint, struct covering *out, struct error *err);
 /* The k-th chunk of a covering with its padding (a lone chunk has both kinds). */
 struct reuse_chunk covering_chunk(const struct dynamic_index *index, const struct covering *c, size_t k);
 

@@ -7,7 +7,7 @@
 #include "pxar/decoder.h"
 
 struct cursor {
-    struct decoder *decoder; /* borrowed */
+    struct decoder *decoder;    /* borrowed */
     struct archive_entry entry; /* the one stood on, borrowed from the decoder */
     bool has_entry;
     bool ended;

@@ -299,8 +299,8 @@ static void check_orders(const struct simulation *s, const struct order *orders,
 enum { MIB4 = 4 << 20, KIB64 = 64 << 10, LIMIT = 65536 };
 
 static const struct file three_chunks[] = {
-    {12000000, 0x61, 16}, {300000, 0x62, 12000032}, {500000, 0x63, 12300048}, {11000000, 0x64, 12800064},
-    {400000, 0x65, 23800080},
+    {12000000, 0x61, 16},       {300000, 0x62, 12000032}, {500000, 0x63, 12300048},
+    {11000000, 0x64, 12800064}, {400000, 0x65, 23800080},
 };
 
 static struct simulation *reference_14_1(void)
@@ -320,8 +320,8 @@ static void run_14_1(enum reuse_profile profile)
     struct simulation *reference = reference_14_1();
     struct dynamic_index index = index_of(reference);
     static const struct file changed[] = {
-        {12000000, 0x61, 16}, {310000, 0x42, 0}, {500000, 0x63, 12300048}, {11000000, 0x64, 12800064},
-        {400500, 0x45, 0},
+        {12000000, 0x61, 16},       {310000, 0x42, 0}, {500000, 0x63, 12300048},
+        {11000000, 0x64, 12800064}, {400500, 0x45, 0},
     };
     struct simulation *s = simulate(changed, 5, &index, profile, MIB4, LIMIT);
     if (profile == PROFILE_TIGHT) {

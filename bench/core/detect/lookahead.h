@@ -64,8 +64,7 @@ void lookahead_free(struct lookahead *l);
 /* Each takes `entry` on success and on failure. */
 MUST_CHECK enum status lookahead_reusable(struct lookahead *l, void *entry, uint64_t old_start, uint64_t old_end,
                                           struct error *err);
-MUST_CHECK enum status lookahead_changed(struct lookahead *l, void *entry, enum file_reason reason,
-                                         struct error *err);
+MUST_CHECK enum status lookahead_changed(struct lookahead *l, void *entry, enum file_reason reason, struct error *err);
 MUST_CHECK enum status lookahead_link(struct lookahead *l, void *entry, struct error *err);
 MUST_CHECK enum status lookahead_special(struct lookahead *l, void *entry, struct error *err);
 MUST_CHECK enum status lookahead_directory_begin(struct lookahead *l, void *entry, struct error *err);
