@@ -3,8 +3,8 @@
 
 The rule is read where the build reads it, from the `pxb_folder(NAME DEPENDS ...)` lines. Three ways to break it:
 an include that is not in the list, folders that depend on each other in a circle, and an include that goes around the
-rule (no folder in the path, or `..`). Test and fuzz programs may also use what their folder depends on indirectly, and
-testing/.
+rule (no folder in the path, or `..`). Test and fuzz programs, and headers that only they share (x_for_test.h), may also use
+what their folder depends on indirectly, and testing/.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 FOLDER = re.compile(r"pxb_folder\s*\(([^)]*)\)")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]*)"')
-PROGRAM = re.compile(r"_(test|fuzz|micro)\.c$")
+PROGRAM = re.compile(r"_(test|fuzz|micro)\.c$|_for_test\.h$")
 
 
 def parse_folder(text: str) -> tuple[str, list[str]] | None:
