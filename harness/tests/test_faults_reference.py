@@ -325,6 +325,22 @@ def test_reference_that_breaks_midway(repository: Repository, wide: Path, damage
     repository.check_restore(T3)
 
 
+@pytest.mark.parametrize("which", [1, 4, -1], ids=["second", "middle", "last"])
+@pytest.mark.parametrize("damage", [missing, truncated, flipped], **by_name)
+def test_chunks_of_a_reference_that_breaks_are_stored_again(
+    repository: Repository, wide: Path, damage: Damage, which: int
+) -> None:
+    """No padding is allowed, so everything is read again and the new stream has the chunks of the damaged one."""
+    repository.backup(wide, T1, mode="data")
+    entries = repository.index(T1, "mpxar")
+    damage(repository.chunk(entries[which][1]))
+    done = repository.backup(wide, T2, "--padding-threshold", "0")
+    assert done.reason == "metadata-broke-midway" and done.archive["reused_files"] == 0
+    assert repository.index(T2, "mpxar") == entries
+    for at in (T2, T1):
+        repository.check_restore(at)
+
+
 def test_data_mode_does_not_notice_nor_need_the_reference(repository: Repository, wide: Path) -> None:
     repository.backup(wide, T1, mode="data")
     (repository.snapshot(T1) / "root.mpxar.didx").unlink()
