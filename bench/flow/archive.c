@@ -197,10 +197,10 @@ static enum status copy_from_node(struct archiver *a, struct node *n, struct err
 
 /* ---- what the look-ahead cache asks for ---- */
 
-static void count_link(struct archiver *a, const struct node *n)
+/* Whether other names of the file may refer to this one. Too long for a hardlink entry: they are stored as files. */
+static bool link_path(const struct node *n, char path[HARDLINK_PATH_MAX + 1])
 {
-    if (n->links > 1)
-        a->stats->hardlink_inodes++;
+    return directory_path(n->parent, n->name, path, HARDLINK_PATH_MAX + 1) <= HARDLINK_PATH_MAX;
 }
 
 /* The first name of a file with several links is in the archive. */
@@ -208,14 +208,15 @@ static enum status remember_link(struct archiver *a, const struct node *n, uint6
 {
     if (n->links < 2)
         return OK;
-    count_link(a, n);
+    a->stats->hardlink_inodes++;
+    char path[HARDLINK_PATH_MAX + 1];
+    if (!link_path(n, path))
+        return OK;
     struct link_entry *link;
     TRY(link_table_get(&a->links, n->device, n->inode, &link, err));
-    char path[HARDLINK_PATH_MAX + 1];
-    if (directory_path(n->parent, n->name, path, sizeof path) > HARDLINK_PATH_MAX) {
-        link->seen = false; /* too long for a hardlink entry: the other names are stored as files */
+    link->seen = true; /* lost when the name before this one vanished */
+    if (link->path)
         return OK;
-    }
     link->path = strdup(path);
     if (!link->path)
         return fail(err, ERR_MEMORY, "out of memory for a path");
@@ -229,7 +230,7 @@ static void skip_vanished(struct archiver *a, const struct node *n, const char *
     log_warning("%s\"%s\"", notice, path_of(n, path));
     a->stats->skipped_entries++;
     struct link_entry *link = n->links > 1 ? link_table_find(&a->links, n->device, n->inode) : NULL;
-    if (link)
+    if (link && !link->path)
         link->seen = false; /* the next name carries the contents */
 }
 
@@ -430,15 +431,19 @@ static enum file_reason judge(struct archiver *a, const struct node *n, uint64_t
 static enum status put_file(struct archiver *a, struct node *n, struct error *err)
 {
     if (n->links > 1) {
-        struct link_entry *link;
-        enum status status = link_table_get(&a->links, n->device, n->inode, &link, err);
+        /* Before the question whether the first name is there: it may be one of those that are flushed, and vanish. */
+        enum status status = lookahead_make_room(a->lookahead, err);
+        struct link_entry *link = NULL;
+        if (status == OK)
+            status = link_table_get(&a->links, n->device, n->inode, &link, err);
         if (status != OK) {
             node_free(n);
             return status;
         }
         if (link->seen)
             return lookahead_link(a->lookahead, n, err);
-        link->seen = true;
+        char path[HARDLINK_PATH_MAX + 1];
+        link->seen = link_path(n, path);
     }
     uint64_t start, end;
     enum file_reason reason = judge(a, n, &start, &end);

@@ -211,7 +211,7 @@ static enum status insert(struct lookahead *l, enum cached_kind kind, void *entr
     return OK;
 }
 
-static enum status flush_when_full(struct lookahead *l, struct error *err)
+enum status lookahead_make_room(struct lookahead *l, struct error *err)
 {
     return l->index && l->limited_count >= l->options.cache_limit ? flush(l, true, err) : OK;
 }
@@ -230,7 +230,7 @@ enum status lookahead_reusable(struct lookahead *l, void *entry, uint64_t old_st
                                struct error *err)
 {
     ASSERT(l->index && old_start < old_end);
-    TRY_OR_DROP(flush_when_full(l, err));
+    TRY_OR_DROP(lookahead_make_room(l, err));
     if (l->range_end == 0)
         l->range_start = l->range_end = old_start;
     if (l->range_end != old_start) { /* a hole: something between was deleted, moved or changed */
@@ -247,7 +247,7 @@ enum status lookahead_changed(struct lookahead *l, void *entry, enum file_reason
 {
     if (!l->index)
         return l->ops->encode(l->context, entry, reason, err);
-    TRY_OR_DROP(flush_when_full(l, err));
+    TRY_OR_DROP(lookahead_make_room(l, err));
     TRY_OR_DROP(flush(l, false, err));
     return encode(l, entry, reason, err);
 }
@@ -259,7 +259,7 @@ enum status lookahead_link(struct lookahead *l, void *entry, struct error *err)
             return l->ops->link(l->context, entry, err);
         return l->ops->encode(l->context, entry, FILE_NO_REFERENCE, err);
     }
-    TRY_OR_DROP(flush_when_full(l, err));
+    TRY_OR_DROP(lookahead_make_room(l, err));
     TRY_OR_DROP(insert(l, CACHED_LINK, entry, 0, err));
     return OK;
 }
@@ -268,7 +268,7 @@ enum status lookahead_link(struct lookahead *l, void *entry, struct error *err)
 static enum status special_or_directory(struct lookahead *l, enum cached_kind kind, void *entry, struct error *err)
 {
     if (l->index) {
-        TRY_OR_DROP(flush_when_full(l, err));
+        TRY_OR_DROP(lookahead_make_room(l, err));
         if (l->enabled) {
             TRY_OR_DROP(insert(l, kind, entry, 0, err));
             return OK;

@@ -69,6 +69,9 @@ MUST_CHECK enum status lookahead_link(struct lookahead *l, void *entry, struct e
 MUST_CHECK enum status lookahead_special(struct lookahead *l, void *entry, struct error *err);
 MUST_CHECK enum status lookahead_directory_begin(struct lookahead *l, void *entry, struct error *err);
 MUST_CHECK enum status lookahead_directory_end(struct lookahead *l, struct error *err); /* not for the root */
+/* Flushes when the cache is full, which the calls above do by themselves. For what must be known before one of them is
+ * chosen: an entry that is flushed may turn out to have vanished. */
+MUST_CHECK enum status lookahead_make_room(struct lookahead *l, struct error *err);
 /* End of the walk: everything is out afterwards. */
 MUST_CHECK enum status lookahead_finish(struct lookahead *l, struct error *err);
 const struct lookahead_counters *lookahead_count(const struct lookahead *l);
