@@ -590,6 +590,12 @@ static enum status put_event(struct upload *u, struct event *e)
         u->batch->count = 0;
         u->batch->bytes = 0;
     }
+    if (u->batch->count == EVENT_BATCH) { /* it could not be sent, and not every caller is told */
+        event_drop(e);
+        enum status failed = failure_status(u->failure);
+        ASSERT(failed != OK);
+        return failed;
+    }
     u->batch->events[u->batch->count++] = *e;
     u->batch->bytes += e->part.size;
     if (u->batch->count == EVENT_BATCH || u->batch->bytes >= EVENT_BATCH_BYTES)
