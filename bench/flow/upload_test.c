@@ -12,6 +12,7 @@ enum { MORE_THAN_A_BATCH = 1000 };
 
 /* A datastore with a snapshot begun and one upload of it. */
 struct fixture {
+    char *dir; /* owned */
     struct store *store;
     struct store_writer *writer;
     struct failure failure;
@@ -26,10 +27,10 @@ static int setup(void **state)
     struct error err = {0};
     struct store_options options = {.sync = SYNC_NONE, .create = true};
     struct snapshot_id id = {.type = "host", .id = "me", .time = 1000000000};
-    const char *dir = temp_dir_make();
-    snprintf(path, sizeof path, "%s/.chunks", dir);
+    f.dir = temp_dir_make();
+    snprintf(path, sizeof path, "%s/.chunks", f.dir);
     assert_int_equal(mkdir(path, 0750), 0);
-    assert_int_equal(store_open(dir, &options, &f.store, &err), OK);
+    assert_int_equal(store_open(f.dir, &options, &f.store, &err), OK);
     assert_int_equal(store_begin(f.store, &id, &f.writer, &err), OK);
     failure_init(&f.failure);
     assert_int_equal(sealer_pool_new(2, f.writer, &f.failure, &f.pool, &err), OK);
@@ -46,6 +47,7 @@ static int teardown(void **state)
     store_abort(f->writer);
     failure_deinit(&f->failure);
     store_close(f->store);
+    temp_dir_remove(f->dir);
     return 0;
 }
 
