@@ -79,7 +79,7 @@ class Case:
     """One subject in one mode, with what the current block knows about it."""
 
     subject: Subject
-    generations: int = 0  # snapshots in its store
+    put_back: Oracle = Oracle(())  # what was changed and put back since its last kept backup
     baseline: State | None = None
     outcomes: list[Outcome] = field(default_factory=list)  # of the block's measured runs
     last: Record | None = None  # held back until its snapshot has been restored
@@ -235,6 +235,8 @@ class _Block:
             self.session.say(f"  changed {self.oracle.files:,} files, {self.oracle.bytes / 2**20:,.1f} MiB, by {self.mutation.text}")
 
     def _put_back(self) -> None:
+        for case in self.cases:
+            case.put_back = self.oracle
         digest = mutate.undo(self.dataset.op_log, self.dataset.root)
         if digest is None:
             return
@@ -298,7 +300,6 @@ class _Block:
                 problems.append(f"{type(error).__name__}: {error}")
         if outcome is not None:
             problems += self._engaged(case, phase, outcome, referenced)
-            case.generations += 1
             if phase == "measured":
                 case.outcomes.append(outcome)
         self.session.say(f"{self._intro(case, phase, number)}: {sample.wall_ns / 1e9:.3f} s")
@@ -308,11 +309,16 @@ class _Block:
 
     def _engaged(self, case: Case, phase: str, outcome: Outcome, referenced: bool) -> list[str]:
         assert self.tree is not None
-        mutated = phase in ("measured", "proof")
-        want = case.subject.expected(
-            self.tree, self.oracle.files if mutated else 0, self.oracle.bytes if mutated else 0
-        )
+        if phase in ("measured", "proof"):
+            changed = self.oracle
+        else:
+            changed = case.put_back if case.subject.sees_inode_changes else Oracle(())
+            case.put_back = Oracle(())
+        want = case.subject.expected(self.tree, changed.files, changed.bytes)
         return check.engaged(case.subject, outcome, want, referenced=referenced)
+
+    def _left_out(self, case: Case) -> frozenset[str]:
+        return case.subject.fields_left_out(self.host.tree_filesystem.split()[0])
 
     def _record(
         self, case: Case, phase: str, number: int, position: int, sequence: int, started: float, load: float,
@@ -340,7 +346,7 @@ class _Block:
             round=number,
             position=position,
             command=argv,
-            settings=case.subject.described(),
+            settings={**case.subject.described(), "not_compared": ", ".join(sorted(self._left_out(case)))},
             exit_code=sample.exit_code,
             wall_ns=sample.wall_ns,
             user_ns=sample.user_ns,
@@ -370,7 +376,7 @@ class _Block:
         scratch.mkdir()
         try:
             root = case.subject.restore(case.outcomes[-1], self.dataset.root, scratch)
-            problems += check.restored(case.subject, self.tree, root)
+            problems += check.restored(case.subject, self.tree, root, self._left_out(case))
         except (run.CommandFailed, OSError) as error:
             problems.append(f"restore: {error}")
         shutil.rmtree(scratch)

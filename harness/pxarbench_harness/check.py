@@ -21,12 +21,13 @@ def _few(found: list[str]) -> list[str]:
     return found if more <= 0 else [*found[:SHOWN], f"and {more} more"]
 
 
-def restored(subject: Subject, expected: Tree, root: Path) -> list[str]:
-    """Compares all of COMPARED, entry by entry, contents by SHA-256."""
+def restored(subject: Subject, expected: Tree, root: Path, left_out: frozenset[str] = frozenset()) -> list[str]:
+    """Compares all of COMPARED but `left_out`, entry by entry, contents by SHA-256."""
     if not root.is_dir():
         return [f"restore: nothing was restored at {root}"]
-    actual = scan(root)
-    return _few([f"restore: {text}" for text in differences(expected, actual, leave_out=subject.leaves_out, fields=COMPARED)])
+    fields = [name for name in COMPARED if name not in left_out]
+    found = differences(expected, scan(root), leave_out=subject.leaves_out, fields=fields)
+    return _few([f"restore: {text}" for text in found])
 
 
 def engaged(subject: Subject, outcome: Outcome, want: Expected, *, referenced: bool) -> list[str]:

@@ -206,7 +206,9 @@ def _checked(records: Sequence[Record]) -> str:
     restored = [r.label for r in records if r.restored]
     proven = sorted({r.label for r in records if r.phase == "proof"})
     text = f"Checked: the mode did its work in all {len(records)} runs; restored and compared, equal: {', '.join(restored) or 'none'}"
-    return text + (f"; file by file against the oracle: {', '.join(proven)}." if proven else ".")
+    text += f"; file by file against the oracle: {', '.join(proven)}." if proven else "."
+    left_out = sorted({(r.settings["not_compared"], r.host["tree_filesystem"]) for r in records if r.settings.get("not_compared")})
+    return text + "".join(f" Not compared: {fields}, which archives do not store from {place.split()[0]}." for fields, place in left_out)
 
 
 GUIDE = (

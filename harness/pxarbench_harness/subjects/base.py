@@ -80,10 +80,12 @@ class Subject(ABC):
     modes: ClassVar[tuple[str, ...]]
     #: Modes that are given everything to read, whatever the reference.
     reading_modes: ClassVar[tuple[str, ...]]
-    #: Kinds of entries that are not stored, and compared fields that are not restored exactly.
+    #: Kinds of entries that are not stored.
     kinds_left_out: ClassVar[frozenset[str]] = frozenset()
     #: Whether every name of a hardlinked file counts as a file.
     counts_names: ClassVar[bool] = False
+    #: Whether a file that was changed and put back counts as changed: its inode change time cannot be put back.
+    sees_inode_changes: ClassVar[bool] = False
     #: Whether equal input must give equal checksums.
     deterministic: ClassVar[bool] = False
 
@@ -139,6 +141,10 @@ class Subject(ABC):
 
     def leaves_out(self, entry: Entry) -> bool:
         return entry.kind in self.kinds_left_out
+
+    def fields_left_out(self, filesystem: str) -> frozenset[str]:
+        """Fields of an entry that are not stored from this type of file system, by design."""
+        return frozenset()
 
     def expected(self, tree: Tree, changed_files: int, changed_bytes: int) -> Expected:
         files = [e for e in tree.entries.values() if e.kind == "file" and (self.counts_names or not e.link_to)]

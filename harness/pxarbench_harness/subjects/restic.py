@@ -20,6 +20,7 @@ class Restic(Subject):
     # restic keeps no sockets.
     kinds_left_out = frozenset({"socket"})
     counts_names = True
+    sees_inode_changes = True
 
     def __init__(self, mode: str, home: Path, settings: Settings) -> None:
         super().__init__(mode, home, settings)
