@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pxarbench_harness import bench, cli, datasets, measure, mutate, record, tree
+from pxarbench_harness import bench, cli, datasets, locate, measure, mutate, record, run, tree
 from pxarbench_harness.subjects import Pxarbench, Settings
 
 FAKE = Path(__file__).with_name("fake_pxarbench.py")
@@ -258,6 +258,21 @@ def test_list_prints_word_ids(capsys: pytest.CaptureFixture[str]) -> None:
         "linux-edit0p1pct-uniform-data-warm", "linux-edit0p1pct-uniform-metadata-warm",
         "linux-edit0p1pct-uniform-restic-force-warm", "linux-edit0p1pct-uniform-restic-unchanged-warm",
     ]  # fmt: skip
+
+
+def test_script_needs_neither_build_nor_packages_to_answer(tmp_path: Path) -> None:
+    script = locate.REPOSITORY / "ci" / "bench"
+    said = run.run([script, "--help"], cwd=tmp_path).check_ok().text
+    assert "--number-of-runs" in said and "inconclusive" in said
+    listed = run.run([script, "--list", "--dataset", "tiny", "--mutation", "none"], cwd=tmp_path).check_ok().text
+    assert listed.split() == ["tiny-none-data-warm", "tiny-none-metadata-warm"]
+
+
+def test_script_passes_words_and_exit_code_on(tmp_path: Path) -> None:
+    script = locate.REPOSITORY / "ci" / "bench"
+    words = ["--no-setup", "--binary", FAKE, "--mutation", "melt:1% of all"]
+    result = run.run([script, *words], cwd=tmp_path)
+    assert result.returncode == 1 and b"'melt:1% of all'" in result.stderr
 
 
 # ---- records ----
