@@ -234,12 +234,19 @@ static void skip_vanished(struct archiver *a, const struct node *n, const char *
         link->seen = false; /* the next name carries the contents */
 }
 
+/* What the encoder refuses (too deep, too large) has no path of its own. */
+static enum status at_node(enum status status, const struct node *n, struct error *err)
+{
+    char path[LOG_PATH_MAX];
+    return status == OK ? OK : fail_within(err, "error at \"%s\"", path_of(n, path));
+}
+
 static enum status encode_file(struct archiver *a, struct node *n, enum file_reason reason, int fd, struct error *err)
 {
     uint64_t position = encoder_payload_position(a->encoder);
     uint64_t filename_offset;
     TRY(elsewhere(a->output->suggest(a->output->context, position), err));
-    TRY(encoder_file(a->encoder, n->name, &n->attributes, n->size, &filename_offset, err));
+    TRY(at_node(encoder_file(a->encoder, n->name, &n->attributes, n->size, &filename_offset, err), n, err));
     TRY(n->has_contents ? copy_from_node(a, n, err) : copy_from_file(a, n, fd, err));
     a->stats->files++;
     a->stats->reencoded_files++;
@@ -277,7 +284,8 @@ static enum status reference_file(struct archiver *a, struct node *n, uint64_t p
 {
     uint64_t filename_offset;
     TRY(elsewhere(a->output->suggest(a->output->context, encoder_payload_position(a->encoder)), err));
-    TRY(encoder_reference(a->encoder, n->name, &n->attributes, n->size, payload_offset, &filename_offset, err));
+    TRY(at_node(encoder_reference(a->encoder, n->name, &n->attributes, n->size, payload_offset, &filename_offset, err),
+                n, err));
     a->stats->files++;
     a->stats->reused_files++;
     a->stats->reused_bytes += n->size + ITEM_HEADER_SIZE;
@@ -309,7 +317,7 @@ static enum status on_link(void *context, void *entry, struct error *err)
     struct node *n = entry;
     const struct link_entry *link = link_table_find(&a->links, n->device, n->inode);
     ASSERT(link && link->path);
-    enum status status = encoder_hardlink(a->encoder, n->name, link->path, link->filename_offset, err);
+    enum status status = at_node(encoder_hardlink(a->encoder, n->name, link->path, link->filename_offset, err), n, err);
     if (status == OK) {
         a->stats->hardlink_names++;
         status = decision_log_link(a->options->decisions, n, link->path, err);
@@ -337,7 +345,7 @@ static enum status encode_special(struct archiver *a, const struct node *n, stru
 static enum status on_special(void *context, void *entry, struct error *err)
 {
     struct node *n = entry;
-    enum status status = encode_special(context, n, err);
+    enum status status = at_node(encode_special(context, n, err), n, err);
     node_free(n);
     return status;
 }
@@ -347,7 +355,7 @@ static enum status on_directory_begin(void *context, void *entry, struct error *
     struct archiver *a = context;
     struct node *n = entry;
     a->stats->directories++;
-    enum status status = encoder_directory_begin(a->encoder, n->name, &n->attributes, err);
+    enum status status = at_node(encoder_directory_begin(a->encoder, n->name, &n->attributes, err), n, err);
     node_free(n);
     return status;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,16 @@ def test_first_name_vanishes_while_the_cache_is_flushed(
         assert (target / name).stat().st_ino == (target / first).stat().st_ino
 
 
-def test_first_name_too_deep_for_a_hardlink(repository: Repository, tmp_path: Path) -> None:
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """pytest removes directories by path, which ends at 4096 bytes: what is made in here goes before."""
+    yield tmp_path
+    run.run(["rm", "-rf", *[os.fspath(path) for path in tmp_path.iterdir()]]).check_ok()
+
+
+def test_first_name_too_deep_for_a_hardlink(repository: Repository, deep: Path) -> None:
     """Its path has more than 4096 bytes: the second name carries the contents once more, the third refers to that."""
-    tree = tmp_path / "tree"
+    tree = deep / "tree"
     tree.mkdir()
     content = noise("deep", 200_000)
     top = os.open(tree, os.O_RDONLY)
@@ -76,9 +84,7 @@ def test_first_name_too_deep_for_a_hardlink(repository: Repository, tmp_path: Pa
         assert archive["entries"]["files"] == 2 and archive["entries"]["hardlink_names"] == 1
         if mode == "metadata":
             assert archive["reused_files"] == 2 and archive["file_bytes_read"] == 0
-        target = tmp_path / f"restored-{at}"
+        target = deep / f"restored-{at}"
         repository.restore(at, target).check_ok()
         assert (target / "y").read_bytes() == content
         assert (target / "y").stat().st_ino == (target / "z").stat().st_ino
-    # pytest removes directories by path, which ends at 4096 bytes.
-    run.run(["rm", "-rf", *[os.fspath(path) for path in tmp_path.iterdir()]]).check_ok()
