@@ -1,4 +1,4 @@
-"""Files with several names whose first one is lost: vanished while it was read, or too deep for a hardlink to name it."""
+"""Files with several names whose first one is lost: it vanished while it was read, or no hardlink can name it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pxarbench_harness import run
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[Path]:
-    """pytest removes directories by path and by recursion, which both end somewhere: what is made in here goes before."""
+    """pytest removes directories by recursion, which ends somewhere: what is made in here goes before."""
     yield tmp_path
     run.run(["rm", "-rf", *[os.fspath(path) for path in tmp_path.iterdir()]]).check_ok()
 
