@@ -35,6 +35,10 @@ from .subjects import SUBJECTS, Outcome, Settings, Subject, SubjectFailed
 CACHE_STATE = "warm"
 RUN_TIMEOUT = 3600.0
 
+#: Work folders: WORK_PREFIX, the session's name, "-", process id. KEPT marks one that --keep keeps.
+WORK_PREFIX = "pxarbench-work-"
+KEPT = "kept"
+
 
 class SessionFailed(Exception):
     """The session cannot go on; the text says why. What was recorded until then stays."""
@@ -128,6 +132,9 @@ class Session:
         if not usable:
             raise SessionFailed("nothing to run: " + "; ".join(self.missing.values()))
         (plan.output / "raw").mkdir(parents=True, exist_ok=True)
+        plan.work.mkdir(parents=True, exist_ok=True)
+        if plan.keep:
+            (plan.work / KEPT).touch()
         try:
             for recipe in plan.recipes:
                 with datasets.prepare(recipe, cache=plan.cache, say=self.say) as dataset:
@@ -232,7 +239,8 @@ class _Block:
                 self.dataset.op_log,
                 self.session.plan.output / f"oplog-{self.dataset.name}-{self.mutation.words}.jsonl",
             )
-            self.session.say(f"  changed {self.oracle.files:,} files, {self.oracle.bytes / 2**20:,.1f} MiB, by {self.mutation.text}")
+            size = self.oracle.bytes / 2**20
+            self.session.say(f"  changed {self.oracle.files:,} files, {size:,.1f} MiB, by {self.mutation.text}")
 
     def _put_back(self) -> None:
         for case in self.cases:
@@ -423,6 +431,16 @@ class _Block:
             self._record(case, "proof", 0, 0, sequence, started, os.getloadavg()[0], command.argv, sample, outcome, problems)
         )
         self._rewind(case)
+
+
+def abandoned(place: Path) -> list[Path]:
+    """Work folders below `place` whose session is gone without having removed them. Kept ones are not among them."""
+    found = []
+    for folder in place.glob(f"{WORK_PREFIX}*-*"):
+        owner = folder.name.rpartition("-")[2]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and not (folder / KEPT).exists():
+            found.append(folder)
+    return found
 
 
 def session_names(results: Path) -> Iterator[Path]:

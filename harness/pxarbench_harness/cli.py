@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import sys
@@ -66,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--files", type=_positive, metavar="N", help="number of images of coco-like (default: 6000; real set: 123403)")
     p.add_argument("--mutation", action="append", metavar="M", help="repeatable (default: none and edit:1%%:clustered)")
     p.add_argument("--modes", type=_words, default=[], metavar="M,M", help="of pxarbench (default: data,metadata)")
-    p.add_argument("--subjects", type=_words, default=["pxarbench"], metavar="S,S", help="pxarbench, restic (default: pxarbench)")
+    p.add_argument("--subjects", type=_words, default=["pxarbench"], metavar="S,S",
+                   help="pxarbench, restic (default: pxarbench)")  # fmt: skip
     p.add_argument("--rounds", "--number-of-runs", dest="rounds", type=_positive, default=DEFAULT_ROUNDS, metavar="N",
                    help="measured runs of each case (default: 5)")  # fmt: skip
     p.add_argument("--warmups", type=_not_negative, default=1, metavar="N", help="unmeasured runs of each case before (default: 1)")
@@ -87,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what it says is to be seen when it happens, also in a pipe
     # Only now: --help needs none of the packages.
     from . import bench, datasets, measure, mutate, report, run
     from .datasets.recipe import RecipeBroken
@@ -134,7 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return stop(error)
     # Beside others of the same folder, never the folder itself: it is removed at the end.
-    work = (args.work.absolute() if args.work else locate.cache() / "work") / f"{output.name}-{os.getpid()}"
+    place = args.work.absolute() if args.work else locate.cache() / "work"
+    for left in bench.abandoned(place):
+        print(f"removing {left}, left behind by a run that was killed")
+        shutil.rmtree(left)
+    work = place / f"{bench.WORK_PREFIX}{output.name}-{os.getpid()}"
 
     session = bench.Session(plan(output, work))
     failed = ""

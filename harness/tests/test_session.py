@@ -252,6 +252,18 @@ def test_output_folder_with_contents_is_left_alone(command: list[str], tmp_path:
     assert "is not empty" in capsys.readouterr().err and (tmp_path / "out" / "precious").exists()
 
 
+def test_stores_of_a_killed_run_are_removed_kept_ones_stay(command: list[str], tmp_path: Path) -> None:
+    nobody = 2**22 + 1  # above the greatest process id of Linux
+    for name, kept in (("killed", False), ("kept", True)):
+        folder = tmp_path / "work" / f"pxarbench-work-{name}-{nobody}"
+        folder.mkdir(parents=True)
+        (folder / ("kept" if kept else "store")).touch()
+    (tmp_path / "work" / "mine-1").mkdir()
+    assert cli.main([*command, "--rounds", "1", "--keep"]) == 0
+    left = {p.name.rpartition("-")[0] for p in (tmp_path / "work").iterdir()}
+    assert left == {"pxarbench-work-kept", "pxarbench-work-out", "mine"}
+
+
 def test_list_prints_word_ids(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--list", "--subjects", "pxarbench,restic", "--mutation", "edit:0.1%:uniform"]) == 0
     assert capsys.readouterr().out.split() == [

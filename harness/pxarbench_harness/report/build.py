@@ -205,10 +205,13 @@ def _checked(records: Sequence[Record]) -> str:
         return f"**{len(bad)} of {len(records)} runs with problems**, see below."
     restored = [r.label for r in records if r.restored]
     proven = sorted({r.label for r in records if r.phase == "proof"})
-    text = f"Checked: the mode did its work in all {len(records)} runs; restored and compared, equal: {', '.join(restored) or 'none'}"
+    text = f"Checked: the mode did its work in all {len(records)} runs; restored and compared, equal: "
+    text += ", ".join(restored) or "none"
     text += f"; file by file against the oracle: {', '.join(proven)}." if proven else "."
-    left_out = sorted({(r.settings["not_compared"], r.host["tree_filesystem"]) for r in records if r.settings.get("not_compared")})
-    return text + "".join(f" Not compared: {fields}, which archives do not store from {place.split()[0]}." for fields, place in left_out)
+    left_out = {(r.settings.get("not_compared"), r.host["tree_filesystem"].split()[0]) for r in records}
+    for names, place in sorted((names, place) for names, place in left_out if names):
+        text += f" Not compared: {names}, which archives do not store from {place}."
+    return text
 
 
 GUIDE = (
@@ -255,7 +258,9 @@ def build(records: Sequence[Record], *, seed: int = 1, skipped: dict[str, str] |
         blocks.append(Heading(f"{dataset}, {mutation}"))
         changed = f"; changed: {what.mutation['files']:,} files, {_bytes(what.mutation['bytes'])}" if mutation != "none" else ""
         blocks.append(
-            Paragraph(f"{what.dataset['files']:,} files, {what.dataset['bytes'] / MIB:,.1f} MiB; {what.dataset['source']}{changed}.")
+            Paragraph(
+                f"{what.dataset['files']:,} files, {what.dataset['bytes'] / MIB:,.1f} MiB; {what.dataset['source']}{changed}."
+            )
         )
         if group:
             blocks += [_time_table(group, first.seed), _work_table(group)]
