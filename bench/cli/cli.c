@@ -155,7 +155,7 @@ enum status cli_print_json(json_t *value, enum output_format format, struct erro
         JSON_ENCODE_ANY | (format == OUTPUT_JSON_PRETTY ? JSON_INDENT(2) : JSON_COMPACT) | JSON_REAL_PRECISION(15);
     int result = json_dumpf(value, stdout, flags);
     json_decref(value);
-    if (result != 0 || putc('\n', stdout) == EOF)
+    if (result != 0 || putc('\n', stdout) == EOF || fflush(stdout) != 0)
         return fail(err, ERR_IO, "write standard output");
     return OK;
 }

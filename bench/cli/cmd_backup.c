@@ -380,6 +380,7 @@ static enum status run_parsed(struct arguments *a, struct error *err)
     uint64_t begin = clock_monotonic_ns();
     enum status status = run_with_decisions(a, &result, err);
     uint64_t duration_ns = result.duration_ns ? result.duration_ns : clock_monotonic_ns() - begin;
+    bool finished = status == OK && !a->options.dry_run;
     bool wanted = a->stats_path || (status == OK && a->format != OUTPUT_TEXT);
     json_t *json = wanted ? statistics(a, &result, duration_ns, status == OK ? NULL : err->text) : NULL;
     if (a->stats_path) {
@@ -394,6 +395,8 @@ static enum status run_parsed(struct arguments *a, struct error *err)
     }
     if (status == OK && a->format != OUTPUT_TEXT)
         status = cli_print_json(json_incref(json), a->format, err);
+    if (finished && status != OK)
+        fail_within(err, "the snapshot is finished and stays, but its statistics are lost");
     json_decref(json);
     backup_result_deinit(&result);
     return status;

@@ -103,6 +103,7 @@ static json_t *reasons_json(const struct archive_stats *a)
 static json_t *not_stored_json(const struct archive_stats *a)
 {
     struct object o = object_begin();
+    put_count(&o, "xattrs", a->xattrs_not_stored);
     put_count(&o, "acls", a->acls_not_stored);
     put_count(&o, "fcaps", a->fcaps_not_stored);
     return object_end(&o);

@@ -26,7 +26,7 @@
  *                       partial: with padding; unreferenced: of these, those of which no byte is used
  *     flushes, rejected_ranges, file_bytes_read
  *     reasons           {NAME: files}, names of detect/reason.h, only those with files
- *     not_stored        {"acls", "fcaps"}: files whose file system has them, but they are not in the archive
+ *     not_stored        {"xattrs", "acls", "fcaps"}: files whose file system has them, but they are not in the archive
  *     metadata, payload {"size", "chunks", "known_chunks", "known_bytes", "injected_chunks", "injected_bytes",
  *                        "new_chunks", "new_bytes", "duplicate_chunks", "compressed_bytes", "duration_ns",
  *                        "csum": hex, of the index; zeros if the stream did not get that far}

@@ -518,9 +518,14 @@ static enum status walk(struct archiver *a, struct error *err)
 
 static void report_not_stored(struct archiver *a)
 {
+    a->stats->xattrs_not_stored = atomic_load(&a->not_stored.xattrs);
     a->stats->acls_not_stored = atomic_load(&a->not_stored.acls);
     a->stats->fcaps_not_stored = atomic_load(&a->not_stored.fcaps);
     log_info("not stored by this version: ACLs, file capabilities, chattr flags, project ids");
+    if (a->stats->xattrs_not_stored > 0)
+        log_warning("warning: the extended attributes of %" PRIu64
+                    " files are not stored: the format has none for their file system (tmpfs, FAT)",
+                    a->stats->xattrs_not_stored);
     if (a->stats->acls_not_stored > 0)
         log_warning("warning: %" PRIu64 " ACLs are not stored; a restored file may grant its group more than before",
                     a->stats->acls_not_stored);

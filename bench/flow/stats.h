@@ -35,10 +35,10 @@ struct archive_stats {
     uint64_t partial_chunks;      /* injected, some bytes unreferenced (the summary's figure) */
     uint64_t unreferenced_chunks; /* of these: no byte referenced */
     uint64_t flushes, rejected_ranges;
-    uint64_t skipped_entries;            /* vanished, unreadable: each with a warning */
-    uint64_t file_bytes_read;            /* contents read from the source tree */
-    uint64_t reasons[FILE_REASON_COUNT]; /* files by reason */
-    uint64_t acls_not_stored, fcaps_not_stored;
+    uint64_t skipped_entries;                                      /* vanished, unreadable: each with a warning */
+    uint64_t file_bytes_read;                                      /* contents read from the source tree */
+    uint64_t reasons[FILE_REASON_COUNT];                           /* files by reason */
+    uint64_t xattrs_not_stored, acls_not_stored, fcaps_not_stored; /* files that have them */
     struct stream_stats metadata, payload;
 };
 

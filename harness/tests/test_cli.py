@@ -268,7 +268,7 @@ def test_stats_hold_every_member_of_the_schema(cli: Cli, tree: Path, store: Path
     assert archive["entries"]["files"] == 2 and archive["entries"]["symlinks"] == 1
     assert (archive["entries"]["hardlink_inodes"], archive["entries"]["hardlink_names"]) == (1, 1)
     assert archive["reasons"] == {"no-reference": 2}
-    assert set(archive["not_stored"]) == {"acls", "fcaps"}
+    assert set(archive["not_stored"]) == {"xattrs", "acls", "fcaps"}
     for stream in ("metadata", "payload"):
         assert set(archive[stream]) == STREAM
         assert len(archive[stream]["csum"]) == 64 and set(archive[stream]["csum"]) != {"0"}
@@ -420,3 +420,21 @@ def test_garbage_is_named_as_such(cli: Cli, tmp_path: Path) -> None:
         for command in ("list", "dump"):
             assert str(x) in sentence(cli("pxar", command, x), 1)
     assert "Is a directory" in sentence(cli("pxar", "list", tmp_path), 1)
+
+
+def test_statistics_that_cannot_be_written_do_not_hide_that_the_snapshot_is_there(
+    cli: Cli, pxarbench: Path, tmp_path: Path
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    tree, store = tmp_path / "tree", tmp_path / "store"
+    tree.mkdir()
+    (tree / "f").write_bytes(b"x")
+    (store / ".chunks").mkdir(parents=True)
+    result = to_full_disk(
+        pxarbench, "backup", f"root.pxar:{tree}", "--repository", str(store), "--backup-id", "a",
+        "--change-detection-mode", "data", "--sync-level", "none", "--output-format", "json",
+    )
+    assert result.returncode == 1
+    assert b"the snapshot is finished and stays, but its statistics are lost: " in result.stderr
+    assert len(cli("snapshot", "list", "--repository", store, "--output-format", "json").json()) == 1

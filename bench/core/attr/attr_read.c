@@ -130,17 +130,16 @@ bool xattr_is_stored(const char *name)
 enum status attr_read_xattrs(struct attr_reader *r, int fd, const struct attr_features *features, const char *path,
                              struct attributes *out, struct attr_not_stored *not_stored, struct error *err)
 {
-    if (!features->xattrs)
-        return OK;
     ssize_t list_size;
     TRY(read_grown(&r->names, fd, NULL, path, &list_size, err));
     if (list_size < 0) {
-        if (errno == EOPNOTSUPP || errno == EBADF)
+        /* Where none are stored they are listed only to be counted: that cannot fail a run. */
+        if (!features->xattrs || errno == EOPNOTSUPP || errno == EBADF)
             return OK;
         return fail(err, ERR_IO, "%s: cannot list extended attributes", path);
     }
 
-    bool has_acl = false;
+    bool has_acl = false, has_others = false;
     const char *end = r->names.data + list_size;
     for (const char *name = r->names.data; name < end;) {
         size_t name_size = strnlen(name, (size_t)(end - name));
@@ -151,6 +150,8 @@ enum status attr_read_xattrs(struct attr_reader *r, int fd, const struct attr_fe
             atomic_fetch_add(&not_stored->fcaps, 1);
         } else if (strncmp(name, "system.posix_acl_", 17) == 0) {
             has_acl = true;
+        } else if (name_size <= XATTR_NAME_SIZE_MAX && xattr_is_stored(name) && !features->xattrs) {
+            has_others = true;
         } else if (name_size <= XATTR_NAME_SIZE_MAX && xattr_is_stored(name)) {
             ssize_t value_size;
             TRY(read_grown(&r->value, fd, name, path, &value_size, err));
@@ -169,5 +170,7 @@ enum status attr_read_xattrs(struct attr_reader *r, int fd, const struct attr_fe
     /* Access and default ACL of one directory count once. */
     if (has_acl)
         atomic_fetch_add(&not_stored->acls, 1);
+    if (has_others)
+        atomic_fetch_add(&not_stored->xattrs, 1);
     return OK;
 }

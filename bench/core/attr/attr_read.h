@@ -24,6 +24,7 @@ bool fs_is_virtual(uint64_t fs_magic);
 
 /* What was met but not stored, so that a run can say so once. */
 struct attr_not_stored {
+    atomic_uint_fast64_t xattrs; /* files on file systems whose extended attributes are not stored (tmpfs) */
     atomic_uint_fast64_t acls;
     atomic_uint_fast64_t fcaps;
     atomic_uint_fast64_t flags; /* counted only where reading them costs nothing extra */

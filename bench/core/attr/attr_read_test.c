@@ -180,7 +180,7 @@ static void test_acl_and_capabilities_are_counted_not_stored(void **state)
     end(&f);
 }
 
-static void test_file_system_without_xattrs_is_not_asked(void **state)
+static void test_xattrs_of_a_file_system_that_stores_none_are_counted(void **state)
 {
     (void)state;
     struct fixture f;
@@ -189,6 +189,9 @@ static void test_file_system_without_xattrs_is_not_asked(void **state)
     struct attr_features none = {.acl = true, .fcaps = true};
     assert_int_equal(read_all(&f, &none), OK);
     assert_null(f.attributes.extras);
+    assert_int_equal(atomic_load(&f.not_stored.xattrs), 1);
+    assert_int_equal(read_all(&f, &all), OK); /* stored, hence not counted */
+    assert_int_equal(atomic_load(&f.not_stored.xattrs), 1);
     end(&f);
 }
 
@@ -257,7 +260,7 @@ int main(void)
         cmocka_unit_test(test_plain_file_has_no_extras),
         cmocka_unit_test(test_keeps_the_kernels_order_and_values),
         cmocka_unit_test(test_acl_and_capabilities_are_counted_not_stored),
-        cmocka_unit_test(test_file_system_without_xattrs_is_not_asked),
+        cmocka_unit_test(test_xattrs_of_a_file_system_that_stores_none_are_counted),
         cmocka_unit_test(test_path_descriptor_has_none),
         cmocka_unit_test(test_buffers_grow),
     };
