@@ -110,32 +110,10 @@ static void warn_grew(const struct node *n)
     log_warning("warning: file size increased while reading: \"%s\", file will be truncated!", path_of(n, path));
 }
 
-/* Fills data[0, size) from the descriptor; *out_size is less at end of file. */
-static enum status read_part(struct archiver *a, const struct node *n, int fd, uint8_t *data, size_t size,
-                             size_t *out_size, struct error *err)
-{
-    size_t done = 0;
-    size_t step_max = a->options->read_size_max ? a->options->read_size_max : size;
-    while (done < size) {
-        size_t step = size - done < step_max ? size - done : step_max;
-        ssize_t got = read(fd, data + done, step);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            char path[LOG_PATH_MAX];
-            return fail(err, ERR_IO, "read \"%s\"", path_of(n, path));
-        }
-        if (got == 0)
-            break;
-        done += (size_t)got;
-    }
-    *out_size = done;
-    return OK;
-}
-
 /* Exactly n->size bytes in logical writes of BLOCK_SIZE, the last one shorter: zeros where the file has shrunk. */
 static enum status copy_from_file(struct archiver *a, const struct node *n, int fd, struct error *err)
 {
+    size_t step_max = a->options->read_size_max;
     uint64_t left = n->size;
     uint64_t block_left = 0;
     bool at_end = false;
@@ -146,7 +124,7 @@ static enum status copy_from_file(struct archiver *a, const struct node *n, int 
         struct slab *slab;
         TRY(slab_new(size, &slab, err));
         size_t got = 0;
-        enum status status = at_end ? OK : read_part(a, n, fd, slab->data, size, &got, err);
+        enum status status = at_end ? OK : node_read_bytes(n, fd, slab->data, size, size, step_max, &got, err);
         if (status != OK) {
             slab_release(slab);
             return status;
@@ -166,7 +144,7 @@ static enum status copy_from_file(struct archiver *a, const struct node *n, int 
     if (!at_end && n->size > 0) {
         uint8_t more;
         size_t got = 0;
-        TRY(read_part(a, n, fd, &more, 1, &got, err));
+        TRY(node_read_bytes(n, fd, &more, 1, 0, step_max, &got, err));
         if (got > 0)
             warn_grew(n);
     }

@@ -109,8 +109,8 @@ static int open_regular(int dir_fd, const char *name)
     return fd;
 }
 
-/* Reads until `size` bytes (one more than announced) or end of file. Returns bytes read or -1 with errno. */
-static ssize_t read_up_to(int fd, uint8_t *data, size_t size, size_t read_size_max)
+enum status node_read_bytes(const struct node *n, int fd, uint8_t *data, size_t size, size_t announced,
+                            size_t read_size_max, size_t *out_size, struct error *err)
 {
     size_t done = 0;
     while (done < size) {
@@ -120,14 +120,20 @@ static ssize_t read_up_to(int fd, uint8_t *data, size_t size, size_t read_size_m
         ssize_t got = read(fd, data + done, part);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0)
-            return -1;
+        if (got < 0) {
+            char path[LOG_PATH_MAX], shown[LOG_PATH_MAX];
+            int reason = errno;
+            node_path(n, path, sizeof path);
+            errno = reason;
+            return fail(err, ERR_IO, "read \"%s\"", log_path(path, shown));
+        }
         done += (size_t)got;
         /* Reaching the announced size with a short read is the end of the file: asking again would tell no more. */
-        if (got == 0 || ((size_t)got < part && done + 1 == size))
+        if (got == 0 || ((size_t)got < part && done == announced))
             break;
     }
-    return (ssize_t)done;
+    *out_size = done;
+    return OK;
 }
 
 static enum status read_contents(struct node_reader *r, struct node *n, int fd, struct error *err)
@@ -145,13 +151,10 @@ static enum status read_contents(struct node_reader *r, struct node *n, int fd, 
         r->slab_used = 0;
     }
     uint8_t *data = r->slab->data + r->slab_used;
-    ssize_t got = read_up_to(fd, data, room, r->options.read_size_max);
-    if (got < 0) {
-        char path[LOG_PATH_MAX];
-        return fail(err, ERR_IO, "read \"%s\"", node_path(n, path, sizeof path));
-    }
-    n->grew = (size_t)got > size;
-    size_t used = n->grew ? size : (size_t)got;
+    size_t got;
+    TRY(node_read_bytes(n, fd, data, room, size, r->options.read_size_max, &got, err));
+    n->grew = got > size;
+    size_t used = n->grew ? size : got;
     slab_retain(r->slab);
     n->contents = (struct slice){.data = data, .size = used, .slab = r->slab};
     r->slab_used += used;

@@ -74,6 +74,11 @@ void node_reader_deinit(struct node_reader *r); /* accepts {0} */
 void node_read(struct node_reader *r, struct node *n);
 void node_reader_unpin(struct node_reader *r);
 
+/* Fills data[0, size) from the node's open file, in calls of at most `read_size_max` bytes (0: no limit); *out_size is
+ * less at the end of the file. `announced`: how many of these bytes the file should still have. */
+MUST_CHECK enum status node_read_bytes(const struct node *n, int fd, uint8_t *data, size_t size, size_t announced,
+                                       size_t read_size_max, size_t *out_size, struct error *err);
+
 /* Opens the contents again: the same device, inode and type as the node, else *out_fd = -1 and *out_notice is the
  * beginning of the warning that says why. */
 MUST_CHECK enum status node_open(const struct node *n, int *out_fd, const char **out_notice, struct error *err);
