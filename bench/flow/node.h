@@ -80,7 +80,8 @@ MUST_CHECK enum status node_read_bytes(const struct node *n, int fd, uint8_t *da
                                        size_t read_size_max, size_t *out_size, struct error *err);
 
 /* Opens the contents again: the same device, inode and type as the node, else *out_fd = -1 and *out_notice is the
- * beginning of the warning that says why. */
+ * beginning of the warning that says why. A file system that recycles the inode number at once can make a new file pass
+ * for the old one: then it counts as changed while being read, with the size and times that were listed. */
 MUST_CHECK enum status node_open(const struct node *n, int *out_fd, const char **out_notice, struct error *err);
 
 #endif
