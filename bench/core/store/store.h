@@ -84,6 +84,19 @@ MUST_CHECK enum status store_index_finish(struct store_index *index, struct dige
                                           uint64_t *out_count, struct error *err);
 void store_index_abort(struct store_index *index); /* removes the temporary file; accepts NULL */
 
+/* An image's index: made at full length under a temporary name, digests in any order. For one thread. */
+struct store_fixed_index;
+/* `name` ends in ".fidx"; `chunk_size` a power of two; `size` > 0. ERR_EXISTS: written before. */
+MUST_CHECK enum status store_fixed_index_begin(struct store_writer *w, const char *name, uint64_t size,
+                                               uint64_t chunk_size, struct store_fixed_index **out, struct error *err);
+/* `k` below the number of chunks; a slot may be written once (ERR_EXISTS). */
+MUST_CHECK enum status store_fixed_index_put(struct store_fixed_index *index, uint64_t k, const struct digest *digest,
+                                             struct error *err);
+/* Writes the checksum and renames; frees the index also on failure. ERR_FORMAT: a slot was never written. */
+MUST_CHECK enum status store_fixed_index_finish(struct store_fixed_index *index, struct digest *out_csum,
+                                                struct error *err);
+void store_fixed_index_abort(struct store_fixed_index *index); /* removes the temporary file; accepts NULL */
+
 /* A whole file of the snapshot, e.g. "x.conf.blob"; not the manifest. ERR_EXISTS: written before. */
 MUST_CHECK enum status store_put_blob(struct store_writer *w, const char *name, const uint8_t *blob, size_t size,
                                       struct error *err);
