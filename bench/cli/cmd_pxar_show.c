@@ -6,29 +6,21 @@
 
 enum { PAYLOAD_INPUT = CLI_OPTION_FIRST };
 
-static const char list_help[] =
-    "Usage: pxarbench pxar list X.mpxar\n"
-    "\n"
-    "Prints the path of every entry in archive order, one a line. Bytes that would break the line are escaped.\n";
-
-static const char dump_help[] =
+static const char help_text[] =
     "Usage: pxarbench pxar dump X.mpxar [--payload-input X.ppxar]\n"
     "\n"
     "Prints one JSON object a line: the format version, then every entry in archive order with its attributes and\n"
     "offsets. With the payload, files also get the SHA-256 of their contents.\n";
 
-/* The two differ in what they print and in whether they can use a payload. */
-static enum status show_run(int argc, char **argv, bool dump, struct error *err)
+static enum status dump_run(int argc, char **argv, struct error *err)
 {
-    static const struct option dump_options[] = {{"payload-input", required_argument, NULL, PAYLOAD_INPUT},
-                                                 CLI_OPTIONS_END};
-    static const struct option list_options[] = {CLI_OPTIONS_END};
+    static const struct option options[] = {{"payload-input", required_argument, NULL, PAYLOAD_INPUT}, CLI_OPTIONS_END};
     const char *payload_path = NULL;
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, dump ? dump_options : list_options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
         switch (option) {
         case PAYLOAD_INPUT: payload_path = optarg; break;
-        case CLI_HELP: return cli_help(dump ? dump_help : list_help);
+        case CLI_HELP: return cli_help(help_text);
         default: return ERR_USAGE;
         }
     TRY(cli_arguments(argc, argv, 1, 1, "X.mpxar", err));
@@ -39,20 +31,11 @@ static enum status show_run(int argc, char **argv, bool dump, struct error *err)
     if (payload_path)
         TRY(input_file_open(payload_path, &payload, err));
     struct source payload_source = input_file_source(&payload);
-    if (dump)
-        return dump_archive(input_file_source(&metadata), payload_path ? &payload_source : NULL, cli_stdout_sink(),
-                            err);
-    return list_archive(input_file_source(&metadata), cli_stdout_sink(), err);
-}
-
-int pxar_list_command(int argc, char **argv)
-{
-    struct error err = {0};
-    return cli_exit_code(show_run(argc, argv, false, &err), &err);
+    return dump_archive(input_file_source(&metadata), payload_path ? &payload_source : NULL, cli_stdout_sink(), err);
 }
 
 int pxar_dump_command(int argc, char **argv)
 {
     struct error err = {0};
-    return cli_exit_code(show_run(argc, argv, true, &err), &err);
+    return cli_exit_code(dump_run(argc, argv, &err), &err);
 }
