@@ -1,9 +1,10 @@
-/* Reads a pxar archive sequentially: step, then ask what you are standing on. Version 1 streams are recognised and
- * refused with ERR_UNSUPPORTED until the next issue; both streams of version 2 are constructor arguments, the payload
- * may be absent (contents are then refused, 10.3). Not thread-safe, no system calls.
+/* Reads a pxar archive sequentially: step, then ask what you are standing on. Version 1 (unified) is one stream with
+ * the contents inside. Both streams of version 2 (split) are constructor arguments; the payload may be absent (contents
+ * are then refused, 10.3). Not thread-safe, no system calls.
  *
  * Everything read is checked (pxar.md 11): sizes before allocating, names, kind against mode, goodbye size. Errors are
- * ERR_NOT_ARCHIVE (first item is none of ours), ERR_VERSION (names the number), ERR_FORMAT (with path and offset).
+ * ERR_NOT_ARCHIVE ("not an archive": the first item is none of ours), ERR_VERSION ("unsupported version N") and
+ * ERR_FORMAT ("corrupt at offset N in /path": everything behind the first item, and streams that end early).
  * Source: bench/spec/pxar.md 4, 5, 10.3, 11. */
 #ifndef PXB_PXAR_DECODER_H
 #define PXB_PXAR_DECODER_H
@@ -34,7 +35,8 @@ struct archive_entry {
     uint64_t filename_offset;     /* 0 for the root */
     uint64_t entry_offset;        /* 0 for hardlinks */
     uint64_t size;                /* files: content bytes */
-    uint64_t payload_offset;      /* files: of the PAYLOAD header in the payload stream */
+    uint64_t payload_offset;      /* split files: of the PAYLOAD header in the payload stream, at least 16; else 0 */
+    uint64_t content_offset;      /* unified files: of the first content byte in the stream; else 0 */
     const char *target;           /* symlink target, hardlink path; NUL-terminated */
     size_t target_size;
     uint64_t link_distance; /* hardlinks */
@@ -42,17 +44,20 @@ struct archive_entry {
 };
 
 struct decoder;
-/* `payload` NULL: metadata only. Reads up to and including the prelude, and the payload's start marker. */
+/* `payload` NULL: a unified archive, or a split one's metadata only. Reads up to and including the prelude, and the
+ * payload's start marker. ERR_MISMATCH: a payload beside a unified archive. */
 MUST_CHECK enum status decoder_new(struct source metadata, const struct source *payload, struct decoder **out,
                                    struct error *err);
 void decoder_free(struct decoder *d); /* accepts NULL */
+unsigned decoder_version(const struct decoder *d); /* 1 or 2 */
 /* Borrowed; NULL when the archive has none. */
 const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size);
 /* OK: *out filled. ERR_CLOSED (no error text) after the root's end; bytes behind it are ERR_FORMAT, and so is a payload
  * that ends before the last reference or without its tail marker. A failure stays: every later call repeats it. */
 MUST_CHECK enum status decoder_next(struct decoder *d, struct archive_entry *out, struct error *err);
 /* Contents of the current file, in parts; OK with *out_size 0 at its end. Checks the PAYLOAD header first. What is not
- * read is skipped later. ERR_USAGE, without harm to the decoder: not on a file, or no payload stream. ERR_FORMAT: also
+ * read is skipped later, by the source. ERR_USAGE, without harm to the decoder: not on a file, or a split archive
+ * without its payload stream. ERR_FORMAT: also
  * for a reference behind what was read already (archives of older clients may have them: they can be listed). */
 MUST_CHECK enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size,
                                        struct error *err);

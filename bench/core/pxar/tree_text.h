@@ -1,4 +1,4 @@
-/* Builds a split archive from a text manifest (schema "pxar-vector-tree/1"): fixtures need neither a file system nor
+/* Builds an archive from a text manifest (schema "pxar-vector-tree/1"): fixtures need neither a file system nor
  * root. Contents are generated piece by piece, never held whole. No system calls.
  *
  *   {"schema": "pxar-vector-tree/1", "name": ..., "comment": ..., "from_filesystem": bool, "prelude_b64": ...,
@@ -22,5 +22,8 @@
  * are wrong too. Sinks may have received part of the archive then. */
 MUST_CHECK enum status tree_text_encode(const char *json, size_t size, const char *name, struct sink metadata,
                                         struct sink payload, struct error *err);
+/* One unified archive. What version 1 cannot hold is checked and left out: prelude_b64, payload_pad_before. */
+MUST_CHECK enum status tree_text_encode_unified(const char *json, size_t size, const char *name, struct sink archive,
+                                                struct error *err);
 
 #endif
