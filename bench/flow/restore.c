@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/size_text.h"
-#include "blob/blob.h"
 #include "pxar/decoder.h"
 
 #include <errno.h>
@@ -19,105 +18,6 @@ enum {
     METADATA_CHUNKS_AHEAD = 2,
     PAYLOAD_CHUNKS_AHEAD = 4,
 };
-
-/* ---- finding an archive in a snapshot ---- */
-
-enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err)
-{
-    static const char name[] = "index.json.blob";
-    CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(MANIFEST_SIZE_MAX);
-    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX);
-    TRY(store_read_file(reader, name, MANIFEST_SIZE_MAX, &encoded, err));
-    struct blob_context *context;
-    TRY(blob_context_new(&context, err));
-    enum status status = blob_open(context, encoded.data, encoded.size, MANIFEST_SIZE_MAX, name, &text, err);
-    blob_context_free(context);
-    TRY(status);
-    return manifest_parse(text.data, text.size, name, out, err);
-}
-
-static bool ends_with(const char *text, size_t size, const char *end)
-{
-    size_t end_size = strlen(end);
-    return size > end_size && memcmp(text + size - end_size, end, end_size) == 0;
-}
-
-static enum status not_in_manifest(const char *given, struct error *err)
-{
-    char text[LOG_PATH_MAX];
-    return fail(err, ERR_NOT_FOUND, "archive not found in manifest: \"%.300s\"", log_path(given, text));
-}
-
-enum status archive_names(const struct manifest *m, const char *given, char metadata_name[256], char payload_name[256],
-                          struct error *err)
-{
-    size_t size = strlen(given);
-    if (ends_with(given, size, ".didx"))
-        size -= 5;
-    bool split = ends_with(given, size, ".mpxar") || ends_with(given, size, ".ppxar");
-    if (!split && !ends_with(given, size, ".pxar"))
-        return not_in_manifest(given, err);
-    size_t stem = size - (split ? 6 : 5);
-    if (stem > 255 - (sizeof ".mpxar.didx" - 1))
-        return fail(err, ERR_USAGE, "the archive's name has %zu bytes: at most 255 with its extensions", size);
-
-    if (!split) {
-        char whole[256];
-        memcpy(whole, given, stem);
-        memcpy(whole + stem, ".pxar.didx", sizeof ".pxar.didx");
-        if (manifest_find(m, whole))
-            return fail(err, ERR_UNSUPPORTED, "%s: archives in one stream cannot be restored, only split ones", whole);
-    }
-    memcpy(metadata_name, given, stem);
-    memcpy(metadata_name + stem, ".mpxar.didx", sizeof ".mpxar.didx");
-    memcpy(payload_name, given, stem);
-    memcpy(payload_name + stem, ".ppxar.didx", sizeof ".ppxar.didx");
-    bool has_metadata = manifest_find(m, metadata_name) != NULL;
-    bool has_payload = manifest_find(m, payload_name) != NULL;
-    if (!has_metadata && !has_payload)
-        return not_in_manifest(given, err);
-    if (!has_metadata || !has_payload)
-        return fail(err, ERR_NOT_FOUND, "archive not found in manifest: %s is missing beside %s",
-                    has_metadata ? payload_name : metadata_name, has_metadata ? metadata_name : payload_name);
-    return OK;
-}
-
-static enum status check_index(const struct dynamic_index *index, const struct manifest_file *file, struct error *err)
-{
-    struct digest csum;
-    char stored[DIGEST_TEXT_SIZE], found[DIGEST_TEXT_SIZE];
-    dynamic_index_csum(index, &csum);
-    if (!digest_equal(&csum, &file->csum))
-        return fail(err, ERR_MISMATCH, "%s: checksum of the index is %s, the manifest has %s", file->filename,
-                    digest_text(&csum, found), digest_text(&file->csum, stored));
-    if (dynamic_index_size(index) != file->size)
-        return fail(err, ERR_MISMATCH, "%s: the index is of %" PRIu64 " bytes, the manifest has %" PRIu64,
-                    file->filename, dynamic_index_size(index), file->size);
-    return OK;
-}
-
-enum status snapshot_index(struct store_reader *reader, const struct manifest *m, const char *name,
-                           struct dynamic_index *out, struct error *err)
-{
-    const struct manifest_file *file = manifest_find(m, name);
-    if (!file)
-        return not_in_manifest(name, err);
-    if (strcmp(file->crypt_mode, "encrypt") == 0)
-        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted, which cannot be read yet", name);
-    /* A chunk has at least one byte: no honest index is longer. */
-    uint64_t entries_max = file->size < INDEX_ENTRIES_MAX ? file->size : INDEX_ENTRIES_MAX;
-    size_t size_max = INDEX_HEADER_SIZE + (size_t)entries_max * DYNAMIC_ENTRY_SIZE;
-    CLEANUP(buffer_deinit) struct buffer data = BUFFER_INIT(size_max);
-    TRY(store_read_file(reader, name, size_max, &data, err));
-    struct dynamic_index index = {0};
-    TRY(dynamic_index_parse(data.data, data.size, name, &index, err));
-    enum status status = check_index(&index, file, err);
-    if (status != OK)
-        dynamic_index_deinit(&index);
-    else
-        *out = index;
-    return status;
-}
 
 /* ---- entries to the tree ---- */
 
@@ -251,15 +151,17 @@ enum status restore_snapshot(struct store *store, const struct snapshot_id *snap
 {
     uint64_t began_ns = clock_monotonic_ns();
     *out = (struct restore_stats){0};
-    char metadata_name[256], payload_name[256];
+    struct stored_archive found;
     CLEANUP(open_snapshot_deinit) struct open_snapshot s = {0};
     TRY(store_reader_open(store, snapshot, &s.reader, err));
     TRY(snapshot_manifest(s.reader, &s.manifest, err));
-    TRY(archive_names(&s.manifest, archive, metadata_name, payload_name, err));
-    TRY(snapshot_index(s.reader, &s.manifest, metadata_name, &s.metadata_index, err));
-    TRY(snapshot_index(s.reader, &s.manifest, payload_name, &s.payload_index, err));
-    TRY(chunk_stream_new(s.reader, &s.metadata_index, metadata_name, METADATA_CHUNKS_AHEAD, &s.metadata, err));
-    TRY(chunk_stream_new(s.reader, &s.payload_index, payload_name, PAYLOAD_CHUNKS_AHEAD, &s.payload, err));
+    TRY(snapshot_resolve(&s.manifest, archive, &found, err));
+    if (found.kind != STORED_SPLIT)
+        return fail(err, ERR_UNSUPPORTED, "%s: only split archives can be restored", found.name);
+    TRY(snapshot_index(s.reader, &s.manifest, found.name, &s.metadata_index, err));
+    TRY(snapshot_index(s.reader, &s.manifest, found.payload_name, &s.payload_index, err));
+    TRY(chunk_stream_new(s.reader, &s.metadata_index, found.name, METADATA_CHUNKS_AHEAD, &s.metadata, err));
+    TRY(chunk_stream_new(s.reader, &s.payload_index, found.payload_name, PAYLOAD_CHUNKS_AHEAD, &s.payload, err));
     enum status status =
         restore_streams(chunk_stream_source(s.metadata), chunk_stream_source(s.payload), target, options, out, err);
     out->metadata_chunks = chunk_stream_fetched(s.metadata);

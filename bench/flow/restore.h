@@ -4,8 +4,7 @@
 #define PXB_FLOW_RESTORE_H
 
 #include "base/io.h"
-#include "index/manifest.h"
-#include "store/store.h"
+#include "flow/snapshot.h"
 #include "tree/extract.h"
 
 struct restore_stats {
@@ -15,18 +14,6 @@ struct restore_stats {
     uint64_t metadata_chunks, payload_chunks; /* fetched */
     uint64_t duration_ns;
 };
-
-/* The manifest of an open snapshot: read, decoded, parsed. ERR_NOT_FOUND, ERR_FORMAT, ... */
-MUST_CHECK enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err);
-
-/* Accepts NAME.pxar, NAME.mpxar, NAME.ppxar, each with or without .didx, and finds the pair in the manifest (B2).
- * Names are at most 255 bytes. ERR_NOT_FOUND: "archive not found in manifest". */
-MUST_CHECK enum status archive_names(const struct manifest *m, const char *given, char metadata_name[256],
-                                     char payload_name[256], struct error *err);
-
-/* A stored index, checked against its manifest entry (csum and size recomputed). */
-MUST_CHECK enum status snapshot_index(struct store_reader *reader, const struct manifest *m, const char *name,
-                                      struct dynamic_index *out, struct error *err);
 
 /* A sequential stream over an index; reads ahead in a thread of its own when `ahead` chunks > 0. Skips do not fetch
  * chunks that lie wholly in the skipped range. Every chunk's digest and length is checked. */

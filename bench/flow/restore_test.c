@@ -330,34 +330,6 @@ static void test_snapshot_by_any_of_its_names(void **state)
     end(&f);
 }
 
-static void test_names_that_are_not_there(void **state)
-{
-    (void)state;
-    struct manifest m = {0};
-    struct digest csum = {{0}};
-    struct error err;
-    char metadata[256], payload[256], given[400];
-    assert_int_equal(manifest_init(&m, "host", "x", 1, &err), OK);
-    assert_int_equal(manifest_add(&m, "old.pxar.didx", "none", 1, &csum, &err), OK);
-    assert_int_equal(manifest_add(&m, "half.mpxar.didx", "none", 1, &csum, &err), OK);
-    assert_int_equal(manifest_add(&m, "x.blob", "none", 1, &csum, &err), OK);
-    assert_int_equal(manifest_add(&m, "disk.fidx", "none", 1, &csum, &err), OK);
-    static const char *const absent[] = {"root.pxar", "root",      "",          ".pxar",          "x.blob",
-                                         "disk.fidx", "old.mpxar", "half.pxar", "half.mpxar.didx"};
-    for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
-        assert_int_equal(archive_names(&m, absent[i], metadata, payload, &err), ERR_NOT_FOUND);
-        assert_non_null(strstr(err.text, "archive not found in manifest"));
-    }
-    assert_int_equal(archive_names(&m, "old.pxar", metadata, payload, &err), ERR_UNSUPPORTED);
-    memset(given, 'n', sizeof given);
-    memcpy(given + 244, ".pxar", 6);
-    assert_int_equal(archive_names(&m, given, metadata, payload, &err), ERR_NOT_FOUND);
-    memset(given, 'n', sizeof given);
-    memcpy(given + 245, ".pxar", 6);
-    assert_int_equal(archive_names(&m, given, metadata, payload, &err), ERR_USAGE);
-    manifest_deinit(&m);
-}
-
 static void check_lie(const struct lies *lies, enum status expected, const char *sentence)
 {
     struct fixture f;
@@ -590,7 +562,6 @@ int main(void)
         cmocka_unit_test(test_cut_files_are_errors),
         cmocka_unit_test(test_target_is_not_made_for_what_is_no_archive),
         cmocka_unit_test(test_snapshot_by_any_of_its_names),
-        cmocka_unit_test(test_names_that_are_not_there),
         cmocka_unit_test(test_index_that_differs_from_the_manifest),
         cmocka_unit_test(test_chunk_that_is_missing_or_of_another_length),
         cmocka_unit_test(test_stream_is_the_data_whatever_the_parts),

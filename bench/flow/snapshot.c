@@ -1,0 +1,157 @@
+#include "flow/snapshot.h"
+
+#include "base/log_path.h"
+#include "blob/blob.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err)
+{
+    static const char name[] = "index.json.blob";
+    CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(MANIFEST_SIZE_MAX);
+    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX);
+    TRY(store_read_file(reader, name, MANIFEST_SIZE_MAX, &encoded, err));
+    struct blob_context *context;
+    TRY(blob_context_new(&context, err));
+    enum status status = blob_open(context, encoded.data, encoded.size, MANIFEST_SIZE_MAX, name, &text, err);
+    blob_context_free(context);
+    TRY(status);
+    return manifest_parse(text.data, text.size, name, out, err);
+}
+
+/* ---- names ---- */
+
+static bool ends_with(const char *text, size_t size, const char *end)
+{
+    size_t end_size = strlen(end);
+    return size > end_size && memcmp(text + size - end_size, end, end_size) == 0;
+}
+
+static enum status not_in_manifest(const char *given, struct error *err)
+{
+    char text[LOG_PATH_MAX];
+    return fail(err, ERR_NOT_FOUND, "archive not found in manifest: \"%.300s\"", log_path(given, text));
+}
+
+/* "<first `stem` bytes of given><extension>" */
+static enum status name_make(const char *given, size_t stem, const char *extension, char out[STORED_NAME_SIZE],
+                             struct error *err)
+{
+    size_t extension_size = strlen(extension) + 1;
+    if (stem > STORED_NAME_SIZE - extension_size)
+        return fail(err, ERR_USAGE, "the archive's name has %zu bytes: at most %d with its extensions",
+                    stem + extension_size - 1, STORED_NAME_SIZE - 1);
+    memcpy(out, given, stem);
+    memcpy(out + stem, extension, extension_size);
+    return OK;
+}
+
+static enum status find_tree(const struct manifest *m, const char *given, size_t stem, bool split,
+                             struct stored_archive *out, struct error *err)
+{
+    /* The longest of the three first: whether a name fits does not depend on what is stored. */
+    TRY(name_make(given, stem, ".ppxar.didx", out->payload_name, err));
+    if (!split) {
+        TRY(name_make(given, stem, ".pxar.didx", out->name, err));
+        if (manifest_find(m, out->name)) {
+            out->kind = STORED_UNIFIED;
+            out->payload_name[0] = '\0';
+            return OK;
+        }
+    }
+    out->kind = STORED_SPLIT;
+    TRY(name_make(given, stem, ".mpxar.didx", out->name, err));
+    bool has_metadata = manifest_find(m, out->name) != NULL;
+    bool has_payload = manifest_find(m, out->payload_name) != NULL;
+    if (!has_metadata && !has_payload)
+        return not_in_manifest(given, err);
+    if (!has_metadata || !has_payload)
+        return fail(err, ERR_NOT_FOUND, "archive not found in manifest: %s is missing beside %s",
+                    has_metadata ? out->payload_name : out->name, has_metadata ? out->name : out->payload_name);
+    return OK;
+}
+
+enum status snapshot_resolve(const struct manifest *m, const char *given, struct stored_archive *out, struct error *err)
+{
+    static const struct {
+        const char *typed;  /* what a name may end with */
+        const char *stored; /* what is appended to it */
+        enum stored_kind kind;
+    } plain[] = {
+        {".img", ".fidx", STORED_IMAGE},
+        {".fidx", "", STORED_IMAGE},
+        {".conf", ".blob", STORED_BLOB},
+        {".log", ".blob", STORED_BLOB},
+        {".blob", "", STORED_BLOB},
+        {"catalog.pcat1", ".didx", STORED_CATALOG},
+        {"catalog.pcat1.didx", "", STORED_CATALOG},
+    };
+    memset(out, 0, sizeof *out);
+    size_t size = strlen(given);
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        bool whole = plain[i].kind == STORED_CATALOG;
+        if (whole ? strcmp(given, plain[i].typed) != 0 : !ends_with(given, size, plain[i].typed))
+            continue;
+        out->kind = plain[i].kind;
+        TRY(name_make(given, size, plain[i].stored, out->name, err));
+        return manifest_find(m, out->name) ? OK : not_in_manifest(given, err);
+    }
+    if (ends_with(given, size, ".didx"))
+        size -= sizeof ".didx" - 1;
+    bool split = ends_with(given, size, ".mpxar") || ends_with(given, size, ".ppxar");
+    if (!split && !ends_with(given, size, ".pxar"))
+        return not_in_manifest(given, err);
+    return find_tree(m, given, size - (split ? sizeof ".mpxar" - 1 : sizeof ".pxar" - 1), split, out, err);
+}
+
+/* ---- indexes ---- */
+
+static enum status find_readable(const struct manifest *m, const char *name, const struct manifest_file **out,
+                                 struct error *err)
+{
+    *out = manifest_find(m, name);
+    if (!*out)
+        return not_in_manifest(name, err);
+    if (strcmp((*out)->crypt_mode, "encrypt") == 0)
+        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted, which cannot be read yet", name);
+    return OK;
+}
+
+static enum status check_index(const struct digest *csum, uint64_t size, const struct manifest_file *file,
+                               struct error *err)
+{
+    char stored[DIGEST_TEXT_SIZE], found[DIGEST_TEXT_SIZE];
+    if (!digest_equal(csum, &file->csum))
+        return fail(err, ERR_MISMATCH, "%s: checksum of the index is %s, the manifest has %s", file->filename,
+                    digest_text(csum, found), digest_text(&file->csum, stored));
+    if (size != file->size)
+        return fail(err, ERR_MISMATCH, "%s: the index is of %" PRIu64 " bytes, the manifest has %" PRIu64,
+                    file->filename, size, file->size);
+    return OK;
+}
+
+/* A chunk has at least one byte: no honest index has more entries than its stream has bytes. */
+static size_t index_file_size_max(const struct manifest_file *file, size_t entry_size)
+{
+    uint64_t entries_max = file->size < INDEX_ENTRIES_MAX ? file->size : INDEX_ENTRIES_MAX;
+    return INDEX_HEADER_SIZE + (size_t)entries_max * entry_size;
+}
+
+enum status snapshot_index(struct store_reader *reader, const struct manifest *m, const char *name,
+                           struct dynamic_index *out, struct error *err)
+{
+    const struct manifest_file *file;
+    TRY(find_readable(m, name, &file, err));
+    size_t size_max = index_file_size_max(file, DYNAMIC_ENTRY_SIZE);
+    CLEANUP(buffer_deinit) struct buffer data = BUFFER_INIT(size_max);
+    TRY(store_read_file(reader, name, size_max, &data, err));
+    CLEANUP(dynamic_index_deinit) struct dynamic_index index = {0};
+    TRY(dynamic_index_parse(data.data, data.size, name, &index, err));
+    struct digest csum;
+    dynamic_index_csum(&index, &csum);
+    TRY(check_index(&csum, dynamic_index_size(&index), file, err));
+    *out = index;
+    index = (struct dynamic_index){0};
+    return OK;
+}

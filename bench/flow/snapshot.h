@@ -1,0 +1,37 @@
+/* What is in a finished snapshot: its manifest, and its archives by the names people type. Reads from the store, keeps
+ * nothing open. Not thread-safe.
+ * Source: bench/spec/archive-creation.md B2; bench/spec/datastore.md 2, 3, 6. */
+#ifndef PXB_FLOW_SNAPSHOT_H
+#define PXB_FLOW_SNAPSHOT_H
+
+#include "index/dynamic_index.h"
+#include "index/fixed_index.h"
+#include "index/manifest.h"
+#include "store/store.h"
+
+enum { STORED_NAME_SIZE = 256 }; /* with the NUL */
+
+enum stored_kind { STORED_SPLIT, STORED_UNIFIED, STORED_IMAGE, STORED_BLOB, STORED_CATALOG };
+struct stored_archive {
+    enum stored_kind kind;
+    char name[STORED_NAME_SIZE];         /* metadata index, unified index, image index, blob, catalog index */
+    char payload_name[STORED_NAME_SIZE]; /* split only: payload index */
+};
+
+/* The manifest of an open snapshot: read, decoded, parsed. ERR_NOT_FOUND, ERR_FORMAT, ... */
+MUST_CHECK enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err);
+
+/* `given` is X.pxar, X.mpxar or X.ppxar with or without .didx; X.img with or without .fidx; X.conf or X.log with or
+ * without .blob; catalog.pcat1 with or without .didx; or the whole name of any other .fidx or .blob. A unified archive
+ * that is there wins; X.pxar then means the pair; split names never mean a unified archive.
+ * ERR_NOT_FOUND: "archive not found in manifest". ERR_USAGE: longer than 255 bytes with its extensions. */
+MUST_CHECK enum status snapshot_resolve(const struct manifest *m, const char *given, struct stored_archive *out,
+                                        struct error *err);
+
+/* A stored index, checked against its manifest entry (csum and size recomputed). ERR_UNSUPPORTED: encrypted. */
+MUST_CHECK enum status snapshot_index(struct store_reader *reader, const struct manifest *m, const char *name,
+                                      struct dynamic_index *out, struct error *err);
+MUST_CHECK enum status snapshot_fixed_index(struct store_reader *reader, const struct manifest *m, const char *name,
+                                            struct fixed_index *out, struct error *err);
+
+#endif
