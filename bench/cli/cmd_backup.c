@@ -183,7 +183,7 @@ static enum status parse_archive_number(int option, struct archive_options *arch
     case 'l': TRY(cli_parse_u64("--cache-limit", optarg, 1, CACHE_LIMIT_MAX, &archive->cache_limit, err)); break;
     case 'e':
         TRY(cli_parse_u64("--entries-max", optarg, 1, UINT32_MAX, &value, err));
-        archive->entries_max = (size_t)value;
+        archive->walk.entries_max = (size_t)value;
         break;
     default:
         TRY(cli_parse_u64("--read-size-max", optarg, 1, 1 << 30, &value, err));

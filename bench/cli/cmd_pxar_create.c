@@ -62,7 +62,7 @@ static enum status create_run(int argc, char **argv, struct error *err)
         case PAYLOAD_OUTPUT: payload = optarg; break;
         case ENTRIES_MAX:
             TRY(cli_parse_u64("--entries-max", optarg, 1, UINT32_MAX, &value, err));
-            archive.entries_max = (size_t)value;
+            archive.walk.entries_max = (size_t)value;
             break;
         case THREADS:
             TRY(cli_parse_u64("--threads", optarg, 1, THREADS_MAX, &value, err));

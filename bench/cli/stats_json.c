@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const detection_mode_names[] = {[MODE_DATA] = "data", [MODE_METADATA] = "metadata", NULL};
+const char *const detection_mode_names[] = {
+    [MODE_LEGACY] = "legacy", [MODE_DATA] = "data", [MODE_METADATA] = "metadata", NULL};
 const char *const reuse_profile_names[] = {[PROFILE_TIGHT] = "tight", [PROFILE_UPSTREAM] = "upstream", NULL};
 const char *const compare_rule_names[] = {
     [COMPARE_STRICT] = "strict", [COMPARE_UPSTREAM] = "upstream", [COMPARE_CONTENT] = "content", NULL};

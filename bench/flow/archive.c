@@ -515,7 +515,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
 {
     struct readahead_options reading = {
         .threads = a->options->threads,
-        .entries_max = a->options->entries_max,
+        .entries_max = a->options->walk.entries_max,
         .reading = {a->options->read_size_max, .want_contents = !a->reference},
     };
     struct attributes root;

@@ -7,11 +7,16 @@
 #include "detect/covering.h"
 #include "detect/predicate.h"
 #include "flow/stats.h"
+#include "flow/walk_options.h"
 #include "store/store.h"
 
 #include <stdio.h>
 
-enum detection_mode { MODE_DATA, MODE_METADATA };
+enum detection_mode {
+    MODE_LEGACY, /* one stream and a catalog (archive version 1) */
+    MODE_DATA,
+    MODE_METADATA,
+};
 
 enum { CACHE_LIMIT_DEFAULT = 65536, CACHE_LIMIT_MAX = 1 << 24, THREADS_MAX = 64, BACKUP_SOURCES_MAX = 64 };
 
@@ -22,16 +27,24 @@ struct archive_options {
     uint64_t chunk_average;     /* * bytes; 0: 4 MiB */
     uint32_t threshold_ppm;     /* * padding threshold, parts per million of range + padding; 100000: 10 % */
     uint64_t cache_limit;       /* * entries; 0: CACHE_LIMIT_DEFAULT */
-    size_t entries_max;         /* * 0: 1048576 */
+    struct walk_options walk;   /* * */
     unsigned threads;           /* 0: number of processors */
     size_t read_size_max;       /* bytes per read call, for tests; 0: no limit */
     bool require_reference;
     FILE *decisions; /* JSON lines; NULL: none. Borrowed. */
 };
 
+enum source_kind {
+    SOURCE_TREE,  /* NAME.pxar: a directory */
+    SOURCE_IMAGE, /* NAME.img: a file or block device */
+    SOURCE_BLOB,  /* NAME.conf, NAME.log: a small file */
+};
+
 struct backup_source {
-    const char *name; /* "root": stored as root.mpxar.didx and root.ppxar.didx */
+    const char *name; /* "root": stored as root.pxar.didx, or root.mpxar.didx and root.ppxar.didx */
     const char *path;
+    enum source_kind kind;
+    const char *extension; /* of a blob: "conf" or "log" */
 };
 
 struct backup_options {

@@ -36,8 +36,8 @@ enum status archive_options_prepare(const struct archive_options *given, struct 
         o.chunk_average = CHUNKER_AVERAGE_DEFAULT;
     if (o.cache_limit == 0)
         o.cache_limit = CACHE_LIMIT_DEFAULT;
-    if (o.entries_max == 0)
-        o.entries_max = LISTING_ENTRIES_MAX_DEFAULT;
+    if (o.walk.entries_max == 0)
+        o.walk.entries_max = LISTING_ENTRIES_MAX_DEFAULT;
     struct chunker probe;
     TRY(chunker_init(&probe, (size_t)o.chunk_average, err));
     *out = o;
