@@ -72,7 +72,7 @@ MUST_CHECK enum status remove_tree(int dir_fd, const char *name, const char *pat
 MUST_CHECK enum status temporary_name(const char *name, const char *suffix, char out[TEMPORARY_NAME_MAX],
                                       struct error *err);
 
-/* ---- a writer: local_write.c makes it, local_index.c uses it ---- */
+/* ---- a writer: local_write.c makes it, local_index.c and local_fixed.c use it ---- */
 
 struct store_writer {
     struct store *store;
@@ -88,6 +88,25 @@ struct store_writer {
     struct snapshot_id previous;
     atomic_uint open_indexes;
 };
+
+/* ---- an index under its temporary name, of either kind ---- */
+
+struct index_file {
+    struct store_writer *writer; /* NULL: nothing begun */
+    char name[TEMPORARY_NAME_MAX];
+    char temporary[TEMPORARY_NAME_MAX]; /* "root.mpxar.tmp_didx" */
+    int fd;                             /* for reading and writing */
+    bool created;                       /* the temporary file is there */
+};
+/* An empty file for an index called NAME`extension` (".didx"), and its header with the csum still zero. ERR_USAGE:
+ * other name; ERR_EXISTS: written before or being written. From here on, also after a failure, index_file_discard is
+ * due. */
+MUST_CHECK enum status index_file_create(struct index_file *f, struct store_writer *w, const char *name,
+                                         const char *extension, struct index_header *out_header, struct error *err);
+/* Stores the csum in the header and renames to the final name. */
+MUST_CHECK enum status index_file_publish(struct index_file *f, const struct digest *csum, struct error *err);
+/* Closes; removes the temporary file unless it was published. The writer may finish then. */
+void index_file_discard(struct index_file *f);
 
 /* ---- chunks: store_put_chunk, store_replace_chunk and store_get_chunk without a snapshot ---- */
 

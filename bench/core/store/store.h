@@ -8,7 +8,7 @@
 #define PXB_STORE_STORE_H
 
 #include "base/buffer.h"
-#include "index/dynamic_index.h"
+#include "index/fixed_index.h"
 
 enum sync_level { SYNC_NONE, SYNC_FILE, SYNC_FILESYSTEM };
 
@@ -86,10 +86,11 @@ void store_index_abort(struct store_index *index); /* removes the temporary file
 
 /* An image's index: made at full length under a temporary name, digests in any order. For one thread. */
 struct store_fixed_index;
-/* `name` ends in ".fidx"; `chunk_size` a power of two; `size` > 0. ERR_EXISTS: written before. */
+/* `name` ends in ".fidx"; `chunk_size` and `size` as fixed_index_count wants them. ERR_EXISTS: written before. */
 MUST_CHECK enum status store_fixed_index_begin(struct store_writer *w, const char *name, uint64_t size,
                                                uint64_t chunk_size, struct store_fixed_index **out, struct error *err);
-/* `k` below the number of chunks; a slot may be written once (ERR_EXISTS). */
+/* `k` below the number of chunks (ERR_USAGE); a slot may be written once (ERR_EXISTS). After any failure the index can
+ * only be aborted (finish then fails, too). */
 MUST_CHECK enum status store_fixed_index_put(struct store_fixed_index *index, uint64_t k, const struct digest *digest,
                                              struct error *err);
 /* Writes the checksum and renames; frees the index also on failure. ERR_FORMAT: a slot was never written. */
