@@ -1,6 +1,8 @@
 #include "pxar/decoder.h"
 
 #include "base/log.h"
+#include "pxar/decoder_attributes.h"
+#include "pxar/decoder_window.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -13,21 +15,10 @@ enum {
     PAYLOAD_WINDOW_SIZE = 64 * 1024,
     PRELUDE_SIZE_MAX = 64 * 1024 * 1024,
     OPEN_PATH_MAX = (PXAR_DEPTH_MAX + 1) * (PXAR_NAME_SIZE_MAX + 1) + 1,
-    MEMBER_BYTES_MAX = 1 << 30, /* extended attributes of one member */
     NANOS_PER_SECOND = 1000000000,
     TYPE_BITS = 0170000,
 };
 static_assert(METADATA_WINDOW_SIZE >= ITEM_HEADER_SIZE + PXAR_XATTR_CONTENT_MAX, "the largest buffered item");
-
-/* Bytes read ahead from a source: data[start, end) is what the stream has next. */
-struct window {
-    struct source source;
-    uint8_t *data;
-    size_t capacity;
-    size_t start;
-    size_t end;
-    uint64_t position; /* in the stream, of data[start] */
-};
 
 /* One open directory. */
 struct level {
@@ -35,8 +26,6 @@ struct level {
     uint64_t member_count;
     uint64_t tail_distance_from; /* what its tail row counts from */
 };
-
-enum acl_slot { ACL_USERS, ACL_GROUPS, ACL_DEFAULT_USERS, ACL_DEFAULT_GROUPS, ACL_SLOTS };
 
 enum decoder_state { AT_ROOT, INSIDE, AT_DIRECTORY_END, ENDED };
 
@@ -49,88 +38,14 @@ struct decoder {
     enum decoder_state state;
     struct level *levels;
     size_t level_count, level_capacity;
-    struct buffer path; /* "/a/b" without a final NUL while idle */
-    /* The current member's attributes; arrays are kept from member to member. */
-    struct attribute_extras extras;
-    size_t xattr_capacity;
-    size_t acl_capacity[ACL_SLOTS];
-    struct buffer xattr_bytes; /* contents of the XATTR items, one behind the other */
-    struct buffer fcaps;
-    bool has_extras;
+    struct buffer path;                   /* "/a/b" without a final NUL while idle */
+    struct decoder_attributes attributes; /* of the current member */
     /* The current file. */
     bool is_file, content_begun;
     uint64_t content_offset, content_size, content_left;
     uint64_t references_end; /* behind the farthest referenced file */
     struct error failure;    /* status OK: none yet */
 };
-
-/* ---- windows ---- */
-
-static enum status window_init(struct window *w, struct source source, size_t capacity, struct error *err)
-{
-    w->source = source;
-    w->data = malloc(capacity);
-    if (!w->data)
-        return fail(err, ERR_MEMORY, "out of memory for a read buffer of %zu bytes", capacity);
-    w->capacity = capacity;
-    return OK;
-}
-
-static size_t window_size(const struct window *w)
-{
-    return w->end - w->start;
-}
-
-/* Reads until `size` bytes are there or the stream ends. */
-static enum status window_fill(struct window *w, size_t size, struct error *err)
-{
-    if (window_size(w) >= size)
-        return OK;
-    ASSERT(size <= w->capacity);
-    memmove(w->data, w->data + w->start, window_size(w));
-    w->end -= w->start;
-    w->start = 0;
-    while (w->end < size) {
-        size_t got = 0;
-        TRY(w->source.read(w->source.context, w->data + w->end, w->capacity - w->end, &got, err));
-        ASSERT(got <= w->capacity - w->end);
-        if (got == 0)
-            return OK;
-        w->end += got;
-    }
-    return OK;
-}
-
-static enum status window_need(struct window *w, size_t size, struct error *err)
-{
-    if (window_size(w) >= size)
-        return OK;
-    TRY(window_fill(w, size, err));
-    if (window_size(w) < size)
-        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": %zu more bytes wanted", w->source.name,
-                    w->position + window_size(w), size - window_size(w));
-    return OK;
-}
-
-static const uint8_t *window_take(struct window *w, size_t size)
-{
-    const uint8_t *p = w->data + w->start;
-    w->start += size;
-    w->position += size;
-    return p;
-}
-
-static enum status window_skip(struct window *w, uint64_t size, struct error *err)
-{
-    size_t here = size < window_size(w) ? (size_t)size : window_size(w);
-    window_take(w, here);
-    size -= here;
-    if (size == 0)
-        return OK;
-    TRY(source_skip(&w->source, size, w->position, err));
-    w->position += size;
-    return OK;
-}
 
 /* ---- errors ---- */
 
@@ -145,31 +60,49 @@ static const char *shown_path(const struct decoder *d, char out[LOG_PATH_MAX])
     return log_path(size > 0 ? path : "/", out);
 }
 
-static enum status bad_va(const struct decoder *d, enum status status, uint64_t offset, struct error *err,
-                          const char *format, va_list args) PRINTF_LIKE(5, 0);
-static enum status bad_va(const struct decoder *d, enum status status, uint64_t offset, struct error *err,
-                          const char *format, va_list args)
+/* Puts "NAME: corrupt at offset N in /path" before a sentence of ERR_FORMAT. The path is the one decoded last. */
+static enum status place(const struct decoder *d, const struct window *w, uint64_t offset, struct error *err)
 {
-    char sentence[512], path[LOG_PATH_MAX];
-    struct error inner = {0};
-    (void)fail_va(&inner, status, format, args);
-    size_t size = strnlen(inner.text, sizeof sentence - 1);
-    memcpy(sentence, inner.text, size);
-    sentence[size] = '\0';
-    return fail(err, status, "%s: %s at offset %" PRIu64 ", at %s", d->metadata.source.name, sentence, offset,
-                shown_path(d, path));
+    char path[LOG_PATH_MAX];
+    if (err)
+        fail_within_text(err, "%s: corrupt at offset %" PRIu64 " in %s", w->source.name, offset, shown_path(d, path));
+    return fail_known(ERR_FORMAT);
 }
 
-/* ERR_FORMAT with the metadata stream's offset and the path decoded last. */
-static enum status bad(const struct decoder *d, uint64_t offset, struct error *err, const char *format, ...)
-    PRINTF_LIKE(4, 5);
-static enum status bad(const struct decoder *d, uint64_t offset, struct error *err, const char *format, ...)
+static enum status bad_in(const struct decoder *d, const struct window *w, uint64_t offset, struct error *err,
+                          const char *format, ...) PRINTF_LIKE(5, 6);
+static enum status bad_in(const struct decoder *d, const struct window *w, uint64_t offset, struct error *err,
+                          const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    (void)bad_va(d, ERR_FORMAT, offset, err, format, args);
+    (void)fail_va(err, ERR_FORMAT, format, args);
     va_end(args);
-    return fail_known(ERR_FORMAT);
+    return place(d, w, offset, err);
+}
+/* The usual one: in the metadata stream. */
+#define bad(d, offset, ...) bad_in(d, &(d)->metadata, offset, __VA_ARGS__)
+
+static enum status ends_early(const struct decoder *d, const struct window *w, uint64_t wanted, struct error *err)
+{
+    return bad_in(d, w, w->position + window_size(w), err, "ends early: %" PRIu64 " more bytes wanted", wanted);
+}
+
+/* ---- windows ---- */
+
+static enum status need(const struct decoder *d, struct window *w, size_t size, struct error *err)
+{
+    if (window_size(w) >= size)
+        return OK;
+    TRY(window_fill(w, size, err));
+    return window_size(w) < size ? ends_early(d, w, size - window_size(w), err) : OK;
+}
+
+static enum status skip(const struct decoder *d, struct window *w, uint64_t size, struct error *err)
+{
+    uint64_t from = w->position;
+    enum status status = window_skip(w, size, err);
+    return status == ERR_FORMAT ? place(d, w, from, err) : status;
 }
 
 /* ---- items ---- */
@@ -185,7 +118,7 @@ struct item {
 static enum status peek_item(struct decoder *d, struct item *out, struct error *err)
 {
     struct window *w = &d->metadata;
-    TRY(window_need(w, ITEM_HEADER_SIZE, err));
+    TRY(need(d, w, ITEM_HEADER_SIZE, err));
     const uint8_t *p = w->data + w->start;
     uint64_t full_size = load_u64le(p + 8);
     out->type = load_u64le(p);
@@ -206,7 +139,7 @@ static enum status peek_item(struct decoder *d, struct item *out, struct error *
 static enum status take_item(struct decoder *d, const struct item *item, const uint8_t **out, struct error *err)
 {
     size_t full_size = ITEM_HEADER_SIZE + (size_t)item->content_size;
-    TRY(window_need(&d->metadata, full_size, err));
+    TRY(need(d, &d->metadata, full_size, err));
     *out = window_take(&d->metadata, full_size) + ITEM_HEADER_SIZE;
     return OK;
 }
@@ -235,8 +168,8 @@ static enum status check_kind_of_stream(struct decoder *d, struct error *err)
     bool version_1 = begins_like(p, size, PXAR_ENTRY) || begins_like(p, size, PXAR_ENTRY_V1);
     bool version_2 = begins_like(p, size, PXAR_FORMAT_VERSION);
     if (!version_1 && !version_2)
-        return fail(err, ERR_NOT_ARCHIVE, "%s: not a pxar archive", w->source.name);
-    TRY(window_need(w, ITEM_HEADER_SIZE, err));
+        return fail(err, ERR_NOT_ARCHIVE, "%s: not an archive: does not begin with an item of pxar", w->source.name);
+    TRY(need(d, w, ITEM_HEADER_SIZE, err));
     if (version_1)
         return fail(err, ERR_UNSUPPORTED, "%s: pxar archive of version 1: only version 2 (split) can be read",
                     w->source.name);
@@ -268,7 +201,7 @@ static enum status read_prelude(struct decoder *d, struct error *err)
     /* Grows with what is really there, not with what the header claims. */
     TRY(buffer_reserve(&d->prelude, 1, err));
     for (uint64_t left = item.content_size; left > 0;) {
-        TRY(window_need(&d->metadata, 1, err));
+        TRY(need(d, &d->metadata, 1, err));
         size_t part = left < window_size(&d->metadata) ? (size_t)left : window_size(&d->metadata);
         TRY(buffer_append(&d->prelude, window_take(&d->metadata, part), part, err));
         left -= part;
@@ -284,9 +217,9 @@ static bool is_marker(const uint8_t *header, uint64_t type)
 
 static enum status read_payload_start(struct decoder *d, struct error *err)
 {
-    TRY(window_need(&d->payload, ITEM_HEADER_SIZE, err));
+    TRY(need(d, &d->payload, ITEM_HEADER_SIZE, err));
     if (!is_marker(window_take(&d->payload, ITEM_HEADER_SIZE), PXAR_PAYLOAD_START_MARKER))
-        return fail(err, ERR_FORMAT, "%s: no payload start marker at offset 0", d->payload.source.name);
+        return bad_in(d, &d->payload, 0, err, "no payload start marker");
     return OK;
 }
 
@@ -315,7 +248,7 @@ enum status decoder_new(struct source metadata, const struct source *payload, st
         return fail(err, ERR_MEMORY, "out of memory for the archive decoder");
     d->prelude.limit = PRELUDE_SIZE_MAX;
     d->path.limit = OPEN_PATH_MAX;
-    d->xattr_bytes.limit = MEMBER_BYTES_MAX;
+    decoder_attributes_init(&d->attributes);
     d->references_end = ITEM_HEADER_SIZE;
     TRY(start(d, metadata, payload, err));
     *out = d;
@@ -327,18 +260,12 @@ void decoder_free(struct decoder *d)
 {
     if (!d)
         return;
-    free(d->metadata.data);
-    free(d->payload.data);
+    window_deinit(&d->metadata);
+    window_deinit(&d->payload);
     buffer_deinit(&d->prelude);
     free(d->levels);
     buffer_deinit(&d->path);
-    free(d->extras.xattrs);
-    free(d->extras.users.entries);
-    free(d->extras.groups.entries);
-    free(d->extras.default_users.entries);
-    free(d->extras.default_groups.entries);
-    buffer_deinit(&d->xattr_bytes);
-    buffer_deinit(&d->fcaps);
+    decoder_attributes_deinit(&d->attributes);
     free(d);
 }
 
@@ -351,127 +278,6 @@ const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size)
 uint64_t decoder_metadata_position(const struct decoder *d)
 {
     return d->metadata.position;
-}
-
-/* ---- attributes ---- */
-
-static void reset_attributes(struct decoder *d)
-{
-    if (!d->has_extras)
-        return;
-    struct attribute_extras *x = &d->extras;
-    *x = (struct attribute_extras){
-        .xattrs = x->xattrs,
-        .users = {.entries = x->users.entries},
-        .groups = {.entries = x->groups.entries},
-        .default_users = {.entries = x->default_users.entries},
-        .default_groups = {.entries = x->default_groups.entries},
-    };
-    buffer_clear(&d->xattr_bytes);
-    buffer_clear(&d->fcaps);
-    d->has_extras = false;
-}
-
-static enum status add_xattr(struct decoder *d, const struct item *item, const uint8_t *content, struct error *err)
-{
-    size_t size = (size_t)item->content_size;
-    const uint8_t *end = memchr(content, '\0', size);
-    if (!end)
-        return bad(d, item->offset, err, "XATTR without a zero byte behind its name");
-    struct attribute_extras *x = &d->extras;
-    TRY(array_grow((void **)&x->xattrs, x->xattr_count, &d->xattr_capacity, sizeof *x->xattrs, ATTRIBUTES_XATTRS_MAX,
-                   "extended attributes of one entry", err));
-    TRY(buffer_append(&d->xattr_bytes, content, size, err));
-    size_t name_size = (size_t)(end - content);
-    x->xattrs[x->xattr_count++] = (struct xattr){.name_size = name_size, .value_size = size - name_size - 1};
-    return OK;
-}
-
-static enum status add_acl(struct decoder *d, struct acl_list *list, enum acl_slot slot, const uint8_t *content,
-                           struct error *err)
-{
-    TRY(array_grow((void **)&list->entries, list->count, &d->acl_capacity[slot], sizeof *list->entries,
-                   ATTRIBUTES_ACL_MAX, "access control entries of one kind", err));
-    list->entries[list->count++] = (struct acl_entry){.id = load_u64le(content), .perm = load_u64le(content + 8)};
-    return OK;
-}
-
-static enum status mark_once(const struct decoder *d, const struct item *item, bool *seen, struct error *err)
-{
-    if (*seen)
-        return bad(d, item->offset, err, "second %s of one entry", item->name);
-    *seen = true;
-    return OK;
-}
-
-static bool is_attribute(uint64_t type)
-{
-    switch (type) {
-    case PXAR_XATTR:
-    case PXAR_ACL_USER:
-    case PXAR_ACL_GROUP:
-    case PXAR_ACL_GROUP_OBJ:
-    case PXAR_ACL_DEFAULT:
-    case PXAR_ACL_DEFAULT_USER:
-    case PXAR_ACL_DEFAULT_GROUP:
-    case PXAR_FCAPS:
-    case PXAR_QUOTA_PROJID: return true;
-    default: return false;
-    }
-}
-
-static enum status read_attribute(struct decoder *d, const struct item *item, struct error *err)
-{
-    struct attribute_extras *x = &d->extras;
-    const uint8_t *content = NULL;
-    TRY(take_item(d, item, &content, err));
-    d->has_extras = true;
-    switch (item->type) {
-    case PXAR_XATTR: return add_xattr(d, item, content, err);
-    case PXAR_ACL_USER: return add_acl(d, &x->users, ACL_USERS, content, err);
-    case PXAR_ACL_GROUP: return add_acl(d, &x->groups, ACL_GROUPS, content, err);
-    case PXAR_ACL_DEFAULT_USER: return add_acl(d, &x->default_users, ACL_DEFAULT_USERS, content, err);
-    case PXAR_ACL_DEFAULT_GROUP: return add_acl(d, &x->default_groups, ACL_DEFAULT_GROUPS, content, err);
-    case PXAR_ACL_GROUP_OBJ:
-        TRY(mark_once(d, item, &x->has_group_obj, err));
-        x->group_obj = load_u64le(content);
-        return OK;
-    case PXAR_ACL_DEFAULT:
-        TRY(mark_once(d, item, &x->has_default, err));
-        x->acl_default = (struct acl_default){
-            .user_obj = load_u64le(content),
-            .group_obj = load_u64le(content + 8),
-            .other = load_u64le(content + 16),
-            .mask = load_u64le(content + 24),
-        };
-        return OK;
-    case PXAR_FCAPS:
-        TRY(mark_once(d, item, &x->has_fcaps, err));
-        return buffer_append(&d->fcaps, content, (size_t)item->content_size, err);
-    case PXAR_QUOTA_PROJID:
-        TRY(mark_once(d, item, &x->has_project_id, err));
-        x->project_id = load_u64le(content);
-        return OK;
-    default: return unexpected(d, item, "an attribute", err);
-    }
-}
-
-/* The byte buffers stopped moving: name and value pointers can be set. */
-static struct attribute_extras *settle_extras(struct decoder *d)
-{
-    if (!d->has_extras)
-        return NULL;
-    struct attribute_extras *x = &d->extras;
-    size_t offset = 0;
-    for (size_t i = 0; i < x->xattr_count; i++) {
-        struct xattr *v = &x->xattrs[i];
-        v->name = (char *)d->xattr_bytes.data + offset;
-        v->value = d->xattr_bytes.data + offset + v->name_size + 1;
-        offset += v->name_size + 1 + v->value_size;
-    }
-    x->fcaps = d->fcaps.data;
-    x->fcaps_size = d->fcaps.size;
-    return x;
 }
 
 /* ---- members ---- */
@@ -597,17 +403,25 @@ static enum status read_hardlink(struct decoder *d, const struct item *item, str
     return OK;
 }
 
+static enum status read_attribute(struct decoder *d, const struct item *item, struct error *err)
+{
+    const uint8_t *content = NULL;
+    TRY(take_item(d, item, &content, err));
+    enum status status = decoder_attributes_add(&d->attributes, item->type, content, (size_t)item->content_size, err);
+    return status == ERR_FORMAT ? place(d, &d->metadata, item->offset, err) : status;
+}
+
 /* Attributes in any order, then the item that ends the member. */
 static enum status read_rest_of_entry(struct decoder *d, struct archive_entry *out, struct error *err)
 {
     struct item item;
     for (;;) {
         TRY(peek_item(d, &item, err));
-        if (!is_attribute(item.type))
+        if (!item_is_attribute(item.type))
             break;
         TRY(read_attribute(d, &item, err));
     }
-    out->attributes.extras = settle_extras(d);
+    out->attributes.extras = decoder_attributes_finish(&d->attributes);
     switch (out->kind) {
     case ENTRY_FILE:
         if (item.type != PXAR_PAYLOAD_REF)
@@ -663,23 +477,14 @@ static enum status read_root(struct decoder *d, struct archive_entry *out, struc
     return set_path(d, 0, out, err);
 }
 
-/* Not in read_name, which would clear a struct error for every member. */
-static enum status bad_name(const struct decoder *d, const struct item *item, const char *name, size_t size,
-                            struct error *err)
-{
-    struct error inner = {0};
-    (void)!member_name_check(name, size, ERR_FORMAT, &inner);
-    return bad(d, item->offset, err, "FILENAME: %.100s", inner.text);
-}
-
 static enum status read_name(struct decoder *d, const struct item *item, size_t *out_size, struct error *err)
 {
     const uint8_t *content = NULL;
     TRY(take_item(d, item, &content, err));
     size_t size = (size_t)item->content_size - 1;
     TRY(check_string(d, item, content, size + 1, err));
-    if (member_name_check((const char *)content, size, ERR_FORMAT, NULL) != OK)
-        return bad_name(d, item, (const char *)content, size, err);
+    if (member_name_check((const char *)content, size, ERR_FORMAT, err) != OK)
+        return place(d, &d->metadata, item->offset, err);
     TRY(buffer_reserve(&d->path, size + 1, err));
     d->path.data[d->path.size] = '/';
     memcpy(d->path.data + d->path.size + 1, content, size);
@@ -717,8 +522,8 @@ static enum status read_goodbye(struct decoder *d, const struct item *item, stru
         item->content_size / PXAR_GOODBYE_ROW_SIZE - 1 != level->member_count)
         return bad(d, item->offset, err, "GOODBYE with %" PRIu64 " bytes of content for %" PRIu64 " members",
                    item->content_size, level->member_count);
-    TRY(window_skip(&d->metadata, ITEM_HEADER_SIZE + item->content_size - PXAR_GOODBYE_ROW_SIZE, err));
-    TRY(window_need(&d->metadata, PXAR_GOODBYE_ROW_SIZE, err));
+    TRY(skip(d, &d->metadata, ITEM_HEADER_SIZE + item->content_size - PXAR_GOODBYE_ROW_SIZE, err));
+    TRY(need(d, &d->metadata, PXAR_GOODBYE_ROW_SIZE, err));
     struct goodbye_row tail = item_load_goodbye_row(window_take(&d->metadata, PXAR_GOODBYE_ROW_SIZE));
     if (tail.hash != PXAR_GOODBYE_TAIL_MARKER || tail.size != ITEM_HEADER_SIZE + item->content_size ||
         tail.offset != item->offset - level->tail_distance_from)
@@ -735,7 +540,7 @@ static enum status check_payload_end(struct decoder *d, struct error *err)
 {
     struct window *w = &d->payload;
     if (w->position < d->references_end)
-        TRY(window_skip(w, d->references_end - w->position, err));
+        TRY(skip(d, w, d->references_end - w->position, err));
     /* Foreign bytes may follow; the marker is what the stream ends with. */
     for (;;) {
         TRY(window_fill(w, ITEM_HEADER_SIZE + 1, err));
@@ -744,8 +549,7 @@ static enum status check_payload_end(struct decoder *d, struct error *err)
         window_take(w, window_size(w) - ITEM_HEADER_SIZE);
     }
     if (window_size(w) < ITEM_HEADER_SIZE || !is_marker(w->data + w->start, PXAR_PAYLOAD_TAIL_MARKER))
-        return fail(err, ERR_FORMAT, "%s: no payload tail marker at its end, offset %" PRIu64, w->source.name,
-                    w->position);
+        return bad_in(d, w, w->position, err, "no payload tail marker at the end");
     return OK;
 }
 
@@ -767,7 +571,7 @@ static enum status step(struct decoder *d, struct archive_entry *out, struct err
     *out = (struct archive_entry){0};
     d->is_file = false;
     d->content_begun = false;
-    reset_attributes(d);
+    decoder_attributes_reset(&d->attributes);
     if (d->state == ENDED)
         return ERR_CLOSED;
     if (d->state == AT_ROOT)
@@ -813,8 +617,8 @@ static enum status begin_content(struct decoder *d, struct error *err)
         return bad(d, d->metadata.position, err,
                    "reference to payload offset %" PRIu64 ", but the payload was read up to %" PRIu64,
                    d->content_offset, w->position);
-    TRY(window_skip(w, d->content_offset - w->position, err));
-    TRY(window_need(w, ITEM_HEADER_SIZE, err));
+    TRY(skip(d, w, d->content_offset - w->position, err));
+    TRY(need(d, w, ITEM_HEADER_SIZE, err));
     const uint8_t *header = window_take(w, ITEM_HEADER_SIZE);
     if (load_u64le(header) != PXAR_PAYLOAD || load_u64le(header + 8) != ITEM_HEADER_SIZE + d->content_size)
         return bad(d, d->metadata.position, err,
@@ -835,19 +639,9 @@ static enum status read_content(struct decoder *d, uint8_t *data, size_t size, s
     if (wanted == 0)
         return OK;
     size_t got = 0;
-    if (window_size(w) == 0 && wanted >= w->capacity) {
-        /* Large parts go straight to the caller. */
-        TRY(w->source.read(w->source.context, data, wanted, &got, err));
-        ASSERT(got <= wanted);
-        w->position += got;
-    } else {
-        TRY(window_fill(w, 1, err));
-        got = wanted < window_size(w) ? wanted : window_size(w);
-        memcpy(data, window_take(w, got), got);
-    }
+    TRY(window_read(w, data, wanted, &got, err));
     if (got == 0)
-        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": %" PRIu64 " more bytes wanted",
-                    w->source.name, w->position, d->content_left);
+        return ends_early(d, w, d->content_left, err);
     d->content_left -= got;
     *out_size = got;
     return OK;

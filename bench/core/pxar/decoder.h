@@ -48,7 +48,7 @@ struct decoder;
  * payload's start marker. ERR_MISMATCH: a payload beside a unified archive. */
 MUST_CHECK enum status decoder_new(struct source metadata, const struct source *payload, struct decoder **out,
                                    struct error *err);
-void decoder_free(struct decoder *d); /* accepts NULL */
+void decoder_free(struct decoder *d);              /* accepts NULL */
 unsigned decoder_version(const struct decoder *d); /* 1 or 2 */
 /* Borrowed; NULL when the archive has none. */
 const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size);

@@ -791,7 +791,7 @@ static void test_errors_name_offset_and_path(void **state)
     struct error err = {0};
     c.metadata.data[EXAMPLE_L_LINK_AT]++;
     assert_int_equal(decode(&c.metadata, &c.payload, &whole, &text, &err), ERR_FORMAT);
-    assert_string_equal(err.text, "x.mpxar: unknown item type 27f971e7dbf5dc60 at offset 348, at /l");
+    assert_string_equal(err.text, "x.mpxar: corrupt at offset 348 in /l: unknown item type 27f971e7dbf5dc60");
 }
 
 int main(void)
