@@ -106,7 +106,9 @@ struct upload {
     struct store_writer *writer;
     struct failure *failure;
     const struct dynamic_index *previous;
-    struct store_index *index; /* under lock once jobs run */
+    struct store_index *index; /* under lock once jobs run; NULL: `fixed` */
+    struct store_fixed_index *fixed;
+    uint64_t fixed_next;       /* slot of the next chunk */
     struct event_batch *batch; /* the archiver's, being filled */
     struct queue events;
     bool has_queue;
@@ -175,6 +177,15 @@ static void job_done(struct job *job)
     pthread_mutex_unlock(&u->lock);
 }
 
+/* Under the upload's lock. */
+static enum status append_to_index(struct upload *u, uint64_t size, const struct digest *digest, struct error *err)
+{
+    u->end += size;
+    if (u->fixed)
+        return store_fixed_index_put(u->fixed, u->fixed_next++, digest, err);
+    return store_index_append(u->index, u->end, digest, err);
+}
+
 /* Under the upload's lock: puts one job, the next in stream order, into the index and decides whether its chunk must be
  * stored. */
 static enum status place_in_index(struct upload *u, struct job *job, bool *out_store, struct error *err)
@@ -184,21 +195,19 @@ static enum status place_in_index(struct upload *u, struct job *job, bool *out_s
     if (job->injection) {
         for (size_t i = 0; i < job->injection->count; i++) {
             const struct digest *digest = &job->injection->chunks[i].digest;
-            u->end += job->injection->chunks[i].size;
-            TRY(store_index_append(u->index, u->end, digest, err));
+            TRY(append_to_index(u, job->injection->chunks[i].size, digest, err));
             TRY(digest_set_add(&u->known, digest, err));
         }
         s->chunks += job->injection->count;
-        s->injected_chunks += job->injection->count;
-        s->injected_bytes += job->injection->size;
+        *(u->fixed ? &s->known_chunks : &s->injected_chunks) += job->injection->count;
+        *(u->fixed ? &s->known_bytes : &s->injected_bytes) += job->injection->size;
         return OK;
     }
     if (job->distrust && !u->known_only_own) {
         digest_set_deinit(&u->known);
         u->known_only_own = true;
     }
-    u->end += job->size;
-    TRY(store_index_append(u->index, u->end, &job->digest, err));
+    TRY(append_to_index(u, job->size, &job->digest, err));
     s->chunks++;
     if (digest_set_has(&u->known, &job->digest)) {
         s->known_chunks++;
@@ -658,20 +667,28 @@ static enum status start_upload(struct upload *u, const char *name, size_t chunk
     return OK;
 }
 
+static struct upload *upload_alloc(struct sealer_pool *pool, struct store_writer *writer, struct failure *failure)
+{
+    struct upload *u = calloc(1, sizeof *u);
+    if (!u)
+        return NULL;
+    u->pool = pool;
+    u->writer = writer;
+    u->failure = failure;
+    u->started_ns = clock_monotonic_ns();
+    pthread_mutex_init(&u->lock, NULL);
+    pthread_cond_init(&u->all_done, NULL);
+    return u;
+}
+
 enum status upload_new(struct sealer_pool *pool, struct store_writer *writer, const char *name, size_t chunk_average,
                        const struct dynamic_index *previous, struct failure *failure, struct upload **out,
                        struct error *err)
 {
-    struct upload *u = calloc(1, sizeof *u);
+    struct upload *u = upload_alloc(pool, writer, failure);
     if (!u)
         return fail(err, ERR_MEMORY, "out of memory for stream %s", name);
-    u->pool = pool;
-    u->writer = writer;
-    u->failure = failure;
     u->previous = previous;
-    u->started_ns = clock_monotonic_ns();
-    pthread_mutex_init(&u->lock, NULL);
-    pthread_cond_init(&u->all_done, NULL);
     enum status status = start_upload(u, name, chunk_average, err);
     if (status != OK) {
         upload_free(u);
@@ -679,6 +696,81 @@ enum status upload_new(struct sealer_pool *pool, struct store_writer *writer, co
     }
     *out = u;
     return OK;
+}
+
+/* ---- chunks of one size: the caller cuts ---- */
+
+static enum status start_fixed(struct upload *u, const char *name, uint64_t size, uint64_t chunk_size,
+                               const struct fixed_index *previous, struct error *err)
+{
+    /* Another chunk size gives other chunks: none of them can be known. */
+    if (previous && previous->chunk_size == chunk_size)
+        for (size_t i = 0; i < previous->count; i++)
+            TRY(digest_set_add(&u->known, &previous->digests[i], err));
+    return store_fixed_index_begin(u->writer, name, size, chunk_size, &u->fixed, err);
+}
+
+enum status upload_new_fixed(struct sealer_pool *pool, struct store_writer *writer, const char *name, uint64_t size,
+                             uint64_t chunk_size, const struct fixed_index *previous, struct failure *failure,
+                             struct upload **out, struct error *err)
+{
+    struct upload *u = upload_alloc(pool, writer, failure);
+    if (!u)
+        return fail(err, ERR_MEMORY, "out of memory for image %s", name);
+    enum status status = start_fixed(u, name, size, chunk_size, previous, err);
+    if (status != OK) {
+        upload_free(u);
+        return status;
+    }
+    *out = u;
+    return OK;
+}
+
+static enum status out_of_memory(struct upload *u)
+{
+    struct error err = {0};
+    enum status status = fail(&err, ERR_MEMORY, "out of memory for a chunk");
+    stop_all(u->failure, status, &err);
+    return status;
+}
+
+enum status upload_chunk(struct upload *u, const struct slice *slices, size_t count)
+{
+    ASSERT(u->fixed && count > 0);
+    struct job *job = calloc(1, sizeof *job + count * sizeof(struct slice));
+    if (!job) {
+        for (size_t i = 0; i < count; i++)
+            slab_release(slices[i].slab);
+        return out_of_memory(u);
+    }
+    job->upload = u;
+    job->slice_count = count;
+    for (size_t i = 0; i < count; i++) {
+        job->slices[i] = slices[i];
+        job->size += slices[i].size;
+    }
+    submit(u, job);
+    return failure_status(u->failure);
+}
+
+enum status upload_repeat(struct upload *u, uint64_t size, const struct digest *digest)
+{
+    ASSERT(u->fixed && size > 0);
+    struct injection *one = malloc(sizeof *one + sizeof one->chunks[0]);
+    struct job *job = calloc(1, sizeof *job);
+    if (!one || !job) {
+        free(one);
+        free(job);
+        return out_of_memory(u);
+    }
+    one->count = 1;
+    one->size = size;
+    one->chunks[0].size = size;
+    one->chunks[0].digest = *digest;
+    job->upload = u;
+    job->injection = one;
+    submit(u, job);
+    return failure_status(u->failure);
 }
 
 static void wait_for_jobs(struct upload *u)
@@ -698,22 +790,29 @@ static void join_cutter(struct upload *u)
 
 enum status upload_finish(struct upload *u, struct stream_stats *out, struct error *err)
 {
-    (void)send_batch(u); /* a failure is in u->failure */
-    queue_close(&u->events);
-    join_cutter(u);
+    if (u->has_queue) {
+        (void)send_batch(u); /* a failure is in u->failure */
+        queue_close(&u->events);
+        join_cutter(u);
+    }
     wait_for_jobs(u);
     TRY(failure_get(u->failure, err));
-    struct digest csum;
-    uint64_t size, count;
-    struct store_index *index = u->index;
-    u->index = NULL;
-    enum status status = store_index_finish(index, &csum, &size, &count, err);
+    uint64_t size = u->end, count = u->stats.chunks;
+    enum status status;
+    if (u->fixed) {
+        struct store_fixed_index *fixed = u->fixed;
+        u->fixed = NULL;
+        status = store_fixed_index_finish(fixed, &u->stats.csum, err);
+    } else {
+        struct store_index *index = u->index;
+        u->index = NULL;
+        status = store_index_finish(index, &u->stats.csum, &size, &count, err);
+    }
     if (status != OK) {
         stop_all(u->failure, status, err);
         return status;
     }
     ASSERT(count == u->stats.chunks && size == u->end);
-    u->stats.csum = csum;
     u->stats.size = size;
     u->stats.duration_ns = clock_monotonic_ns() - u->started_ns;
     *out = u->stats;
@@ -739,6 +838,7 @@ void upload_free(struct upload *u)
         free(u->injections[(u->injections_head + i) % u->injections_capacity]);
     free(u->injections);
     store_index_abort(u->index);
+    store_fixed_index_abort(u->fixed);
     payload_cutter_free(u->cutter);
     digest_set_deinit(&u->known);
     pthread_cond_destroy(&u->all_done);

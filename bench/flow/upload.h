@@ -14,6 +14,7 @@
 #include "detect/covering.h"
 #include "flow/failure.h"
 #include "flow/stats.h"
+#include "index/fixed_index.h"
 #include "store/store.h"
 
 enum { UPLOAD_QUEUE_BYTES = 8 << 20, SEAL_BYTES_MAX = 40 << 20 };
@@ -30,6 +31,11 @@ struct upload;
 MUST_CHECK enum status upload_new(struct sealer_pool *pool, struct store_writer *writer, const char *name,
                                   size_t chunk_average, const struct dynamic_index *previous, struct failure *failure,
                                   struct upload **out, struct error *err);
+/* An image: no cutting, the caller brings chunks in order. Chunks of `previous` (may be NULL; not kept) are known if
+ * its chunk size is the same. */
+MUST_CHECK enum status upload_new_fixed(struct sealer_pool *pool, struct store_writer *writer, const char *name,
+                                        uint64_t size, uint64_t chunk_size, const struct fixed_index *previous,
+                                        struct failure *failure, struct upload **out, struct error *err);
 /* Stops the threads and drops what is under way; accepts NULL. */
 void upload_free(struct upload *u);
 
@@ -44,6 +50,10 @@ MUST_CHECK enum status upload_inject(struct upload *u, uint64_t boundary, const 
  * chunks are stored over what is there. The same contents give the same chunks, so the new index would refer to the
  * damaged ones else. A failure is told by the next call. */
 void upload_distrust_previous(struct upload *u);
+/* The next chunk of an image; takes the slices, also on failure. */
+MUST_CHECK enum status upload_chunk(struct upload *u, const struct slice *slices, size_t count);
+/* The next chunk of an image equals one that upload_chunk got before: counted as known. */
+MUST_CHECK enum status upload_repeat(struct upload *u, uint64_t size, const struct digest *digest);
 /* Waits until everything is stored and the index has its final name. */
 MUST_CHECK enum status upload_finish(struct upload *u, struct stream_stats *out, struct error *err);
 
