@@ -24,28 +24,31 @@ void pattern_list_cut(struct pattern_list *l, size_t count);
 /* Parses one entry (A5.2): leading '!' inverts `type`, trailing '/' means directories only. `anchored`: only the whole
  * path is tried (A5.5). ERR_FORMAT with the position: trailing backslash, unknown class, unclosed set or range, NUL
  * inside. ERR_LIMIT: longer than PATTERN_SIZE_MAX, or too many. */
-MUST_CHECK enum status pattern_list_add(struct pattern_list *l, const char *text, size_t size,
-                                        enum pattern_result type, bool anchored, struct error *err);
+MUST_CHECK enum status pattern_list_add(struct pattern_list *l, const char *text, size_t size, enum pattern_result type,
+                                        bool anchored, struct error *err);
 /* One option of the command line: normalised (A5.3, with its warning) if `normalise`, then added unanchored. */
 MUST_CHECK enum status pattern_list_add_option(struct pattern_list *l, const char *text, bool normalise,
                                                struct error *err);
 /* The lines of a .pxarexclude in the directory `dir` (match path: "" for the root, "/a/b"), A5.4. A bad line is logged
- * and skipped. Only ERR_MEMORY and ERR_LIMIT fail. */
+ * and skipped, and so is one beyond PATTERN_SIZE_MAX. Only ERR_MEMORY and ERR_LIMIT (a full list) fail. */
 MUST_CHECK enum status pattern_list_add_lines(struct pattern_list *l, const char *dir, const uint8_t *lines,
                                               size_t size, struct error *err);
 
-/* Last to first, the first hit decides (A5.5). `path` starts with '/'. `type`: DT_*. */
+/* Last to first, the first hit decides (A5.5). `path` starts with a slash and has no empty components. `type`: DT_*.
+ * Bounded: for each pattern at most its size x path_size steps, all suffixes together. */
 enum pattern_result pattern_list_match(const struct pattern_list *l, const char *path, size_t path_size, uint8_t type);
 
-/* The text stored in archives (A6): one line per pattern. */
+/* Appends the text stored in archives (A6): one line per pattern. */
 MUST_CHECK enum status pattern_list_text(const struct pattern_list *l, struct buffer *out, struct error *err);
 
 /* Lexical normalisation (A5.3) of `text`, replaces `out` (NUL-terminated, the NUL not counted). */
 MUST_CHECK enum status pattern_normalise(const char *text, size_t size, struct buffer *out, bool *out_changed,
                                          struct error *err);
-/* Appends `text` with a backslash before each byte that patterns give a meaning. */
+/* Appends `text` with a backslash before each byte that patterns give a meaning: `\ * ? [`, and `!` as the first. There
+ * is no escape for slashes at the end: they still mean "directories only". */
 MUST_CHECK enum status pattern_escape(const char *text, size_t size, struct buffer *out, struct error *err);
-/* Whether the text has no byte with a meaning: it matches itself alone. */
+/* Whether the text is not empty and nothing in it has a meaning (a "/" at its end has): anchored, it matches itself
+ * alone. */
 bool pattern_is_literal(const char *text, size_t size);
 
 #endif
