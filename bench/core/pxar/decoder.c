@@ -30,7 +30,8 @@ struct level {
 enum decoder_state { AT_ROOT, INSIDE, AT_DIRECTORY_END, ENDED };
 
 struct decoder {
-    struct window metadata;
+    unsigned version;
+    struct window metadata; /* version 1: the archive, contents included */
     struct window payload;
     bool has_payload;
     bool has_prelude;
@@ -159,20 +160,18 @@ static bool begins_like(const uint8_t *data, size_t size, uint64_t type)
 }
 
 /* What the stream is, by its first bytes alone. */
-static enum status check_kind_of_stream(struct decoder *d, struct error *err)
+static enum status check_kind_of_stream(struct decoder *d, bool *out_has_version, struct error *err)
 {
     struct window *w = &d->metadata;
     TRY(window_fill(w, ITEM_HEADER_SIZE, err));
     const uint8_t *p = w->data + w->start;
     size_t size = window_size(w);
-    bool version_1 = begins_like(p, size, PXAR_ENTRY) || begins_like(p, size, PXAR_ENTRY_V1);
-    bool version_2 = begins_like(p, size, PXAR_FORMAT_VERSION);
-    if (!version_1 && !version_2)
+    bool entry = begins_like(p, size, PXAR_ENTRY) || begins_like(p, size, PXAR_ENTRY_V1);
+    bool version = begins_like(p, size, PXAR_FORMAT_VERSION);
+    if (!entry && !version)
         return fail(err, ERR_NOT_ARCHIVE, "%s: not an archive: does not begin with an item of pxar", w->source.name);
     TRY(need(d, w, ITEM_HEADER_SIZE, err));
-    if (version_1)
-        return fail(err, ERR_UNSUPPORTED, "%s: pxar archive of version 1: only version 2 (split) can be read",
-                    w->source.name);
+    *out_has_version = version;
     return OK;
 }
 
@@ -183,8 +182,10 @@ static enum status read_version(struct decoder *d, struct error *err)
     TRY(peek_item(d, &item, err));
     TRY(take_item(d, &item, &content, err));
     uint64_t version = load_u64le(content);
-    if (version != 2)
-        return fail(err, ERR_VERSION, "%s: unsupported version %" PRIu64, d->metadata.source.name, version);
+    if (version != 1 && version != 2)
+        return fail(err, ERR_VERSION, "%s: unsupported version %" PRIu64 " of the pxar format", d->metadata.source.name,
+                    version);
+    d->version = (unsigned)version;
     return OK;
 }
 
@@ -226,9 +227,16 @@ static enum status read_payload_start(struct decoder *d, struct error *err)
 static enum status start(struct decoder *d, struct source metadata, const struct source *payload, struct error *err)
 {
     TRY(window_init(&d->metadata, metadata, METADATA_WINDOW_SIZE, err));
-    TRY(check_kind_of_stream(d, err));
-    TRY(read_version(d, err));
-    TRY(read_prelude(d, err));
+    bool has_version = false;
+    TRY(check_kind_of_stream(d, &has_version, err));
+    d->version = 1; /* written by nobody but implied where the item is missing (1) */
+    if (has_version)
+        TRY(read_version(d, err));
+    if (d->version == 1 && payload)
+        return fail(err, ERR_MISMATCH, "%s: an archive of version 1 has no payload stream, but %s was given",
+                    metadata.name, payload->name);
+    if (d->version == 2)
+        TRY(read_prelude(d, err));
     if (!payload)
         return OK;
     d->has_payload = true;
@@ -273,6 +281,11 @@ const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size)
 {
     *out_size = d->prelude.size;
     return d->has_prelude ? d->prelude.data : NULL;
+}
+
+unsigned decoder_version(const struct decoder *d)
+{
+    return d->version;
 }
 
 uint64_t decoder_metadata_position(const struct decoder *d)
@@ -350,6 +363,30 @@ static enum status read_reference(struct decoder *d, const struct item *item, st
     return OK;
 }
 
+/* Only the header: the contents are read, or skipped, later. */
+static enum status read_payload(struct decoder *d, const struct item *item, struct archive_entry *out,
+                                struct error *err)
+{
+    TRY(need(d, &d->metadata, ITEM_HEADER_SIZE, err));
+    window_take(&d->metadata, ITEM_HEADER_SIZE);
+    if (item->content_size > UINT64_MAX - d->metadata.position)
+        return bad(d, item->offset, err, "PAYLOAD of %" PRIu64 " bytes", item->content_size);
+    out->content_offset = d->metadata.position;
+    out->size = item->content_size;
+    d->is_file = true;
+    d->content_begun = true;
+    d->content_size = item->content_size;
+    d->content_left = item->content_size;
+    return OK;
+}
+
+static enum status read_file(struct decoder *d, const struct item *item, struct archive_entry *out, struct error *err)
+{
+    if (d->version == 1)
+        return item->type == PXAR_PAYLOAD ? read_payload(d, item, out, err) : unexpected(d, item, "PAYLOAD", err);
+    return item->type == PXAR_PAYLOAD_REF ? read_reference(d, item, out, err) : unexpected(d, item, "PAYLOAD_REF", err);
+}
+
 static enum status read_symlink(struct decoder *d, const struct item *item, struct archive_entry *out,
                                 struct error *err)
 {
@@ -423,10 +460,7 @@ static enum status read_rest_of_entry(struct decoder *d, struct archive_entry *o
     }
     out->attributes.extras = decoder_attributes_finish(&d->attributes);
     switch (out->kind) {
-    case ENTRY_FILE:
-        if (item.type != PXAR_PAYLOAD_REF)
-            return unexpected(d, &item, "PAYLOAD_REF", err);
-        return read_reference(d, &item, out, err);
+    case ENTRY_FILE: return read_file(d, &item, out, err);
     case ENTRY_SYMLINK:
         if (item.type != PXAR_SYMLINK)
             return unexpected(d, &item, "SYMLINK", err);
@@ -566,11 +600,20 @@ static enum status check_end(struct decoder *d, struct error *err)
 
 /* ---- steps ---- */
 
+/* What nobody read of the current file: version 2 leaves it to the next reference. */
+static enum status leave_content(struct decoder *d, struct error *err)
+{
+    uint64_t left = d->version == 1 ? d->content_left : 0;
+    d->is_file = false;
+    d->content_begun = false;
+    d->content_left = 0;
+    return skip(d, &d->metadata, left, err);
+}
+
 static enum status step(struct decoder *d, struct archive_entry *out, struct error *err)
 {
     *out = (struct archive_entry){0};
-    d->is_file = false;
-    d->content_begun = false;
+    TRY(leave_content(d, err));
     decoder_attributes_reset(&d->attributes);
     if (d->state == ENDED)
         return ERR_CLOSED;
@@ -597,6 +640,10 @@ static enum status settle(struct decoder *d, enum status status, struct error *e
 {
     if (status == OK || status == ERR_CLOSED)
         return status;
+    char path[LOG_PATH_MAX];
+    if (status == ERR_LIMIT && d->failure.status == OK)
+        fail_within_text(&d->failure, "%s: at offset %" PRIu64 " in %s", d->metadata.source.name, d->metadata.position,
+                         shown_path(d, path));
     d->failure.status = status;
     if (err)
         *err = d->failure;
@@ -631,7 +678,7 @@ static enum status begin_content(struct decoder *d, struct error *err)
 
 static enum status read_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size, struct error *err)
 {
-    struct window *w = &d->payload;
+    struct window *w = d->version == 1 ? &d->metadata : &d->payload;
     if (!d->content_begun)
         TRY(begin_content(d, err));
     *out_size = 0;
@@ -653,7 +700,7 @@ enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_
         return settle(d, d->failure.status, err);
     if (!d->is_file)
         return fail(err, ERR_USAGE, "only files have contents");
-    if (!d->has_payload)
+    if (d->version == 2 && !d->has_payload)
         return fail(err, ERR_USAGE, "%s: contents are in the payload stream, which was not given",
                     d->metadata.source.name);
     return settle(d, read_content(d, data, size, out_size, &d->failure), err);

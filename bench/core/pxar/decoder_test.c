@@ -270,18 +270,8 @@ static void test_other_streams_are_told_apart(void **state)
     other.size = 0;
     assert_int_equal(decode_status(&other, &files_payload, &whole), ERR_FORMAT);
 
-    for (int v1 = 0; v1 < 2; v1++) {
-        CLEANUP(copy_deinit) struct copy c = copy_of_files();
-        cut(&c.metadata, 0, EXAMPLE_ROOT_AT);
-        if (v1)
-            store_u64le(c.metadata.data, PXAR_ENTRY_V1);
-        CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(0);
-        struct error err = {0};
-        assert_int_equal(decode(&c.metadata, &c.payload, &whole, &text, &err), ERR_UNSUPPORTED);
-        assert_non_null(strstr(err.text, "version 1"));
-    }
-    static const uint64_t versions[] = {0, 1, 3, UINT64_MAX};
-    for (size_t i = 0; i < 4; i++) {
+    static const uint64_t versions[] = {0, 3, UINT64_MAX};
+    for (size_t i = 0; i < 3; i++) {
         CLEANUP(copy_deinit) struct copy c = copy_of_files();
         store_u64le(c.metadata.data + 16, versions[i]);
         char expected[64];

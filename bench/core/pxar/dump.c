@@ -166,7 +166,7 @@ enum status dump_entry(struct buffer *out, const struct archive_entry *e, const 
         TRY(buffer_printf(out, err, ",\"mode\":\"%07" PRIo64 "\",\"mtime\":[%" PRId64 ",%" PRIu32 "]", st->mode,
                           st->mtime_secs, st->mtime_nanos));
     TRY(append_bytes(out, "path", "path_b64", e->path, strlen(e->path), err));
-    if (e->kind == ENTRY_FILE)
+    if (e->payload_offset > 0)
         TRY(append_u64(out, "payload_offset", e->payload_offset, err));
     if (x && x->has_project_id)
         TRY(append_u64(out, "quota_project_id", x->project_id, err));
@@ -188,7 +188,7 @@ enum status dump_entry(struct buffer *out, const struct archive_entry *e, const 
 /* A walk over one archive that collects lines. */
 struct dump {
     struct decoder *decoder;
-    bool has_payload;
+    bool has_contents;
     struct sink out;
     struct buffer lines;
     EVP_MD_CTX *digest;
@@ -238,6 +238,8 @@ static enum status digest_content(struct dump *d, uint8_t out[DUMP_DIGEST_SIZE],
 
 static enum status dump_start(struct dump *d, struct error *err)
 {
+    if (decoder_version(d->decoder) == 1)
+        return OK;
     TRY(append_text(&d->lines, "{\"kind\":\"version\",\"version\":2}", err));
     TRY(end_line(d, err));
     size_t size = 0;
@@ -255,7 +257,7 @@ static enum status dump_one(struct dump *d, const struct archive_entry *e, struc
     if (e->kind == ENTRY_DIRECTORY_END)
         return OK;
     uint8_t digest[DUMP_DIGEST_SIZE];
-    bool digested = e->kind == ENTRY_FILE && d->has_payload;
+    bool digested = e->kind == ENTRY_FILE && d->has_contents;
     if (digested)
         TRY(digest_content(d, digest, err));
     TRY(dump_entry(&d->lines, e, digested ? digest : NULL, err));
@@ -298,8 +300,9 @@ static enum status finish(struct dump *d, enum status status, struct error *err)
 
 enum status dump_archive(struct source metadata, const struct source *payload, struct sink out, struct error *err)
 {
-    CLEANUP(dump_deinit) struct dump d = {.has_payload = payload != NULL, .out = out};
+    CLEANUP(dump_deinit) struct dump d = {.out = out};
     TRY(decoder_new(metadata, payload, &d.decoder, err));
+    d.has_contents = payload || decoder_version(d.decoder) == 1;
     d.digest = EVP_MD_CTX_new();
     d.content = malloc(CONTENT_PART);
     if (!d.digest || !d.content)

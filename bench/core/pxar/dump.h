@@ -2,10 +2,12 @@
  * Keys come in alphabetical order and are there when the archive stores them. Bytes that are UTF-8 stand under KEY as
  * a string, others under KEY_b64. No system calls: the streams are the caller's.
  *
- *   {"kind":"version","version":2}
+ *   {"kind":"version","version":2}                         split archives only
  *   {"data_b64":"...","kind":"prelude"}                    when there is one
  *   {"entry_offset":24,"flags":0,"gid":0,"kind":"dir","mode":"0040755","mtime":[1700000000,0],"path":"/","uid":0}
- *   {...,"kind":"file",...,"payload_offset":16,"sha256":"...","size":3,...}   sha256 when contents are at hand
+ *   {...,"kind":"file",...,"payload_offset":16,"sha256":"...","size":3,...}
+ *
+ * Files have payload_offset in split archives, and sha256 when contents are at hand.
  *
  * Directory ends are not shown. */
 #ifndef PXB_PXAR_DUMP_H
@@ -19,7 +21,8 @@ enum { DUMP_DIGEST_SIZE = 32 };
 MUST_CHECK enum status dump_entry(struct buffer *out, const struct archive_entry *entry, const uint8_t *sha256,
                                   struct error *err);
 
-/* The whole archive, checked to its end. What was read before an error is written. `payload` NULL: no digests. */
+/* The whole archive, checked to its end. What was read before an error is written. `payload` as for decoder_new: a
+ * split archive without one gets no digests. */
 MUST_CHECK enum status dump_archive(struct source metadata, const struct source *payload, struct sink out,
                                     struct error *err);
 

@@ -18,6 +18,8 @@ enum {
 };
 /* Positions stay below this, so that sums of two of them cannot overflow. */
 #define POSITION_MAX ((uint64_t)INT64_MAX)
+/* The member of a unified archive's root that may come after all others (12.2). */
+#define LATE_MEMBER ".pxarexclude-cli"
 
 /* One open directory. */
 struct level {
@@ -29,7 +31,8 @@ struct level {
 };
 
 struct encoder {
-    struct sink metadata;
+    bool unified;         /* version 1: there is no payload stream */
+    struct sink metadata; /* unified: the archive */
     struct sink payload;
     struct name_hasher *hasher;
     struct buffer member; /* the one being assembled; one write each */
@@ -46,6 +49,8 @@ struct encoder {
     struct level *levels;
     size_t level_count, level_capacity;
     struct buffer names;
+    bool has_late_member; /* wherever it came */
+    bool root_is_closed;  /* it came after names above it: nothing may follow */
     bool failed;
     bool finished;
 };
@@ -163,22 +168,30 @@ static int compare_names(const void *a, size_t a_size, const void *b, size_t b_s
     return order ? order : (a_size > b_size) - (a_size < b_size);
 }
 
-static enum status remember_name(struct encoder *e, const char *name, size_t size, struct error *err)
+static enum status remember_name(struct encoder *e, const char *name, size_t size, bool is_file, struct error *err)
 {
     const struct level *level = &e->levels[e->level_count - 1];
     size_t last_size = e->names.size - level->last_name;
+    bool in_root = e->level_count == 1;
+    bool late_member = e->unified && in_root && strcmp(name, LATE_MEMBER) == 0;
+    if (in_root && e->root_is_closed)
+        return fail(err, ERR_USAGE, "name out of order: nothing comes behind " LATE_MEMBER);
     /* No member has an empty name, so an empty one means "none yet". */
-    if (last_size > 0 && compare_names(name, size, e->names.data + level->last_name, last_size) <= 0)
-        return fail(err, ERR_USAGE, "name out of order: not above the one before");
+    if (last_size > 0 && compare_names(name, size, e->names.data + level->last_name, last_size) <= 0) {
+        if (!late_member || !is_file || e->has_late_member)
+            return fail(err, ERR_USAGE, "name out of order: not above the one before");
+        e->root_is_closed = true;
+    }
+    e->has_late_member |= late_member;
     e->names.size = level->last_name;
     return buffer_append(&e->names, name, size, err);
 }
 
-static enum status begin_named(struct encoder *e, const char *name, struct begun *out, struct error *err)
+static enum status begin_named(struct encoder *e, const char *name, bool is_file, struct begun *out, struct error *err)
 {
     size_t size = strlen(name);
     TRY(member_name_check(name, size, ERR_USAGE, err));
-    TRY(remember_name(e, name, size, err));
+    TRY(remember_name(e, name, size, is_file, err));
     buffer_clear(&e->member);
     TRY(item_append_filename(&e->member, name, size, err));
     out->filename_offset = e->metadata_position;
@@ -186,13 +199,19 @@ static enum status begin_named(struct encoder *e, const char *name, struct begun
     return OK;
 }
 
-static enum status begin_member(struct encoder *e, const char *name, struct begun *out, struct error *err)
+static enum status begin(struct encoder *e, const char *name, bool is_file, struct begun *out, struct error *err)
 {
     TRY(check_usable(e, err));
-    enum status status = begin_named(e, name, out, err);
+    enum status status = begin_named(e, name, is_file, out, err);
     if (status != OK && err) /* names may hold any byte, so the sentence gets a printable one */
-        return fail_within(err, "archive member at metadata offset %" PRIu64, e->metadata_position);
+        return fail_within(err, "archive member at %s offset %" PRIu64, e->unified ? "archive" : "metadata",
+                           e->metadata_position);
     return status;
+}
+
+static enum status begin_member(struct encoder *e, const char *name, struct begun *out, struct error *err)
+{
+    return begin(e, name, false, out, err);
 }
 
 /* Writes the member out and records its row; `row_extra` is counted in the row only (9.2). */
@@ -214,32 +233,40 @@ static enum status append_reference(struct buffer *out, uint64_t offset, uint64_
     return buffer_append_u64le(out, size, err);
 }
 
-static enum status start_archive(struct encoder *e, const struct attributes *root, const uint8_t *prelude,
-                                 size_t prelude_size, struct error *err)
+static enum status start_split(struct encoder *e, const uint8_t *prelude, size_t prelude_size, struct error *err)
 {
-    TRY(name_hasher_new(&e->hasher, err));
-    TRY(check_type(root, TYPE_DIRECTORY, TYPE_DIRECTORY, err));
     TRY(item_append_header(&e->member, PXAR_FORMAT_VERSION, 8, err));
     TRY(buffer_append_u64le(&e->member, 2, err));
     if (prelude_size > 0) {
         TRY(item_append_header(&e->member, PXAR_PRELUDE, prelude_size, err));
         TRY(buffer_append(&e->member, prelude, prelude_size, err));
     }
+    return OK;
+}
+
+static enum status start_archive(struct encoder *e, const struct attributes *root, const uint8_t *prelude,
+                                 size_t prelude_size, struct error *err)
+{
+    TRY(name_hasher_new(&e->hasher, err));
+    TRY(check_type(root, TYPE_DIRECTORY, TYPE_DIRECTORY, err));
+    if (!e->unified)
+        TRY(start_split(e, prelude, prelude_size, err));
     TRY(item_append_attributes(&e->member, root, err));
     TRY(push_level(e, (struct level){0}, err));
     TRY(write_member(e, err));
+    if (e->unified)
+        return OK;
     TRY(write_payload_header(e, PXAR_PAYLOAD_START_MARKER, 0, err));
     return advance_payload(e, ITEM_HEADER_SIZE, err);
 }
 
-enum status encoder_new(struct sink metadata, struct sink payload, const struct attributes *root,
-                        const uint8_t *prelude, size_t prelude_size, struct encoder **out, struct error *err)
+static enum status make_encoder(struct encoder template, const struct attributes *root, const uint8_t *prelude,
+                                size_t prelude_size, struct encoder **out, struct error *err)
 {
     CLEANUP(encoder_freep) struct encoder *e = calloc(1, sizeof *e);
     if (!e)
         return fail(err, ERR_MEMORY, "out of memory for the archive encoder");
-    e->metadata = metadata;
-    e->payload = payload;
+    *e = template;
     e->names.limit = OPEN_NAMES_MAX;
     TRY(start_archive(e, root, prelude, prelude_size, err));
     *out = e;
@@ -247,19 +274,40 @@ enum status encoder_new(struct sink metadata, struct sink payload, const struct 
     return OK;
 }
 
-static enum status put_file(struct encoder *e, const char *name, const struct attributes *a, uint64_t size,
-                            uint64_t *out_filename_offset, struct error *err)
+enum status encoder_new(struct sink metadata, struct sink payload, const struct attributes *root,
+                        const uint8_t *prelude, size_t prelude_size, struct encoder **out, struct error *err)
 {
-    struct begun begun;
-    TRY(begin_member(e, name, &begun, err));
-    TRY(check_type(a, TYPE_REGULAR, TYPE_REGULAR, err));
+    return make_encoder((struct encoder){.metadata = metadata, .payload = payload}, root, prelude, prelude_size, out,
+                        err);
+}
+
+enum status encoder_new_unified(struct sink archive, const struct attributes *root, struct encoder **out,
+                                struct error *err)
+{
+    return make_encoder((struct encoder){.unified = true, .metadata = archive}, root, NULL, 0, out, err);
+}
+
+/* PAYLOAD ends the member here; the contents that the caller delivers belong to it (and to its row). */
+static enum status put_unified_file(struct encoder *e, struct begun begun, const struct attributes *a, uint64_t size,
+                                    uint64_t *out_filename_offset, struct error *err)
+{
+    TRY(item_append_attributes(&e->member, a, err));
+    TRY(item_append_header(&e->member, PXAR_PAYLOAD, size, err));
+    if (size > POSITION_MAX - e->metadata_position - e->member.size)
+        return fail(err, ERR_LIMIT, "archive over %" PRIu64 " bytes", POSITION_MAX);
+    TRY(write_member(e, err));
+    e->metadata_position += size;
+    return end_member(e, begun, 0, out_filename_offset, err);
+}
+
+static enum status put_split_file(struct encoder *e, struct begun begun, const struct attributes *a, uint64_t size,
+                                  uint64_t *out_filename_offset, struct error *err)
+{
     uint64_t offset = e->payload_position;
     if (e->last_reference > 0 && offset < e->references_end)
         return fail(err, ERR_MISMATCH,
                     "file at payload offset %" PRIu64 " before the referenced bytes up to %" PRIu64 " were injected",
                     offset, e->references_end);
-    if (size > POSITION_MAX - ITEM_HEADER_SIZE)
-        return fail(err, ERR_LIMIT, "file of %" PRIu64 " bytes", size);
     TRY(advance_payload(e, ITEM_HEADER_SIZE + size, err));
     TRY(item_append_attributes(&e->member, a, err));
     TRY(append_reference(&e->member, offset, size, err));
@@ -269,10 +317,27 @@ static enum status put_file(struct encoder *e, const char *name, const struct at
     return end_member(e, begun, size, out_filename_offset, err);
 }
 
+static enum status put_file(struct encoder *e, const char *name, const struct attributes *a, uint64_t size,
+                            uint64_t *out_filename_offset, struct error *err)
+{
+    struct begun begun;
+    TRY(begin(e, name, true, &begun, err));
+    TRY(check_type(a, TYPE_REGULAR, TYPE_REGULAR, err));
+    if (size > POSITION_MAX - ITEM_HEADER_SIZE)
+        return fail(err, ERR_LIMIT, "file of %" PRIu64 " bytes", size);
+    return e->unified ? put_unified_file(e, begun, a, size, out_filename_offset, err)
+                      : put_split_file(e, begun, a, size, out_filename_offset, err);
+}
+
 enum status encoder_file(struct encoder *e, const char *name, const struct attributes *a, uint64_t size,
                          uint64_t *out_filename_offset, struct error *err)
 {
     return settle(e, put_file(e, name, a, size, out_filename_offset, err));
+}
+
+static enum status check_split(const struct encoder *e, struct error *err)
+{
+    return e->unified ? fail(err, ERR_USAGE, "archives of version 1 have no payload stream") : OK;
 }
 
 static enum status put_reference(struct encoder *e, const char *name, const struct attributes *a, uint64_t size,
@@ -280,6 +345,7 @@ static enum status put_reference(struct encoder *e, const char *name, const stru
 {
     struct begun begun;
     TRY(begin_member(e, name, &begun, err));
+    TRY(check_split(e, err));
     TRY(check_type(a, TYPE_REGULAR, TYPE_REGULAR, err));
     if (payload_offset < e->payload_position || payload_offset <= e->last_reference)
         return fail(err, ERR_MISMATCH,
@@ -305,6 +371,7 @@ enum status encoder_reference(struct encoder *e, const char *name, const struct 
 enum status encoder_advance(struct encoder *e, uint64_t size, struct error *err)
 {
     TRY(check_usable(e, err));
+    TRY(settle(e, check_split(e, err)));
     return settle(e, advance_payload(e, size, err));
 }
 
@@ -487,7 +554,8 @@ static enum status finish(struct encoder *e, struct error *err)
                     "payload ends at %" PRIu64 ", but references reach to %" PRIu64 ": chunks were not injected",
                     e->payload_position, e->references_end);
     TRY(write_goodbye(e, err));
-    TRY(write_payload_header(e, PXAR_PAYLOAD_TAIL_MARKER, 0, err));
+    if (!e->unified)
+        TRY(write_payload_header(e, PXAR_PAYLOAD_TAIL_MARKER, 0, err));
     e->finished = true;
     return OK;
 }

@@ -30,7 +30,9 @@ struct link_target {
 
 struct builder {
     const char *name;
-    struct sink payload;
+    bool unified;
+    struct sink metadata; /* unified: the archive */
+    struct sink payload;  /* where contents go; unified: the archive too */
     struct encoder *encoder;
     struct buffer path; /* of the open directory, "a/b/" */
     /* In archive order, which is the order of compare_paths. */
@@ -600,6 +602,8 @@ static enum status put_padding(struct builder *b, json_t *object, const struct p
         return OK;
     CLEANUP(content_deinit) struct content padding = {0};
     TRY(get_content(b, object, "payload_pad_before", at, &padding, err));
+    if (b->unified)
+        return OK;
     if (encoder_advance(b->encoder, padding.size, err) != OK)
         return within(b, at, err);
     return write_content(b, &padding, err);
@@ -718,7 +722,15 @@ static void builder_deinit(struct builder *b)
     free(b->block);
 }
 
-static enum status put_root(struct builder *b, json_t *manifest, struct sink metadata, struct error *err)
+static enum status start_encoder(struct builder *b, const struct attributes *root, const struct buffer *prelude,
+                                 struct error *err)
+{
+    if (b->unified)
+        return encoder_new_unified(b->metadata, root, &b->encoder, err);
+    return encoder_new(b->metadata, b->payload, root, prelude->data, prelude->size, &b->encoder, err);
+}
+
+static enum status put_root(struct builder *b, json_t *manifest, struct error *err)
 {
     static const char *const root_keys[] = {"type",    "mode",   "uid", "gid",       "mtime",
                                             "flags",   "xattrs", "acl", "fcaps_b64", "quota_project_id",
@@ -734,13 +746,13 @@ static enum status put_root(struct builder *b, json_t *manifest, struct sink met
     TRY(get_attributes(b, root, &place, 0040000, &a, err));
     if (json_object_get(manifest, "prelude_b64"))
         TRY(get_base64(b, manifest, "prelude_b64", NULL, &prelude, err));
-    if (encoder_new(metadata, b->payload, &a, prelude.data, prelude.size, &b->encoder, err) != OK)
+    if (start_encoder(b, &a, &prelude, err) != OK)
         return within(b, &place, err);
     TRY(put_entries(b, root, &place, err));
     return encoder_finish(b->encoder, err);
 }
 
-static enum status put_manifest(struct builder *b, json_t *manifest, struct sink metadata, struct error *err)
+static enum status put_manifest(struct builder *b, json_t *manifest, struct error *err)
 {
     static const char *const keys[] = {"schema", "name", "comment", "from_filesystem", "prelude_b64", "root", NULL};
     struct place top = key_of(NULL, "the manifest"), schema_place = key_of(NULL, "schema");
@@ -753,18 +765,30 @@ static enum status put_manifest(struct builder *b, json_t *manifest, struct sink
     b->block = malloc(CONTENT_BLOCK);
     if (!b->block)
         return fail(err, ERR_MEMORY, "out of memory for contents");
-    return put_root(b, manifest, metadata, err);
+    return put_root(b, manifest, err);
+}
+
+static enum status encode(struct builder b, const char *json, size_t size, struct error *err)
+{
+    CLEANUP(builder_deinit) struct builder builder = b;
+    struct error ignored = {0};
+    struct error *filled = err ? err : &ignored; /* places are put before what is there already */
+    json_t *manifest = NULL;
+    TRY(json_parse_wide(json, size, b.name, &manifest, filled));
+    enum status status = put_manifest(&builder, manifest, filled);
+    json_decref(manifest);
+    return status;
 }
 
 enum status tree_text_encode(const char *json, size_t size, const char *name, struct sink metadata, struct sink payload,
                              struct error *err)
 {
-    struct error ignored = {0};
-    struct error *filled = err ? err : &ignored; /* places are put before what is there already */
-    json_t *manifest = NULL;
-    TRY(json_parse_wide(json, size, name, &manifest, filled));
-    CLEANUP(builder_deinit) struct builder b = {.name = name, .payload = payload};
-    enum status status = put_manifest(&b, manifest, metadata, filled);
-    json_decref(manifest);
-    return status;
+    return encode((struct builder){.name = name, .metadata = metadata, .payload = payload}, json, size, err);
+}
+
+enum status tree_text_encode_unified(const char *json, size_t size, const char *name, struct sink archive,
+                                     struct error *err)
+{
+    return encode((struct builder){.name = name, .unified = true, .metadata = archive, .payload = archive}, json, size,
+                  err);
 }
