@@ -202,10 +202,9 @@ static enum status remember_link(struct archiver *a, const struct node *n, uint6
     return OK;
 }
 
-static void skip_vanished(struct archiver *a, const struct node *n, const char *notice)
+static void skip_vanished(struct archiver *a, const struct node *n, enum node_notice notice)
 {
-    char path[LOG_PATH_MAX];
-    log_warning("%s\"%s\"", notice, path_of(n, path));
+    node_warn(n, notice);
     a->stats->skipped_entries++;
     struct link_entry *link = n->links > 1 ? link_table_find(&a->links, n->device, n->inode) : NULL;
     if (link && !link->path)
@@ -241,7 +240,7 @@ static enum status on_encode(void *context, void *entry, enum file_reason reason
     int fd = -1;
     enum status status = OK;
     if (!n->has_contents) {
-        const char *notice;
+        enum node_notice notice;
         status = node_open(n, &fd, &notice, err);
         if (status == OK && fd < 0) {
             skip_vanished(a, n, notice);
@@ -515,7 +514,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
 {
     struct readahead_options reading = {
         .threads = a->options->threads,
-        .entries_max = a->options->walk.entries_max,
+        .walk = a->options->walk,
         .reading = {a->options->read_size_max, .want_contents = !a->reference},
     };
     struct attributes root;

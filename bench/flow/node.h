@@ -16,6 +16,24 @@ enum node_outcome {
     NODE_FAILED,  /* fatal */
 };
 
+/* Why an entry is not in the archive: the cells of A10 that are no errors. */
+enum node_notice {
+    NOTICE_NONE,
+    NOTICE_VANISHED_LISTED, /* between listing and stat */
+    NOTICE_VANISHED,        /* later, or replaced by something of another kind */
+    NOTICE_DENIED_STAT,
+    NOTICE_DENIED_OPEN,
+    NOTICE_STALE,
+};
+/* Of an errno of stat (listing), or of open. NOTICE_NONE: fatal. */
+enum node_notice notice_of_stat(int errnum);
+enum node_notice notice_of_open(int errnum);
+/* Of a failed directory_pin or directory_open_child, and of a failed attr_read. */
+enum node_notice notice_of_directory(enum status status, const struct error *err);
+enum node_notice notice_of_attributes(enum status status, const struct error *err);
+/* The warning about an entry named `name` with the path `path` below the root. */
+void notice_warn(enum node_notice notice, const char *name, const char *path);
+
 struct node {
     enum node_kind kind;
     enum node_outcome outcome;
@@ -28,11 +46,11 @@ struct node {
     uint64_t size; /* regular files: bytes */
     char *target;  /* symlinks: owned, NUL-terminated */
     size_t target_size;
-    bool has_contents;     /* regular files: `contents` holds all of them */
-    struct slice contents; /* owned; may be shorter than size (file shrank) */
-    bool grew;             /* the file had more than `size` bytes */
-    struct error *error;   /* owned; NODE_FAILED */
-    const char *notice;    /* static text; NODE_SKIPPED */
+    bool has_contents;       /* regular files: `contents` holds all of them */
+    struct slice contents;   /* owned; may be shorter than size (file shrank) */
+    bool grew;               /* the file had more than `size` bytes */
+    struct error *error;     /* owned; NODE_FAILED: a whole sentence, context included */
+    enum node_notice notice; /* NODE_SKIPPED */
     size_t name_size;
     char name[];
 };
@@ -44,14 +62,17 @@ void node_free(struct node *n); /* accepts NULL */
 /* Path below the root, cut at out_size; returns `out`. */
 const char *node_path(const struct node *n, char *out, size_t out_size);
 void node_fill_from_stat(struct node *n, const struct stat *st);
-void node_set_skipped(struct node *n, const char *notice);
-/* The beginning of the warning for an errno of stat or open that only costs this entry (A10); NULL: it is fatal. */
-const char *node_notice_of(int errnum);
-extern const char node_vanished[];
+void node_set_skipped(struct node *n, enum node_notice notice);
+void node_warn(const struct node *n, enum node_notice notice);
+/* Puts the context of A10 before an error: `error at "<path>"`; returns its status. */
+MUST_CHECK enum status node_fail_at(const struct node *n, struct error *err);
+/* After a failed stat of the entry: a whole sentence with the directory as its context (the root has none). */
+MUST_CHECK enum status node_fail_stat(const struct node *n, struct error *err);
 
 struct node_reader_options {
-    size_t read_size_max; /* bytes per read call; 0: no limit */
-    bool want_contents;   /* read files up to NODE_CONTENTS_MAX, too */
+    size_t read_size_max;  /* bytes per read call; 0: no limit */
+    bool want_contents;    /* read files up to NODE_CONTENTS_MAX, too */
+    bool skip_e2big_xattr; /* A12 */
 };
 enum { NODE_CONTENTS_MAX = 1 << 20 };
 
@@ -79,9 +100,13 @@ void node_reader_unpin(struct node_reader *r);
 MUST_CHECK enum status node_read_bytes(const struct node *n, int fd, uint8_t *data, size_t size, size_t announced,
                                        size_t read_size_max, size_t *out_size, struct error *err);
 
-/* Opens the contents again: the same device, inode and type as the node, else *out_fd = -1 and *out_notice is the
- * beginning of the warning that says why. A file system that recycles the inode number at once can make a new file pass
+/* A descriptor for reading what is listed as a regular file, or -1 with errno. Follows no symlink, waits for nobody at
+ * the other end of a fifo (but for the end of a lease, up to a minute); what was opened is the caller's to check. */
+int node_open_at(int dir_fd, const char *name);
+
+/* Opens the contents again: the same device, inode and type as the node, else *out_fd = -1 and *out_notice says why. A
+ * file system that recycles the inode number at once can make a new file pass
  * for the old one: then it counts as changed while being read, with the size and times that were listed. */
-MUST_CHECK enum status node_open(const struct node *n, int *out_fd, const char **out_notice, struct error *err);
+MUST_CHECK enum status node_open(const struct node *n, int *out_fd, enum node_notice *out_notice, struct error *err);
 
 #endif

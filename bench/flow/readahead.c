@@ -2,7 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/log.h"
-#include "tree/listing.h"
+#include "flow/walk_filter.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,7 +24,9 @@ enum {
     TAKE_CONTENTS = 4 << 20,    /* ...until they hold that many bytes of contents */
     DIRECTORIES_OPEN_MAX = 512,
     DIRECTORIES_OPEN_MIN = 8,
+    TRACEFS_MAGIC = 0x74726163,
 };
+static const uint64_t bpf_fs_magic = 0xcafe4a11; /* more than an enum holds */
 
 enum node_state { STATE_WAITING, STATE_BUSY, STATE_DONE };
 
@@ -32,6 +34,7 @@ enum node_state { STATE_WAITING, STATE_BUSY, STATE_DONE };
 struct frame {
     struct directory *directory; /* counted */
     struct listing listing;
+    struct walk_mark mark; /* back to the parent */
     size_t next;
     uint64_t device;
     struct attr_features features;
@@ -48,7 +51,6 @@ struct readahead {
     struct readahead_options options;
     struct attr_not_stored *not_stored;
     struct directories *directories;
-    const char *root_path; /* borrowed, for messages while the root is read */
     uint64_t root_device;
 
     /* The window. Nodes [head, claim) are being read or done, [claim, tail) wait. */
@@ -70,6 +72,7 @@ struct readahead {
     size_t frame_count;
     size_t frame_capacity;
     size_t listed; /* entries of all frames */
+    struct walk_filter filter;
     struct node *batch[SCOUT_BATCH];
     size_t batch_count;
     struct worker scout;
@@ -118,35 +121,39 @@ static enum status scout_put(struct readahead *r, struct node *n)
     return r->batch_count == SCOUT_BATCH ? publish(r) : OK;
 }
 
-static enum status frame_push(struct readahead *r, struct directory *directory, const struct stat *st,
-                              struct attr_features features, bool contents_wanted, struct error *err)
+/* Lists the directory unless its contents are not wanted. The root has no name. */
+static enum status frame_list(struct readahead *r, struct frame *f, struct error *err)
+{
+    int fd;
+    TRY(directory_pin(f->directory, &fd, err));
+    struct listing_options options = {
+        .is_root = r->frame_count == 0,
+        .entries_max = r->options.walk.entries_max,
+        .entries_held = r->listed,
+    };
+    enum status status = walk_filter_list(&r->filter, fd, &options, &f->listing, err);
+    directory_unpin(f->directory);
+    return status;
+}
+
+static enum status frame_push(struct readahead *r, const struct node *n, struct directory *directory,
+                              const struct stat *st, struct attr_features features, bool contents_wanted,
+                              struct error *err)
 {
     void *frames = r->frames;
     TRY(array_grow(&frames, r->frame_count, &r->frame_capacity, sizeof *r->frames, 65536, "nested directories", err));
     r->frames = frames;
-    struct frame *f = &r->frames[r->frame_count];
-    *f = (struct frame){.device = (uint64_t)st->st_dev, .features = features};
-    if (contents_wanted) {
-        char path[LOG_PATH_MAX];
-        if (r->frame_count == 0)
-            snprintf(path, sizeof path, "%s", r->root_path); /* below itself the root has no name */
-        else
-            directory_path(directory, NULL, path, sizeof path);
-        int fd;
-        TRY(directory_pin(directory, &fd, err));
-        enum status status = listing_read(fd, path, r->frame_count == 0, r->options.entries_max, &f->listing, err);
-        directory_unpin(directory);
-        TRY(status);
-        if (f->listing.count > r->options.entries_max - r->listed) {
-            listing_deinit(&f->listing);
-            return fail(err, ERR_LIMIT, "\"%s\": exceeded allowed number of file entries (> %zu)", path,
-                        r->options.entries_max);
-        }
+    struct frame f = {.directory = directory, .device = (uint64_t)st->st_dev, .features = features};
+    if (n)
+        TRY(walk_filter_enter(&r->filter, n->name, n->name_size, &f.mark, err));
+    enum status status = contents_wanted ? frame_list(r, &f, err) : OK;
+    if (status != OK) {
+        walk_filter_leave(&r->filter, f.mark);
+        return status;
     }
-    r->listed += f->listing.count;
+    r->listed += f.listing.count;
     directory_retain(directory);
-    f->directory = directory;
-    r->frame_count++;
+    r->frames[r->frame_count++] = f;
     return OK;
 }
 
@@ -154,24 +161,86 @@ static void frame_pop(struct readahead *r)
 {
     struct frame *f = &r->frames[--r->frame_count];
     r->listed -= f->listing.count;
+    walk_filter_leave(&r->filter, f->mark);
     listing_deinit(&f->listing);
     directory_release(f->directory);
 }
 
-static enum status features_of(struct directory *directory, struct attr_features *out, bool *out_virtual,
-                               struct error *err)
+static struct attr_features features_wanted(const struct walk_options *walk, uint64_t magic)
+{
+    struct attr_features features = attr_features_of(magic);
+    features.xattrs = features.xattrs && !walk->no_xattrs;
+    features.fcaps = features.fcaps && !walk->no_fcaps;
+    features.acl = features.acl && !walk->no_acls;
+    return features;
+}
+
+static bool is_kernel_tracing(uint64_t magic)
+{
+    return magic == TRACEFS_MAGIC || magic == bpf_fs_magic;
+}
+
+static enum status file_system_of(struct readahead *r, struct directory *directory, struct attr_features *out,
+                                  bool *out_virtual, struct error *err)
 {
     int fd;
     TRY(directory_pin(directory, &fd, err));
     struct statfs fs;
     enum status status = OK;
     if (fstatfs(fd, &fs) != 0)
-        status = fail(err, ERR_IO, "statfs");
+        status = fail(err, ERR_IO, "cannot ask for its file system");
     directory_unpin(directory);
     TRY(status);
-    *out = attr_features_of((uint64_t)(unsigned long)fs.f_type & 0xffffffffU);
-    *out_virtual = fs_is_virtual((uint64_t)(unsigned long)fs.f_type & 0xffffffffU);
+    uint64_t magic = (uint64_t)(unsigned long)fs.f_type & 0xffffffffU;
+    *out = features_wanted(&r->options.walk, magic);
+    *out_virtual = fs_is_virtual(magic) || (r->options.walk.skip_kernel_tracing && is_kernel_tracing(magic));
     return OK;
+}
+
+static bool device_is_wanted(const struct readahead *r, uint64_t device)
+{
+    const struct walk_options *walk = &r->options.walk;
+    bool wanted = walk->all_file_systems || device == r->root_device;
+    for (size_t i = 0; i < walk->device_count && !wanted; i++)
+        wanted = walk->devices[i] == device;
+    return wanted;
+}
+
+/* What the walk does with an open directory: reads its attributes (with the features of its parent, as upstream does
+ * also for the root of a mounted file system), decides whether its contents are wanted, lists them. *out_notice: it is
+ * left out with everything below it. */
+static enum status enter(struct readahead *r, struct node *n, struct directory *directory, const struct stat *st,
+                         uint64_t parent_device, enum node_notice *out_notice, struct error *err)
+{
+    *out_notice = NOTICE_NONE;
+    int fd;
+    enum status status = directory_pin(directory, &fd, err);
+    if (status != OK) {
+        *out_notice = notice_of_directory(status, err);
+        return status;
+    }
+    status =
+        attr_read_xattrs(r->scout.reader.attr_reader, fd, &n->features, n->name, &n->attributes, r->not_stored, err);
+    directory_unpin(directory);
+    struct attr_features features = n->features;
+    bool contents_wanted = true;
+    if (status == OK && (uint64_t)st->st_dev != parent_device) {
+        bool is_virtual = false;
+        status = file_system_of(r, directory, &features, &is_virtual, err);
+        contents_wanted = !is_virtual && device_is_wanted(r, (uint64_t)st->st_dev);
+    }
+    if (status != OK) {
+        *out_notice = status == ERR_NOT_FOUND ? NOTICE_VANISHED : notice_of_attributes(status, err);
+        return status;
+    }
+    status = frame_push(r, n, directory, st, features, contents_wanted, err);
+    if (status == ERR_NOT_FOUND || (status == ERR_IO && err->errnum == ENOENT))
+        *out_notice = NOTICE_VANISHED; /* removed after it was opened */
+    if (status == OK && !contents_wanted) {
+        char path[LOG_PATH_MAX], shown[LOG_PATH_MAX];
+        log_info("skipping mount point: \"%s\"", log_path(node_path(n, path, sizeof path), shown));
+    }
+    return status;
 }
 
 /* Opens a directory member and goes into it. Its node is complete: attributes are read here, the scout has it open. */
@@ -182,81 +251,93 @@ static enum status scout_directory(struct readahead *r, const struct listing_ent
     TRY(node_new(NODE_DIRECTORY_BEGIN, parent.directory, entry->name, entry->name_size, &n, err));
     n->features = parent.features;
     n->type = DT_DIR;
-    char path[LOG_PATH_MAX];
     struct stat st;
-    struct directory *directory;
+    struct directory *directory = NULL;
+    enum node_notice notice;
     enum status status = directory_open_child(parent.directory, entry->name, &directory, &st, err);
-    if (status != OK) {
-        const char *notice = status == ERR_NOT_FOUND ? node_vanished
-                             : status == ERR_IO      ? node_notice_of(err->errnum)
-                                                     : NULL;
-        if (!notice) {
-            node_free(n);
-            return status;
-        }
-        n->kind = NODE_MEMBER; /* nothing of it is archived, so there is no end either */
-        node_set_skipped(n, notice);
-        return scout_put(r, n);
-    }
-    node_fill_from_stat(n, &st);
-    int fd;
-    status = directory_pin(directory, &fd, err);
     if (status == OK) {
-        status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &parent.features, n->name, &n->attributes,
-                                  r->not_stored, err);
-        directory_unpin(directory);
+        node_fill_from_stat(n, &st);
+        status = enter(r, n, directory, &st, parent.device, &notice, err);
+        directory_release(directory);
+    } else {
+        notice = notice_of_directory(status, err);
     }
-    bool contents_wanted = true;
-    struct attr_features features = parent.features;
-    if (status == OK && (uint64_t)st.st_dev != parent.device) {
-        bool is_virtual = false;
-        status = features_of(directory, &features, &is_virtual, err);
-        if (is_virtual || (uint64_t)st.st_dev != r->root_device) {
-            contents_wanted = false;
-            log_info("skipping mount point: \"%s\"", node_path(n, path, sizeof path));
-        }
-    }
-    if (status == OK)
-        status = frame_push(r, directory, &st, features, contents_wanted, err);
-    directory_release(directory);
-    if (status == ERR_IO && node_notice_of(err->errnum) == node_vanished) { /* removed after it was opened */
-        n->kind = NODE_MEMBER;
-        node_set_skipped(n, node_vanished);
-        return scout_put(r, n);
-    }
-    if (status != OK) {
-        fail_within(err, "error at \"%s\"", node_path(n, path, sizeof path));
+    if (status != OK && notice == NOTICE_NONE) {
+        status = node_fail_at(n, err);
         node_free(n);
         return status;
+    }
+    if (status != OK) {
+        n->kind = NODE_MEMBER; /* nothing of it is archived, so there is no end either */
+        node_set_skipped(n, notice);
     }
     return scout_put(r, n);
 }
 
+static bool is_known_type(uint8_t type)
+{
+    switch (type) {
+    case DT_REG:
+    case DT_DIR:
+    case DT_LNK:
+    case DT_BLK:
+    case DT_CHR:
+    case DT_FIFO:
+    case DT_SOCK: return true;
+    default: return false;
+    }
+}
+
+/* For file systems whose listings do not say the type. Sets it, or makes the node a skipped one. */
+static enum status ask_type(struct node *n, int known_errnum, struct error *err)
+{
+    int fd;
+    struct stat st;
+    enum status status = directory_pin(n->parent, &fd, err);
+    if (status != OK) {
+        enum node_notice notice = notice_of_directory(status, err);
+        if (notice == NOTICE_NONE)
+            return node_fail_at(n, err);
+        node_set_skipped(n, notice);
+        return OK;
+    }
+    int failed = known_errnum ? -1 : fstatat(fd, n->name, &st, AT_SYMLINK_NOFOLLOW);
+    int reason = known_errnum ? known_errnum : errno;
+    directory_unpin(n->parent);
+    if (failed) {
+        enum node_notice notice = notice_of_stat(reason);
+        errno = reason;
+        if (notice == NOTICE_NONE)
+            return node_fail_stat(n, err);
+        node_set_skipped(n, notice);
+        return OK;
+    }
+    n->type = (uint8_t)IFTODT(st.st_mode);
+    if (is_known_type(n->type))
+        return OK;
+    fail(err, ERR_UNSUPPORTED, "encountered unknown file type: 0x%x (0o%o)", (unsigned)st.st_mode & S_IFMT,
+         (unsigned)st.st_mode & S_IFMT);
+    return node_fail_at(n, err);
+}
+
 static enum status scout_member(struct readahead *r, const struct listing_entry *entry, struct error *err)
 {
-    struct frame *f = &r->frames[r->frame_count - 1];
-    uint8_t type = entry->type;
-    const char *notice = NULL;
-    if (type == DT_UNKNOWN) { /* some file systems do not say */
-        int fd;
-        struct stat st;
-        TRY(directory_pin(f->directory, &fd, err));
-        if (fstatat(fd, entry->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            type = (uint8_t)IFTODT(st.st_mode);
-        else
-            notice = node_notice_of(errno);
-        directory_unpin(f->directory);
-        if (type == DT_UNKNOWN && !notice)
-            return fail(err, ERR_IO, "stat \"%s\"", entry->name);
-    }
-    if (type == DT_DIR)
+    if (entry->type == DT_DIR)
         return scout_directory(r, entry, err);
+    struct frame *f = &r->frames[r->frame_count - 1];
     struct node *n;
     TRY(node_new(NODE_MEMBER, f->directory, entry->name, entry->name_size, &n, err));
     n->features = f->features;
-    n->type = type;
-    if (notice)
-        node_set_skipped(n, notice);
+    n->type = entry->type;
+    enum status status = is_known_type(entry->type) ? OK : ask_type(n, entry->errnum, err);
+    if (status == OK && n->outcome == NODE_READY && n->type == DT_DIR) {
+        node_free(n);
+        return scout_directory(r, entry, err);
+    }
+    if (status != OK) {
+        node_free(n);
+        return status;
+    }
     return scout_put(r, n);
 }
 
@@ -451,34 +532,39 @@ static void stop_worker(struct worker *w)
     node_reader_deinit(&w->reader);
 }
 
+static enum status read_root(struct readahead *r, struct directory *root, const char *path, const struct stat *st,
+                             struct attributes *out, struct error *err)
+{
+    struct attr_features features;
+    bool is_virtual = false;
+    TRY(file_system_of(r, root, &features, &is_virtual, err));
+    if (is_virtual)
+        return fail(err, ERR_UNSUPPORTED, "refusing to backup a virtual file system");
+    attributes_from_stat(st, out);
+    int fd;
+    TRY(directory_pin(root, &fd, err));
+    enum status status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &features, path, out, r->not_stored, err);
+    directory_unpin(root);
+    if (status != OK)
+        return fail_within(err, "failed to get metadata for source directory");
+    r->root_device = (uint64_t)st->st_dev;
+    return frame_push(r, NULL, root, st, features, true, err);
+}
+
 static enum status open_root(struct readahead *r, const char *path, struct attributes *out_root, struct error *err)
 {
     struct directory *root;
     struct stat st;
-    TRY(directory_open_root(r->directories, path, &root, &st, err));
-    struct attr_features features;
-    bool is_virtual = false;
-    enum status status = features_of(root, &features, &is_virtual, err);
-    if (status == OK && is_virtual)
-        status = fail(err, ERR_UNSUPPORTED, "%s: refusing to backup a virtual file system", path);
-    attributes_from_stat(&st, out_root);
-    int fd;
-    if (status == OK)
-        status = directory_pin(root, &fd, err);
-    if (status == OK) {
-        status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &features, path, out_root, r->not_stored, err);
-        directory_unpin(root);
-    }
-    r->root_device = (uint64_t)st.st_dev;
-    if (status == OK)
-        status = frame_push(r, root, &st, features, true, err);
+    TRY(directory_open_root(r->directories, path, r->options.walk.no_follow_root, &root, &st, err));
+    enum status status = read_root(r, root, path, &st, out_root, err);
     directory_release(root);
-    return status;
+    return status == OK ? OK : fail_within(err, "%s", path);
 }
 
 static enum status start(struct readahead *r, const char *path, struct attributes *out_root, struct error *err)
 {
     TRY(directories_new(directories_limit(), &r->directories, err));
+    TRY(walk_filter_init(&r->filter, r->options.walk.patterns, err));
     void *ring, *workers;
     TRY(array_new(WINDOW_ENTRIES, sizeof *r->ring, WINDOW_ENTRIES, "window entries", &ring, err));
     r->ring = ring;
@@ -503,7 +589,9 @@ enum status readahead_new(const char *path, const struct readahead_options *opti
     if (!r)
         return fail(err, ERR_MEMORY, "out of memory for the tree reader");
     r->options = *options;
-    r->root_path = path;
+    r->options.reading.skip_e2big_xattr = options->walk.skip_e2big_xattr;
+    if (r->options.walk.entries_max == 0)
+        r->options.walk.entries_max = LISTING_ENTRIES_MAX_DEFAULT;
     r->not_stored = not_stored;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->scout_can_go, NULL);
@@ -541,6 +629,7 @@ void readahead_free(struct readahead *r)
         node_free(r->batch[i]);
     while (r->frame_count > 0)
         frame_pop(r);
+    walk_filter_deinit(&r->filter);
     free(r->frames);
     free(r->ring);
     free(r->workers);

@@ -11,10 +11,11 @@
 #define PXB_FLOW_READAHEAD_H
 
 #include "flow/node.h"
+#include "flow/walk_options.h"
 
 struct readahead_options {
-    unsigned threads;   /* workers, >= 1 */
-    size_t entries_max; /* listing lengths on one path together (A3) */
+    unsigned threads; /* workers, >= 1 */
+    struct walk_options walk;
     struct node_reader_options reading;
 };
 

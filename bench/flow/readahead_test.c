@@ -25,7 +25,7 @@ static void write_file(const char *path, size_t size)
 static void walk(const char *path, unsigned threads, bool contents, size_t read_size_max, char *log)
 {
     struct readahead_options options = {
-        .threads = threads, .entries_max = 100000, .reading = {read_size_max, contents}};
+        .threads = threads, .walk.entries_max = 100000, .reading = {read_size_max, contents}};
     struct attr_not_stored not_stored = {0};
     struct readahead *r;
     struct attributes root;
@@ -123,7 +123,7 @@ static void test_threads_contents_and_read_sizes_do_not_change_the_walk(void **s
 static void test_stopping_half_way_leaves_nothing_behind(void **state)
 {
     test_threads_contents_and_read_sizes_do_not_change_the_walk(state);
-    struct readahead_options options = {.threads = 3, .entries_max = 100000, .reading = {.want_contents = true}};
+    struct readahead_options options = {.threads = 3, .walk.entries_max = 100000, .reading = {.want_contents = true}};
     for (int taken = 0; taken < 700; taken += 97) {
         struct attr_not_stored not_stored = {0};
         struct readahead *r;
@@ -156,7 +156,7 @@ static void test_entries_max_bounds_what_is_held_on_one_path(void **state)
         write_file(path, 1);
     }
     for (size_t limit = 6; limit <= 7; limit++) {
-        struct readahead_options options = {.threads = 1, .entries_max = limit};
+        struct readahead_options options = {.threads = 1, .walk.entries_max = limit};
         struct attr_not_stored not_stored = {0};
         struct readahead *r;
         struct attributes attributes;
@@ -178,7 +178,7 @@ static void test_reopening_refuses_what_took_the_files_place(void **state)
     char path[256];
     snprintf(path, sizeof path, "%s/f", root);
     write_file(path, 10);
-    struct readahead_options options = {.threads = 1, .entries_max = 100};
+    struct readahead_options options = {.threads = 1, .walk.entries_max = 100};
     struct attr_not_stored not_stored = {0};
     struct readahead *r;
     struct attributes attributes;
@@ -188,7 +188,7 @@ static void test_reopening_refuses_what_took_the_files_place(void **state)
     struct node *n;
     assert_int_equal(readahead_next(r, &n, &err), OK);
     int fd;
-    const char *notice = NULL;
+    enum node_notice notice;
     assert_int_equal(node_open(n, &fd, &notice, &err), OK);
     assert_true(fd >= 0);
     close(fd);
@@ -211,7 +211,7 @@ static void test_what_is_no_directory_is_refused(void **state)
     char path[256];
     snprintf(path, sizeof path, "%s/f", (const char *)*state);
     write_file(path, 1);
-    struct readahead_options options = {.threads = 1, .entries_max = 100};
+    struct readahead_options options = {.threads = 1, .walk.entries_max = 100};
     struct attr_not_stored not_stored = {0};
     struct readahead *r;
     struct attributes attributes;

@@ -13,6 +13,7 @@ struct walk_options {
     size_t entries_max;                /* listed entries on one path together (A3); 0: LISTING_ENTRIES_MAX_DEFAULT */
     bool skip_e2big_xattr;             /* A12 */
     bool skip_kernel_tracing;          /* tracefs and bpf count as virtual file systems, too */
+    bool no_follow_root;               /* a symlink as root is refused (ELOOP), as `pxar create` does */
     bool no_xattrs, no_fcaps, no_acls; /* left out even where the file system has them */
 };
 

@@ -165,7 +165,7 @@ static enum status handle_new(struct directories *pool, struct directory *parent
     struct stat st;
     if (fstat(fd, &st)) {
         close_reserved(pool, fd);
-        return fail(err, ERR_IO, "%s: cannot stat the open directory", name);
+        return fail(err, ERR_IO, "cannot stat the open directory");
     }
     struct directory *d = calloc(1, sizeof *d);
     char *copy = strdup(name);
@@ -200,16 +200,29 @@ static enum status handle_new(struct directories *pool, struct directory *parent
     return OK;
 }
 
-enum status directory_open_root(struct directories *pool, const char *path, struct directory **out,
+static bool is_symlink(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+enum status directory_open_root(struct directories *pool, const char *path, bool no_follow, struct directory **out,
                                 struct stat *out_stat, struct error *err)
 {
-    int fd = open_at(pool, AT_FDCWD, path, 0);
-    if (fd < 0 && errno == ENOTDIR)
-        return fail(err, ERR_USAGE, "%s: is not a directory", path);
+    int fd = open_at(pool, AT_FDCWD, path, no_follow ? O_NOFOLLOW : 0);
+    int reason = errno;
+    if (fd < 0 && reason == ENOTDIR) {
+        /* O_DIRECTORY speaks before O_NOFOLLOW. */
+        if (!no_follow || !is_symlink(path))
+            return fail(err, ERR_USAGE, "%s: is not a directory", path);
+        reason = ELOOP;
+    }
+    errno = reason;
     if (fd < 0)
         return fail(err, ERR_IO, "%s: cannot open directory", path);
     /* Pinned for life: everything else is opened again from here. */
-    return handle_new(pool, NULL, path, fd, 1, out, out_stat, err);
+    enum status status = handle_new(pool, NULL, path, fd, 1, out, out_stat, err);
+    return status == OK ? OK : fail_within(err, "%s", path);
 }
 
 /* A directory that was there and is not any more. */
@@ -315,10 +328,8 @@ enum status directory_open_child(struct directory *parent, const char *name, str
     directory_unpin(parent);
     if (fd >= 0)
         return handle_new(parent->pool, parent, name, fd, 0, out, out_stat, err);
-    char path[ERROR_TEXT_MAX / 2];
-    directory_path(parent, name, path, sizeof path);
     errno = reason;
-    return fail(err, ERR_IO, "%s: cannot open directory", path);
+    return fail(err, ERR_IO, "cannot open directory");
 }
 
 void directory_retain(struct directory *d)

@@ -18,10 +18,12 @@ struct directory;
 MUST_CHECK enum status directories_new(size_t descriptor_limit, struct directories **out, struct error *err);
 void directories_free(struct directories *pool); /* all handles must be released; accepts NULL */
 
-/* The root; `path` may end in a symlink. ERR_IO; not a directory: ERR_USAGE. One reference. */
-MUST_CHECK enum status directory_open_root(struct directories *pool, const char *path, struct directory **out,
-                                           struct stat *out_stat, struct error *err);
-/* A child. `name` is copied. One reference; the child holds one on its parent. On failure errno is in err->errnum. */
+/* The root. `path` may end in a symlink unless `no_follow` (then: ERR_IO, ELOOP). ERR_IO; not a directory: ERR_USAGE.
+ * One reference. */
+MUST_CHECK enum status directory_open_root(struct directories *pool, const char *path, bool no_follow,
+                                           struct directory **out, struct stat *out_stat, struct error *err);
+/* A child. `name` is copied. One reference; the child holds one on its parent. On failure errno is in err->errnum; the
+ * text of the child's own failures does not name it. */
 MUST_CHECK enum status directory_open_child(struct directory *parent, const char *name, struct directory **out,
                                             struct stat *out_stat, struct error *err);
 void directory_retain(struct directory *d);

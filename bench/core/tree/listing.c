@@ -18,9 +18,11 @@ static bool is_left_out(const char *name, bool is_root)
 }
 
 struct growing {
+    const struct listing_options *options;
     struct buffer names;
     struct listing_entry *entries;
     size_t count, capacity;
+    bool over; /* more than allowed: only a restart can help */
 };
 
 static void growing_deinit(struct growing *g)
@@ -29,22 +31,46 @@ static void growing_deinit(struct growing *g)
     free(g->entries);
 }
 
-static enum status add(struct growing *g, const char *name, uint8_t type, const char *path, size_t entries_max,
-                       struct error *err)
+static void start_again(struct growing *g)
 {
-    size_t size = strlen(name);
-    if (size == 0 || size > UINT16_MAX || memchr(name, '/', size))
-        return fail(err, ERR_FORMAT, "%s: the file system gave a name that is not one plain component", path);
-    if (g->count >= entries_max)
-        return fail(err, ERR_LIMIT, "%s: exceeded allowed number of file entries (> %zu)", path, entries_max);
+    buffer_clear(&g->names);
+    g->count = 0;
+    g->over = false;
+}
+
+static enum status fail_over(const struct growing *g, struct error *err)
+{
+    return fail(err, ERR_LIMIT, "exceeded allowed number of file entries (> %zu)", g->options->entries_max);
+}
+
+static enum status keep(struct growing *g, const struct listing_entry *entry, struct error *err)
+{
+    if (g->count >= g->options->entries_max - g->options->entries_held) {
+        g->over = true;
+        return g->options->filter ? OK : fail_over(g, err);
+    }
     void *entries = g->entries;
     enum status status =
         array_grow(&entries, g->count, &g->capacity, sizeof *g->entries, SIZE_MAX, "directory entries", err);
     g->entries = entries;
     TRY(status);
-    TRY(buffer_append(&g->names, name, size + 1, err));
-    g->entries[g->count++] = (struct listing_entry){.name_size = (uint16_t)size, .type = type};
+    TRY(buffer_append(&g->names, entry->name, (size_t)entry->name_size + 1, err));
+    g->entries[g->count] = *entry;
+    g->entries[g->count++].name = NULL; /* in `names`, which still moves */
     return OK;
+}
+
+static enum status add(struct growing *g, const struct dirent64 *found, enum listing_verdict *out, struct error *err)
+{
+    size_t size = strlen(found->d_name);
+    if (size == 0 || size > UINT16_MAX || memchr(found->d_name, '/', size))
+        return fail(err, ERR_FORMAT, "the file system gave a name that is not one plain component");
+    struct listing_entry entry = {.name = found->d_name, .name_size = (uint16_t)size, .type = found->d_type};
+    *out = LISTING_KEEP;
+    const struct listing_filter *filter = g->options->filter;
+    if (filter)
+        TRY(filter->judge(filter->context, &entry, out, err));
+    return *out == LISTING_KEEP ? keep(g, &entry, err) : OK;
 }
 
 static int compare_names(const void *left, const void *right)
@@ -71,35 +97,41 @@ static void arrange(struct listing_entry *entries, size_t *count)
 }
 
 /* getdents64 itself: the C library's readdir turns some failures into the end of the directory. */
-static enum status read_names(int fd, const char *path, bool is_root, size_t entries_max, struct growing *g,
-                              struct error *err)
+static enum status read_names(int fd, struct growing *g, enum listing_verdict *out, struct error *err)
 {
     _Alignas(struct dirent64) char block[READ_SIZE];
+    start_again(g);
+    *out = LISTING_KEEP;
     if (lseek(fd, 0, SEEK_SET) < 0)
-        return fail(err, ERR_IO, "%s: cannot go to the start of the directory", path);
+        return fail(err, ERR_IO, "cannot go to the start of the directory");
     for (;;) {
         ssize_t size = getdents64(fd, block, sizeof block);
         if (size < 0 && errno == EINTR)
             continue;
         if (size < 0)
-            return fail(err, ERR_IO, "%s: cannot read directory", path);
+            return fail(err, ERR_IO, "cannot read directory");
         if (size == 0)
-            return OK;
+            return g->over ? fail_over(g, err) : OK;
         for (size_t at = 0; at < (size_t)size;) {
             const struct dirent64 *entry = (const void *)(block + at);
-            if (!is_left_out(entry->d_name, is_root))
-                TRY(add(g, entry->d_name, entry->d_type, path, entries_max, err));
+            if (!is_left_out(entry->d_name, g->options->is_root))
+                TRY(add(g, entry, out, err));
+            if (*out == LISTING_RESTART)
+                return OK;
             at += entry->d_reclen;
         }
     }
 }
 
-enum status listing_read(int fd, const char *path, bool is_root, size_t entries_max, struct listing *out,
-                         struct error *err)
+enum status listing_read(int fd, const struct listing_options *options, struct listing *out, struct error *err)
 {
+    ASSERT(options->entries_held <= options->entries_max);
     /* Entries are bounded by entries_max, so a ceiling of its own for the names would only get in the way. */
-    CLEANUP(growing_deinit) struct growing g = {.names = BUFFER_INIT(SIZE_MAX / 2)};
-    TRY(read_names(fd, path, is_root, entries_max, &g, err));
+    CLEANUP(growing_deinit) struct growing g = {.options = options, .names = BUFFER_INIT(SIZE_MAX / 2)};
+    enum listing_verdict verdict;
+    do
+        TRY(read_names(fd, &g, &verdict, err));
+    while (verdict == LISTING_RESTART);
     const char *name = (const char *)g.names.data;
     for (size_t i = 0; i < g.count; i++) {
         g.entries[i].name = name;

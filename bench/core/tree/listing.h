@@ -12,6 +12,7 @@ struct listing_entry {
     const char *name; /* NUL-terminated, in the listing's memory */
     uint16_t name_size;
     uint8_t type; /* DT_*; DT_UNKNOWN: ask fstatat */
+    int errnum;   /* why the type is unknown to the filter; 0: it did not have to ask */
 };
 
 struct listing {
@@ -20,9 +21,25 @@ struct listing {
     char *names; /* one block */
 };
 
-/* Reads `fd` from the start and moves its position: one listing of a descriptor at a time. More than `entries_max`:
- * ERR_LIMIT. `path` for errors. In the root a file ".pxarexclude-cli" is left out (`is_root`). */
-MUST_CHECK enum status listing_read(int fd, const char *path, bool is_root, size_t entries_max, struct listing *out,
+/* Decides about each entry, in the order of the directory, before it takes memory. May set entry->type when it had to
+ * ask, and entry->errnum when asking failed. RESTART: what was kept is dropped and the directory is read again from its
+ * start (the judge has learned something that changes earlier verdicts); the judge sees to it that this ends. */
+enum listing_verdict { LISTING_KEEP, LISTING_DROP, LISTING_RESTART };
+struct listing_filter {
+    enum status (*judge)(void *context, struct listing_entry *entry, enum listing_verdict *out, struct error *err);
+    void *context;
+};
+
+struct listing_options {
+    bool is_root;                        /* a file ".pxarexclude-cli" is left out, silently */
+    size_t entries_max;                  /* more kept entries, with the held ones: ERR_LIMIT */
+    size_t entries_held;                 /* of other listings, at most entries_max */
+    const struct listing_filter *filter; /* NULL: everything is kept */
+};
+
+/* Reads `fd` from the start and moves its position: one listing of a descriptor at a time. Memory holds kept entries
+ * alone, never more than allowed. Errors do not name the directory: the caller knows it. */
+MUST_CHECK enum status listing_read(int fd, const struct listing_options *options, struct listing *out,
                                     struct error *err);
 void listing_deinit(struct listing *l); /* accepts {0} */
 

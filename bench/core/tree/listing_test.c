@@ -41,7 +41,8 @@ static void touch(struct fixture *f, const char *name)
 static enum status list(struct fixture *f, bool is_root, size_t entries_max)
 {
     listing_deinit(&f->listing);
-    return listing_read(f->fd, "some/dir", is_root, entries_max, &f->listing, &f->err);
+    struct listing_options options = {.is_root = is_root, .entries_max = entries_max};
+    return listing_read(f->fd, &options, &f->listing, &f->err);
 }
 
 static void test_empty(void **state)
@@ -93,7 +94,6 @@ static void test_many_entries(void **state)
         assert_int_equal(atoi(f.listing.entries[i].name), i);
     assert_int_equal(list(&f, false, COUNT - 1), ERR_LIMIT);
     assert_non_null(strstr(f.err.text, "exceeded allowed number of file entries (> 2999)"));
-    assert_non_null(strstr(f.err.text, "some/dir"));
     end(&f);
 }
 
@@ -134,16 +134,16 @@ static void test_failing_read_is_no_short_listing(void **state)
     begin(&f);
     touch(&f, "file");
     int fd = openat(f.fd, "file", O_RDONLY | O_CLOEXEC);
-    assert_int_equal(listing_read(fd, "some/dir", false, 10, &f.listing, &f.err), ERR_IO);
+    struct listing_options options = {.entries_max = 10};
+    assert_int_equal(listing_read(fd, &options, &f.listing, &f.err), ERR_IO);
     assert_int_equal(f.err.errnum, ENOTDIR);
     close(fd);
     /* A directory that was removed answers ENOENT, where readdir says "end". */
     assert_int_equal(mkdirat(f.fd, "gone", 0700), 0);
     fd = openat(f.fd, "gone", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_int_equal(unlinkat(f.fd, "gone", AT_REMOVEDIR), 0);
-    assert_int_equal(listing_read(fd, "some/gone", false, 10, &f.listing, &f.err), ERR_IO);
+    assert_int_equal(listing_read(fd, &options, &f.listing, &f.err), ERR_IO);
     assert_int_equal(f.err.errnum, ENOENT);
-    assert_non_null(strstr(f.err.text, "some/gone"));
     close(fd);
     end(&f);
 }
