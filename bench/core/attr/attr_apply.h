@@ -5,7 +5,7 @@
  * A step that fails does not keep the later ones from being tried: the first failure is returned, and a caller that
  * goes on with the next file (pxar extract) leaves this one with all that could be set. Rights never grow by that:
  *
- *   - without its owner a file gets no set-id bits;
+ *   - a file whose owner was refused gets no set-id bits;
  *   - the stored group bits of a file with an ACL are the ACL's mask. Without the ACL they would be the group's own
  *     rights, so a file whose ACL is ignored or refused gives its group what the ACL gave it, if that is less.
  *

@@ -1,8 +1,14 @@
 #include "attr/attr_read.h"
 
+#include "attr/file_flags.h"
+#include "attr/posix_acl.h"
+
 #include <errno.h>
+#include <linux/fs.h>
+#include <linux/msdos_fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/xattr.h>
 
 /* The kernel's own ceilings are 64 KiB for a list and for a value. The largest buffer is one byte above, so that a file
@@ -17,6 +23,7 @@ struct scratch {
 struct attr_reader {
     struct scratch names; /* apart from values: names are walked while values are read */
     struct scratch value;
+    bool skip_e2big;
 };
 
 struct attr_features attr_features_of(uint64_t fs_magic)
@@ -27,8 +34,8 @@ struct attr_features attr_features_of(uint64_t fs_magic)
     case 0x2FC12FC1: /* ZFS */
         return (struct attr_features){.xattrs = true, .acl = true, .fcaps = true, .project_id = true};
     case 0x01021994: /* tmpfs */ return (struct attr_features){.acl = true};
-    case 0x65735546: /* FUSE */ return (struct attr_features){.xattrs = true};
-    case 0x4d44: /* MSDOS, VFAT */ return (struct attr_features){0};
+    case 0x65735546: /* FUSE */ return (struct attr_features){.xattrs = true, .fat_flags = true};
+    case 0x4d44: /* MSDOS, VFAT */ return (struct attr_features){.fat_flags = true};
     default: /* Btrfs and everything unknown */
         return (struct attr_features){.xattrs = true, .acl = true, .fcaps = true};
     }
@@ -127,50 +134,180 @@ bool xattr_is_stored(const char *name)
     return strncmp(name, "user.", 5) == 0 || strncmp(name, "trusted.", 8) == 0 || strcmp(name, "security.NTACL") == 0;
 }
 
+void attr_reader_skip_e2big(struct attr_reader *r, bool skip)
+{
+    r->skip_e2big = skip;
+}
+
+/* Where one file's attributes go. */
+struct reading {
+    struct attr_reader *r;
+    int fd;
+    const struct attr_features *features;
+    const char *path;
+    struct attributes *out;
+    bool stopped;     /* by E2BIG: nothing more of this file's list is looked at */
+    bool xattrs_left; /* met, but the file system's are not stored */
+    bool acls_left, fcaps_left;
+    struct error *err;
+};
+
+/* E2BIG of the list (`name` NULL) or of a value; errno still says so. */
+static enum status e2big(struct reading *x, const char *name)
+{
+    if (!x->r->skip_e2big)
+        return fail(x->err, ERR_IO, "%s: cannot %s extended attribute%s%s (try --skip-e2big-xattr)", x->path,
+                    name ? "read" : "list", name ? " " : "s", name ? name : "");
+    x->stopped = true;
+    return OK;
+}
+
+static enum status read_xattr(struct reading *x, const char *name, size_t name_size)
+{
+    ssize_t size;
+    TRY(read_grown(&x->r->value, x->fd, name, x->path, &size, x->err));
+    if (size < 0 && errno == E2BIG)
+        return e2big(x, name);
+    if (size < 0 && (errno == ENODATA || errno == EOPNOTSUPP || errno == EBADF))
+        return OK;
+    if (size < 0)
+        return fail(x->err, ERR_IO, "%s: cannot read extended attribute %s", x->path, name);
+    if (size > XATTR_VALUE_SIZE_MAX)
+        return fail(x->err, ERR_LIMIT, "%s: the value of extended attribute %s has more than %d bytes", x->path, name,
+                    XATTR_VALUE_SIZE_MAX);
+    return attributes_add_xattr(x->out, name, name_size, (const uint8_t *)x->r->value.data, (size_t)size, x->err);
+}
+
+/* E2BIG is as fatal as the rest here, whatever the option says. */
+static enum status read_fcaps(struct reading *x)
+{
+    ssize_t size;
+    TRY(read_grown(&x->r->value, x->fd, "security.capability", x->path, &size, x->err));
+    if (size < 0 && (errno == ENODATA || errno == EBADF || errno == EOPNOTSUPP))
+        return OK;
+    if (size < 0)
+        return fail(x->err, ERR_IO, "%s: cannot read file capabilities", x->path);
+    return attributes_set_fcaps(x->out, (const uint8_t *)x->r->value.data, (size_t)size, x->err);
+}
+
+static enum status read_acl(struct reading *x, const char *name, bool is_default)
+{
+    const char *what = is_default ? "default ACL" : "access ACL";
+    ssize_t size;
+    TRY(read_grown(&x->r->value, x->fd, name, x->path, &size, x->err));
+    if (size < 0 && (errno == EOPNOTSUPP || errno == EBADF || errno == ENODATA))
+        return OK;
+    if (size < 0)
+        return fail(x->err, ERR_IO, "%s: cannot read the %s", x->path, what);
+    const uint8_t *value = (const uint8_t *)x->r->value.data;
+    enum status status = is_default ? posix_acl_parse_default(value, (size_t)size, what, x->out, x->err)
+                                    : posix_acl_parse_access(value, (size_t)size, what, x->out, x->err);
+    return status == OK ? OK : fail_within(x->err, "%s", x->path);
+}
+
+static enum status read_listed(struct reading *x, const char *name, size_t name_size)
+{
+    const struct attr_features *f = x->features;
+    if (strcmp(name, "security.capability") == 0) {
+        if (f->xattrs && f->fcaps)
+            return read_fcaps(x);
+        x->fcaps_left = true;
+        return OK;
+    }
+    bool is_default = strcmp(name, POSIX_ACL_DEFAULT_NAME) == 0;
+    if (is_default || strcmp(name, POSIX_ACL_ACCESS_NAME) == 0) {
+        if (f->xattrs && f->acl)
+            return read_acl(x, name, is_default);
+        x->acls_left = true;
+        return OK;
+    }
+    if (name_size > XATTR_NAME_SIZE_MAX || !xattr_is_stored(name))
+        return OK;
+    if (f->xattrs)
+        return read_xattr(x, name, name_size);
+    x->xattrs_left = true;
+    return OK;
+}
+
+static enum status read_list(struct reading *x)
+{
+    struct scratch *names = &x->r->names;
+    ssize_t list_size;
+    TRY(read_grown(names, x->fd, NULL, x->path, &list_size, x->err));
+    if (list_size < 0) {
+        /* Where none are stored they are listed only to be counted: that cannot fail a run. */
+        if (!x->features->xattrs || errno == EOPNOTSUPP || errno == EBADF)
+            return OK;
+        return errno == E2BIG ? e2big(x, NULL) : fail(x->err, ERR_IO, "%s: cannot list extended attributes", x->path);
+    }
+    const char *end = names->data + list_size;
+    for (const char *name = names->data; name < end && !x->stopped;) {
+        size_t name_size = strnlen(name, (size_t)(end - name));
+        if (name_size == (size_t)(end - name))
+            return fail(x->err, ERR_FORMAT, "%s: the list of extended attributes does not end with a zero byte",
+                        x->path);
+        TRY(read_listed(x, name, name_size));
+        name += name_size + 1;
+    }
+    return OK;
+}
+
 enum status attr_read_xattrs(struct attr_reader *r, int fd, const struct attr_features *features, const char *path,
                              struct attributes *out, struct attr_not_stored *not_stored, struct error *err)
 {
-    ssize_t list_size;
-    TRY(read_grown(&r->names, fd, NULL, path, &list_size, err));
-    if (list_size < 0) {
-        /* Where none are stored they are listed only to be counted: that cannot fail a run. */
-        if (!features->xattrs || errno == EOPNOTSUPP || errno == EBADF)
-            return OK;
-        return fail(err, ERR_IO, "%s: cannot list extended attributes", path);
-    }
-
-    bool has_acl = false, has_others = false;
-    const char *end = r->names.data + list_size;
-    for (const char *name = r->names.data; name < end;) {
-        size_t name_size = strnlen(name, (size_t)(end - name));
-        if (name_size == (size_t)(end - name))
-            return fail(err, ERR_FORMAT, "%s: the list of extended attributes does not end with a zero byte", path);
-        const char *next = name + name_size + 1;
-        if (strcmp(name, "security.capability") == 0) {
-            atomic_fetch_add(&not_stored->fcaps, 1);
-        } else if (strncmp(name, "system.posix_acl_", 17) == 0) {
-            has_acl = true;
-        } else if (name_size <= XATTR_NAME_SIZE_MAX && xattr_is_stored(name) && !features->xattrs) {
-            has_others = true;
-        } else if (name_size <= XATTR_NAME_SIZE_MAX && xattr_is_stored(name)) {
-            ssize_t value_size;
-            TRY(read_grown(&r->value, fd, name, path, &value_size, err));
-            if (value_size >= 0) {
-                if (value_size > XATTR_VALUE_SIZE_MAX)
-                    return fail(err, ERR_LIMIT, "%s: the value of extended attribute %s has more than %d bytes", path,
-                                name, XATTR_VALUE_SIZE_MAX);
-                TRY(attributes_add_xattr(out, name, name_size, (const uint8_t *)r->value.data, (size_t)value_size,
-                                         err));
-            } else if (errno != ENODATA && errno != EOPNOTSUPP && errno != EBADF) {
-                return fail(err, ERR_IO, "%s: cannot read extended attribute %s", path, name);
-            }
-        }
-        name = next;
-    }
-    /* Access and default ACL of one directory count once. */
-    if (has_acl)
-        atomic_fetch_add(&not_stored->acls, 1);
-    if (has_others)
+    struct reading x = {.r = r, .fd = fd, .features = features, .path = path, .out = out, .err = err};
+    TRY(read_list(&x));
+    if (x.xattrs_left)
         atomic_fetch_add(&not_stored->xattrs, 1);
+    if (x.acls_left)
+        atomic_fetch_add(&not_stored->acls, 1);
+    if (x.fcaps_left)
+        atomic_fetch_add(&not_stored->fcaps, 1);
     return OK;
+}
+
+static enum status read_flags(int fd, const struct attr_features *features, const char *path, struct attributes *out,
+                              struct error *err)
+{
+    /* The kernel fills 32 bits, whatever the type in the number of the ioctl says. */
+    uint32_t chattr = 0, fat = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &chattr) == 0)
+        out->stat.flags |= file_flags_from_chattr(chattr);
+    else if (!attr_flags_error_is_tolerated(errno))
+        return fail(err, ERR_IO, "%s: cannot read file flags", path);
+    if (!features->fat_flags)
+        return OK;
+    if (ioctl(fd, FAT_IOCTL_GET_ATTRIBUTES, &fat) == 0)
+        out->stat.flags |= file_flags_from_fat(fat);
+    else if (!attr_flags_error_is_tolerated(errno))
+        return fail(err, ERR_IO, "%s: cannot read FAT attributes", path);
+    return OK;
+}
+
+static enum status read_project_id(int fd, const char *path, struct attributes *out, struct error *err)
+{
+    struct fsxattr fsx = {0};
+    if (ioctl(fd, FS_IOC_FSGETXATTR, &fsx) != 0)
+        return attr_flags_error_is_tolerated(errno) ? OK : fail(err, ERR_IO, "%s: cannot read project id", path);
+    if (fsx.fsx_projid == 0)
+        return OK;
+    struct attribute_extras *x;
+    TRY(attributes_extras(out, &x, err));
+    x->has_project_id = true;
+    x->project_id = fsx.fsx_projid;
+    return OK;
+}
+
+bool attr_flags_error_is_tolerated(int errnum)
+{
+    return errnum == ENOTTY || errnum == ENOSYS || errnum == EBADF || errnum == EOPNOTSUPP || errnum == EINVAL;
+}
+
+enum status attr_read(struct attr_reader *r, int fd, const struct attr_features *features, const char *path,
+                      struct attributes *out, struct attr_not_stored *not_stored, struct error *err)
+{
+    TRY(attr_read_xattrs(r, fd, features, path, out, not_stored, err));
+    TRY(read_flags(fd, features, path, out, err));
+    bool can_have_project = S_ISREG(out->stat.mode) || S_ISDIR(out->stat.mode);
+    return features->project_id && can_have_project ? read_project_id(fd, path, out, err) : OK;
 }

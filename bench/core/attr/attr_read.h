@@ -29,6 +29,8 @@ struct attr_features {
 struct attr_features attr_features_of(uint64_t fs_magic);
 /* Whether extended attributes of this name are stored (and restored) as such: user.*, trusted.*, security.NTACL. */
 bool xattr_is_stored(const char *name);
+/* ENOTTY, ENOSYS, EBADF, EOPNOTSUPP, EINVAL of an ioctl: the file system knows no such thing. */
+bool attr_flags_error_is_tolerated(int errnum);
 /* Contents of these are never archived (archive-creation.md A7). */
 bool fs_is_virtual(uint64_t fs_magic);
 
