@@ -1,11 +1,12 @@
 #include "flow/archive.h"
 
-#include "base/buffer.h"
 #include "base/log.h"
 #include "base/size_text.h"
 #include "detect/lookahead.h"
 #include "flow/decision_log.h"
+#include "flow/exclude_text.h"
 #include "flow/link_table.h"
+#include "flow/packer.h"
 #include "flow/readahead.h"
 #include "pxar/encoder.h"
 
@@ -21,14 +22,7 @@
 enum {
     BLOCK_SIZE = 4 << 20,                  /* a logical write of file contents (chunking.md 5) */
     READ_SLAB_SIZE = SLAB_POOLED_CAPACITY, /* what is read at a time */
-    SMALL_SLAB_SIZE = 64 << 10,            /* headers and metadata are packed into these */
     HARDLINK_PATH_MAX = 4096,
-};
-
-/* Packs small writes of the encoder into slabs. */
-struct packer {
-    struct slab *slab;
-    size_t used;
 };
 
 struct archiver {
@@ -47,50 +41,41 @@ struct archiver {
 
 /* ---- the encoder's two sinks ---- */
 
-static enum status packer_room(struct packer *p, size_t size, struct error *err)
-{
-    if (p->slab && p->slab->capacity - p->used >= size)
-        return OK;
-    slab_release(p->slab);
-    p->slab = NULL;
-    p->used = 0;
-    return slab_new(size > SMALL_SLAB_SIZE ? size : SMALL_SLAB_SIZE, &p->slab, err);
-}
-
-static enum status pack(struct packer *p, const uint8_t *data, size_t size, struct slice *out, struct error *err)
-{
-    TRY(packer_room(p, size, err));
-    uint8_t *place = p->slab->data + p->used;
-    memcpy(place, data, size);
-    p->used += size;
-    slab_retain(p->slab);
-    *out = (struct slice){place, size, p->slab};
-    return OK;
-}
-
-/* Failures elsewhere come without text; theirs is kept by the flow. */
-static enum status elsewhere(enum status status, struct error *err)
+enum status archive_elsewhere(enum status status, struct error *err)
 {
     return status == OK ? OK : fail(err, status == ERR_IO ? ERR_CANCELLED : status, "stopped");
+}
+
+static bool is_unified(const struct archiver *a)
+{
+    return a->options->mode == MODE_LEGACY;
 }
 
 static enum status write_metadata(void *context, const uint8_t *data, size_t size, struct error *err)
 {
     struct archiver *a = context;
     struct slice part;
-    TRY(pack(&a->metadata_packer, data, size, &part, err));
-    return elsewhere(a->output->metadata(a->output->context, part), err);
+    TRY(packer_pack(&a->metadata_packer, data, size, &part, err));
+    return archive_elsewhere(a->output->metadata(a->output->context, part), err);
 }
 
 static enum status write_payload(void *context, const uint8_t *data, size_t size, struct error *err)
 {
     struct archiver *a = context;
     struct slice part;
-    TRY(pack(&a->payload_packer, data, size, &part, err));
-    return elsewhere(a->output->payload(a->output->context, part, true), err);
+    TRY(packer_pack(&a->payload_packer, data, size, &part, err));
+    return archive_elsewhere(a->output->payload(a->output->context, part, true), err);
 }
 
 /* ---- contents ---- */
+
+/* Takes the slice. A unified archive has one stream for everything. */
+static enum status put_contents(struct archiver *a, struct slice part, bool ends_write, struct error *err)
+{
+    const struct archive_output *o = a->output;
+    enum status status = is_unified(a) ? o->metadata(o->context, part) : o->payload(o->context, part, ends_write);
+    return archive_elsewhere(status, err);
+}
 
 static const char *path_of(const struct node *n, char out[LOG_PATH_MAX])
 {
@@ -138,8 +123,7 @@ static enum status copy_from_file(struct archiver *a, const struct node *n, int 
         }
         left -= size;
         block_left -= size;
-        TRY(elsewhere(a->output->payload(a->output->context, (struct slice){slab->data, size, slab}, block_left == 0),
-                      err));
+        TRY(put_contents(a, (struct slice){slab->data, size, slab}, block_left == 0, err));
     }
     if (!at_end && n->size > 0) {
         uint8_t more;
@@ -161,16 +145,42 @@ static enum status copy_from_node(struct archiver *a, struct node *n, struct err
     if (got > 0) {
         struct slice part = n->contents;
         n->contents.slab = NULL; /* goes with the slice */
-        TRY(elsewhere(a->output->payload(a->output->context, part, padding == 0), err));
+        TRY(put_contents(a, part, padding == 0, err));
     }
     if (padding > 0) {
         warn_shrunk(n);
         struct slab *zeros;
         TRY(slab_new(padding, &zeros, err));
         memset(zeros->data, 0, padding);
-        TRY(elsewhere(a->output->payload(a->output->context, (struct slice){zeros->data, padding, zeros}, true), err));
+        TRY(put_contents(a, (struct slice){zeros->data, padding, zeros}, true, err));
     }
     return OK;
+}
+
+/* ---- the catalog ---- */
+
+static enum status list_member(struct archiver *a, const struct node *n, enum entry_kind kind, struct error *err)
+{
+    if (!a->output->catalog)
+        return OK;
+    struct catalog_entry entry = {.kind = kind,
+                                  .name = n->name,
+                                  .name_size = n->name_size,
+                                  .size = n->size,
+                                  .mtime = n->attributes.stat.mtime_secs};
+    return catalog_add(a->output->catalog, &entry, err);
+}
+
+static enum entry_kind kind_of_type(uint8_t type)
+{
+    switch (type) {
+    case DT_LNK: return ENTRY_SYMLINK;
+    case DT_BLK: return ENTRY_BLOCK_DEVICE;
+    case DT_CHR: return ENTRY_CHAR_DEVICE;
+    case DT_FIFO: return ENTRY_FIFO;
+    case DT_SOCK: return ENTRY_SOCKET;
+    default: return ENTRY_FILE;
+    }
 }
 
 /* ---- what the look-ahead cache asks for ---- */
@@ -218,11 +228,18 @@ static enum status at_node(enum status status, const struct node *n, struct erro
     return status == OK ? OK : fail_within(err, "error at \"%s\"", path_of(n, path));
 }
 
+/* Where the header of the contents stands that were just encoded: in the payload stream, or in the only one. */
+static uint64_t contents_offset(const struct archiver *a, const struct node *n, uint64_t payload_offset)
+{
+    return is_unified(a) ? encoder_metadata_position(a->encoder) - n->size - ITEM_HEADER_SIZE : payload_offset;
+}
+
 static enum status encode_file(struct archiver *a, struct node *n, enum file_reason reason, int fd, struct error *err)
 {
     uint64_t position = encoder_payload_position(a->encoder);
     uint64_t filename_offset;
-    TRY(elsewhere(a->output->suggest(a->output->context, position), err));
+    if (!is_unified(a))
+        TRY(archive_elsewhere(a->output->suggest(a->output->context, position), err));
     TRY(at_node(encoder_file(a->encoder, n->name, &n->attributes, n->size, &filename_offset, err), n, err));
     TRY(n->has_contents ? copy_from_node(a, n, err) : copy_from_file(a, n, fd, err));
     a->stats->files++;
@@ -230,7 +247,8 @@ static enum status encode_file(struct archiver *a, struct node *n, enum file_rea
     a->stats->reencoded_bytes += n->size + ITEM_HEADER_SIZE;
     a->stats->reasons[reason]++;
     TRY(remember_link(a, n, filename_offset, err));
-    return decision_log_file(a->options->decisions, n, false, reason, 0, position, err);
+    TRY(list_member(a, n, ENTRY_FILE, err));
+    return decision_log_file(a->options->decisions, n, false, reason, 0, contents_offset(a, n, position), err);
 }
 
 static enum status on_encode(void *context, void *entry, enum file_reason reason, struct error *err)
@@ -260,7 +278,7 @@ static enum status reference_file(struct archiver *a, struct node *n, uint64_t p
                                   struct error *err)
 {
     uint64_t filename_offset;
-    TRY(elsewhere(a->output->suggest(a->output->context, encoder_payload_position(a->encoder)), err));
+    TRY(archive_elsewhere(a->output->suggest(a->output->context, encoder_payload_position(a->encoder)), err));
     TRY(at_node(encoder_reference(a->encoder, n->name, &n->attributes, n->size, payload_offset, &filename_offset, err),
                 n, err));
     a->stats->files++;
@@ -299,6 +317,8 @@ static enum status on_link(void *context, void *entry, struct error *err)
         a->stats->hardlink_names++;
         status = decision_log_link(a->options->decisions, n, link->path, err);
     }
+    if (status == OK)
+        status = list_member(a, n, ENTRY_HARDLINK, err);
     node_free(n);
     return status;
 }
@@ -323,6 +343,8 @@ static enum status on_special(void *context, void *entry, struct error *err)
 {
     struct node *n = entry;
     enum status status = at_node(encode_special(context, n, err), n, err);
+    if (status == OK)
+        status = list_member(context, n, kind_of_type(n->type), err);
     node_free(n);
     return status;
 }
@@ -333,6 +355,8 @@ static enum status on_directory_begin(void *context, void *entry, struct error *
     struct node *n = entry;
     a->stats->directories++;
     enum status status = at_node(encoder_directory_begin(a->encoder, n->name, &n->attributes, err), n, err);
+    if (status == OK && a->output->catalog)
+        status = catalog_directory_begin(a->output->catalog, n->name, n->name_size, err);
     node_free(n);
     return status;
 }
@@ -340,6 +364,8 @@ static enum status on_directory_begin(void *context, void *entry, struct error *
 static enum status on_directory_end(void *context, struct error *err)
 {
     struct archiver *a = context;
+    if (a->output->catalog)
+        TRY(catalog_directory_end(a->output->catalog, err));
     return encoder_directory_end(a->encoder, err);
 }
 
@@ -348,7 +374,7 @@ static enum status on_inject(void *context, uint64_t boundary, const struct reus
 {
     struct archiver *a = context;
     TRY(encoder_advance(a->encoder, size, err));
-    return elsewhere(a->output->inject(a->output->context, boundary, chunks, count, size), err);
+    return archive_elsewhere(a->output->inject(a->output->context, boundary, chunks, count, size), err);
 }
 
 static uint64_t on_payload_position(void *context)
@@ -493,21 +519,77 @@ static enum status walk(struct archiver *a, struct error *err)
     }
 }
 
+/* ---- begin and end ---- */
+
+/* The patterns as the last member of a unified archive's root (archive-creation.md A6). */
+static enum status put_exclude_file(struct archiver *a, const struct buffer *text, struct error *err)
+{
+    struct attributes attributes = {
+        .stat = {.mode = S_IFREG | 0600, .uid = (uint32_t)getuid(), .gid = (uint32_t)getgid()}};
+    TRY(encoder_file(a->encoder, EXCLUDE_FILE_NAME, &attributes, text->size, NULL, err));
+    TRY(write_metadata(a, text->data, text->size, err));
+    if (!a->output->catalog)
+        return OK;
+    struct catalog_entry entry = {
+        .kind = ENTRY_FILE, .name = EXCLUDE_FILE_NAME, .name_size = sizeof EXCLUDE_FILE_NAME - 1, .size = text->size};
+    return catalog_add(a->output->catalog, &entry, err);
+}
+
+static enum status finish_unified(struct archiver *a, struct error *err)
+{
+    struct buffer text = BUFFER_INIT(EXCLUDE_TEXT_SIZE_MAX);
+    enum status status = exclude_text(a->options->walk.patterns, &text, err);
+    if (status == OK && text.size > 0)
+        status = put_exclude_file(a, &text, err);
+    buffer_deinit(&text);
+    return status;
+}
+
+static enum status start_encoder(struct archiver *a, const struct attributes *root, struct error *err)
+{
+    struct sink metadata = {write_metadata, a}, payload = {write_payload, a};
+    if (is_unified(a))
+        return encoder_new_unified(metadata, root, &a->encoder, err);
+    struct buffer prelude = BUFFER_INIT(EXCLUDE_TEXT_SIZE_MAX);
+    enum status status = exclude_prelude(a->options->walk.patterns, &prelude, err);
+    if (status == OK)
+        status = encoder_new(metadata, payload, root, prelude.data, prelude.size, &a->encoder, err);
+    buffer_deinit(&prelude);
+    return status;
+}
+
+/* Attributes that files have and that their file systems have not in the format: not what an option leaves out. */
 static void report_not_stored(struct archiver *a)
 {
-    a->stats->xattrs_not_stored = atomic_load(&a->not_stored.xattrs);
-    a->stats->acls_not_stored = atomic_load(&a->not_stored.acls);
-    a->stats->fcaps_not_stored = atomic_load(&a->not_stored.fcaps);
-    log_info("not stored by this version: ACLs, file capabilities, chattr flags, project ids");
-    if (a->stats->xattrs_not_stored > 0)
+    struct archive_stats *s = a->stats;
+    const struct walk_options *walk = &a->options->walk;
+    s->xattrs_not_stored = atomic_load(&a->not_stored.xattrs);
+    s->acls_not_stored = atomic_load(&a->not_stored.acls);
+    s->fcaps_not_stored = atomic_load(&a->not_stored.fcaps);
+    if (s->xattrs_not_stored > 0 && !walk->no_xattrs)
         log_warning("warning: the extended attributes of %" PRIu64
                     " files are not stored: the format has none for their file system (tmpfs, FAT)",
-                    a->stats->xattrs_not_stored);
-    if (a->stats->acls_not_stored > 0)
-        log_warning("warning: %" PRIu64 " ACLs are not stored; a restored file may grant its group more than before",
-                    a->stats->acls_not_stored);
-    if (a->stats->fcaps_not_stored > 0)
-        log_warning("warning: the capabilities of %" PRIu64 " files are not stored", a->stats->fcaps_not_stored);
+                    s->xattrs_not_stored);
+    if (s->acls_not_stored > 0)
+        log_warning("warning: the ACLs of %" PRIu64
+                    " files are not stored; a restored file may grant its group more than before",
+                    s->acls_not_stored);
+    if (s->fcaps_not_stored > 0 && !walk->no_fcaps && !walk->no_xattrs)
+        log_warning("warning: the capabilities of %" PRIu64 " files are not stored", s->fcaps_not_stored);
+}
+
+static void count_reuse(struct archiver *a)
+{
+    const struct lookahead_counters *counters = lookahead_count(a->lookahead);
+    struct archive_stats *s = a->stats;
+    s->injected_chunks = counters->injected_chunks;
+    s->injected_bytes = counters->injected_bytes;
+    s->partial_chunks = counters->partial_chunks;
+    s->unreferenced_chunks = counters->unreferenced_chunks;
+    s->flushes = counters->flushes;
+    s->rejected_ranges = counters->rejected_ranges;
+    ASSERT(s->injected_bytes >= s->reused_bytes);
+    s->padding_bytes = s->injected_bytes - s->reused_bytes;
 }
 
 static enum status run(struct archiver *a, const char *path, struct error *err)
@@ -519,8 +601,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
     };
     struct attributes root;
     TRY(readahead_new(path, &reading, &a->not_stored, &a->readahead, &root, err));
-    struct sink metadata = {write_metadata, a}, payload = {write_payload, a};
-    enum status status = encoder_new(metadata, payload, &root, NULL, 0, &a->encoder, err);
+    enum status status = start_encoder(a, &root, err);
     attributes_deinit(&root);
     TRY(status);
     a->stats->directories++;
@@ -533,19 +614,11 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
     TRY(lookahead_new(&cache, index, &ops, a, &a->lookahead, err));
     TRY(walk(a, err));
     TRY(lookahead_finish(a->lookahead, err));
+    if (is_unified(a))
+        TRY(finish_unified(a, err));
     TRY(encoder_finish(a->encoder, err));
     progress_end();
-
-    const struct lookahead_counters *counters = lookahead_count(a->lookahead);
-    struct archive_stats *s = a->stats;
-    s->injected_chunks = counters->injected_chunks;
-    s->injected_bytes = counters->injected_bytes;
-    s->partial_chunks = counters->partial_chunks;
-    s->unreferenced_chunks = counters->unreferenced_chunks;
-    s->flushes = counters->flushes;
-    s->rejected_ranges = counters->rejected_ranges;
-    ASSERT(s->injected_bytes >= s->reused_bytes);
-    s->padding_bytes = s->injected_bytes - s->reused_bytes;
+    count_reuse(a);
     report_not_stored(a);
     return OK;
 }
@@ -560,7 +633,7 @@ enum status archive_tree(const char *path, const struct archive_options *options
     encoder_free(a.encoder);
     readahead_free(a.readahead);
     link_table_deinit(&a.links);
-    slab_release(a.metadata_packer.slab);
-    slab_release(a.payload_packer.slab);
+    packer_deinit(&a.metadata_packer);
+    packer_deinit(&a.payload_packer);
     return status;
 }

@@ -7,8 +7,10 @@
 #include "base/slab.h"
 #include "flow/backup.h"
 #include "flow/reference.h"
+#include "pxar/catalog.h"
 
-/* Where the two streams go. Every call may return the status of a failure that happened elsewhere (without text). */
+/* Where the two streams go. Every call may return the status of a failure that happened elsewhere (without text).
+ * In mode legacy `metadata` gets the whole archive, and of the others none is called. */
 struct archive_output {
     /* Takes the slice, also on failure. */
     enum status (*metadata)(void *context, struct slice part);
@@ -18,8 +20,13 @@ struct archive_output {
                           uint64_t size);
     /* The reference broke: the previous metadata stream is damaged. NULL where there is no reference. */
     void (*distrust)(void *context);
+    /* The archive's members are listed here, but for the root itself. NULL: nowhere. Borrowed. */
+    struct catalog_writer *catalog;
     void *context;
 };
+
+/* Failures elsewhere come without text; theirs is kept by the flow. */
+MUST_CHECK enum status archive_elsewhere(enum status status, struct error *err);
 
 /* Checks the options (ERR_USAGE) and fills in the defaults; threads are cut to what the descriptor limit allows. */
 MUST_CHECK enum status archive_options_prepare(const struct archive_options *given, struct archive_options *out,

@@ -3,9 +3,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "blob/blob.h"
-#include "flow/archive.h"
+#include "flow/backup_run.h"
 #include "flow/summary.h"
-#include "flow/upload.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,106 +13,89 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-static enum status check_sources(const struct backup_options *options, struct error *err)
+/* ---- sources ---- */
+
+static enum archive_kind kind_of(const struct backup_source *source, enum detection_mode mode)
 {
-    if (options->source_count == 0 || options->source_count > BACKUP_SOURCES_MAX)
-        return fail(err, ERR_USAGE, "a backup has 1 to %d sources", BACKUP_SOURCES_MAX);
-    for (size_t i = 0; i < options->source_count; i++) {
-        struct stat st;
-        if (stat(options->sources[i].path, &st) != 0)
-            return fail(err, ERR_IO, "source \"%s\"", options->sources[i].path);
-        if (!S_ISDIR(st.st_mode))
-            return fail(err, ERR_USAGE, "source \"%s\": got unexpected file type (expected directory)",
-                        options->sources[i].path);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(options->sources[i].name, options->sources[k].name) == 0)
-                return fail(err, ERR_USAGE, "archive \"%s\" is named twice", options->sources[i].name);
+    switch (source->kind) {
+    case SOURCE_TREE: return mode == MODE_LEGACY ? ARCHIVE_UNIFIED : ARCHIVE_SPLIT;
+    case SOURCE_IMAGE: return ARCHIVE_IMAGE;
+    case SOURCE_BLOB: return ARCHIVE_BLOB;
+    }
+    return ARCHIVE_SPLIT;
+}
+
+size_t backup_stored_names(const struct backup_source *source, enum detection_mode mode,
+                           char names[2][BACKUP_STORED_NAME_SIZE])
+{
+    static const char *const ends[] = {
+        [ARCHIVE_SPLIT] = ".ppxar.didx", [ARCHIVE_UNIFIED] = ".pxar.didx", [ARCHIVE_IMAGE] = ".img.fidx"};
+    enum archive_kind kind = kind_of(source, mode);
+    if (kind == ARCHIVE_BLOB) {
+        snprintf(names[0], BACKUP_STORED_NAME_SIZE, "%.200s.%.8s.blob", source->name, source->extension);
+        return 1;
+    }
+    snprintf(names[0], BACKUP_STORED_NAME_SIZE, "%.200s%s", source->name, ends[kind]);
+    if (kind != ARCHIVE_SPLIT)
+        return 1;
+    snprintf(names[1], BACKUP_STORED_NAME_SIZE, "%.200s.mpxar.didx", source->name);
+    return 2;
+}
+
+/* What a source is read from, as far as its file type tells. */
+static enum status check_type(const struct backup_source *source, struct error *err)
+{
+    struct stat st;
+    if (stat(source->path, &st) != 0)
+        return fail(err, ERR_IO, "source %s", source->path);
+    switch (source->kind) {
+    case SOURCE_TREE:
+        return S_ISDIR(st.st_mode) ? OK : fail(err, ERR_NOT_FOUND, "source %s is not a directory", source->path);
+    case SOURCE_IMAGE:
+        return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)
+                   ? OK
+                   : fail(err, ERR_NOT_FOUND, "source %s is neither a file nor a block device", source->path);
+    case SOURCE_BLOB:
+        return S_ISREG(st.st_mode) ? OK : fail(err, ERR_NOT_FOUND, "source %s is not a file", source->path);
     }
     return OK;
 }
 
-/* ---- one archive ---- */
-
-struct archive_uploads {
-    struct upload *metadata, *payload;
-};
-
-static enum status put_metadata(void *context, struct slice part)
+enum status backup_check_sources(const struct backup_options *options, struct error *err)
 {
-    struct archive_uploads *u = context;
-    return upload_write(u->metadata, part, true);
-}
-static enum status put_payload(void *context, struct slice part, bool ends_write)
-{
-    struct archive_uploads *u = context;
-    return upload_write(u->payload, part, ends_write);
-}
-static enum status put_suggestion(void *context, uint64_t offset)
-{
-    struct archive_uploads *u = context;
-    return upload_suggest(u->payload, offset);
-}
-static enum status put_injection(void *context, uint64_t boundary, const struct reuse_chunk *chunks, size_t count,
-                                 uint64_t size)
-{
-    struct archive_uploads *u = context;
-    return upload_inject(u->payload, boundary, chunks, count, size);
-}
-
-static void distrust_metadata(void *context)
-{
-    struct archive_uploads *u = context;
-    upload_distrust_previous(u->metadata);
-}
-
-struct run {
-    struct store *store;
-    const struct backup_options *options;
-    struct archive_options archive; /* with defaults */
-    struct store_writer *writer;
-    struct sealer_pool *pool;
-    struct failure failure;
-    struct previous previous;
-    struct manifest manifest;
-};
-
-static void log_reference(const struct reference *r, const char *archive)
-{
-    switch (r->reason) {
-    case REFERENCE_USED: log_info("Using previous index as metadata reference for '%s.mpxar.didx'", archive); break;
-    case REFERENCE_NOT_ASKED:
-    case REFERENCE_REASON_COUNT: break;
-    case REFERENCE_NO_METADATA_INDEX:
-    case REFERENCE_METADATA_INDEX_BAD: log_info("No previous metadata index, continue without reference"); break;
-    case REFERENCE_NO_PAYLOAD_INDEX:
-        log_info("No previous payload index found in manifest, continue without reference");
-        break;
-    case REFERENCE_CRYPT_MODE: log_info("Crypt mode mismatch, continue without reference"); break;
-    case REFERENCE_PAYLOAD_INDEX_BAD: log_info("Previous payload index unusable, continue without reference"); break;
-    case REFERENCE_METADATA_UNREADABLE:
-    case REFERENCE_METADATA_BROKE:
-    case REFERENCE_ROOT_UNREADABLE: log_info("Previous metadata archive unreadable, continue without reference"); break;
-    case REFERENCE_NO_PREVIOUS:
-    case REFERENCE_MANIFEST_UNREADABLE:
-    case REFERENCE_MANIFEST_KEYED:
-    case REFERENCE_SNAPSHOT_UNREADABLE: log_info("No previous snapshot to refer to, continue without reference"); break;
+    if (options->source_count == 0 || options->source_count > BACKUP_SOURCES_MAX)
+        return fail(err, ERR_USAGE, "a backup has 1 to %d sources", BACKUP_SOURCES_MAX);
+    for (size_t i = 0; i < options->source_count; i++) {
+        TRY(check_type(&options->sources[i], err));
+        char names[2][BACKUP_STORED_NAME_SIZE], others[2][BACKUP_STORED_NAME_SIZE];
+        (void)backup_stored_names(&options->sources[i], options->archive.mode, names);
+        for (size_t k = 0; k < i; k++) {
+            (void)backup_stored_names(&options->sources[k], options->archive.mode, others);
+            if (strcmp(names[0], others[0]) == 0)
+                return fail(err, ERR_USAGE, "two sources would be stored as '%s'", names[0]);
+        }
     }
-    if (r->reason != REFERENCE_USED && r->reason != REFERENCE_NOT_ASKED)
-        log_info("reference for '%s': %s%s%s", archive, reference_reason_name(r->reason), r->detail[0] ? ": " : "",
-                 r->detail);
+    return OK;
 }
 
-static enum status require_reference(const struct run *run, const struct reference *r, const char *archive,
-                                     struct error *err)
+/* ---- what the parts share (flow/backup_run.h) ---- */
+
+void backup_note_failure(struct backup_run *run, enum status status, const struct error *err)
 {
-    bool is_good = r->reason == REFERENCE_USED || r->reason == REFERENCE_NOT_ASKED;
-    if (is_good || !run->archive.require_reference)
-        return OK;
-    return fail(err, ERR_NOT_FOUND, "archive '%s' has no usable reference (%s)%s%s", archive,
-                reference_reason_name(r->reason), r->detail[0] ? ": " : "", r->detail);
+    if (status != OK)
+        failure_set(&run->failure, status, err);
 }
 
-static void print_lines(struct buffer *text)
+enum status backup_cause(struct backup_run *run, enum status status, struct error *err)
+{
+    struct error first;
+    if (status == OK || failure_get(&run->failure, &first) == OK)
+        return status;
+    *err = first;
+    return first.status;
+}
+
+void backup_print_lines(struct buffer *text)
 {
     char *line = (char *)text->data;
     char *end = line + text->size;
@@ -126,110 +108,61 @@ static void print_lines(struct buffer *text)
     buffer_clear(text);
 }
 
-/* Uploads of one source, from running threads to two finished indexes. */
-static enum status upload_archive(struct run *run, const struct backup_source *source, struct reference *reference,
-                                  struct archive_stats *stats, struct error *err)
+enum status backup_print_upload(const char *stored, const struct stream_stats *stream, struct error *err)
 {
-    char metadata_name[300], payload_name[300];
-    snprintf(metadata_name, sizeof metadata_name, "%s.mpxar.didx", source->name);
-    snprintf(payload_name, sizeof payload_name, "%s.ppxar.didx", source->name);
-    struct archive_uploads uploads = {0};
-    struct archive_output output = {put_metadata,  put_payload,       put_suggestion,
-                                    put_injection, distrust_metadata, &uploads};
-    size_t average = (size_t)run->archive.chunk_average;
-    struct reference *usable = reference->reason == REFERENCE_USED ? reference : NULL;
-
-    enum status status = upload_new(run->pool, run->writer, payload_name, average,
-                                    reference->has_payload_index ? &reference->payload_index : NULL, &run->failure,
-                                    &uploads.payload, err);
-    if (status == OK)
-        status = upload_new(run->pool, run->writer, metadata_name, average,
-                            reference->has_metadata_index ? &reference->metadata_index : NULL, &run->failure,
-                            &uploads.metadata, err);
-    if (status == OK &&
-        (reference->reason == REFERENCE_METADATA_UNREADABLE || reference->reason == REFERENCE_ROOT_UNREADABLE))
-        distrust_metadata(&uploads);
-    if (status == OK) {
-        status = archive_tree(source->path, &run->archive, usable, &output, stats, err);
-        stats->reference = reference->reason;
-        snprintf(stats->reference_detail, sizeof stats->reference_detail, "%s", reference->detail);
-    }
-    if (status == OK)
-        status = require_reference(run, reference, source->name, err);
+    char name[BACKUP_STORED_NAME_SIZE];
+    const char *extension = strrchr(stored, '.'); /* log lines go without it */
+    snprintf(name, sizeof name, "%.*s", (int)(extension - stored), stored);
     struct buffer text = BUFFER_INIT(1 << 20);
-    if (status == OK)
-        status = summary_change_detection(stats, &text, err);
-    if (status == OK)
-        print_lines(&text);
-    if (status == OK)
-        status = upload_finish(uploads.metadata, &stats->metadata, err);
-    if (status == OK)
-        status = upload_finish(uploads.payload, &stats->payload, err);
-    /* Before the threads are stopped, which makes failures of their own: the cause is the first one. */
-    if (status != OK)
-        failure_set(&run->failure, status, err);
-    upload_free(uploads.payload);
-    upload_free(uploads.metadata);
-    struct error first;
-    if (status != OK && failure_get(&run->failure, &first) != OK) {
-        *err = first; /* the cause rather than its consequence */
-        status = first.status;
-    }
-    if (status == OK) {
-        metadata_name[strlen(metadata_name) - strlen(".didx")] = '\0';
-        payload_name[strlen(payload_name) - strlen(".didx")] = '\0';
-        status = summary_upload(metadata_name, &stats->metadata, &text, err);
-        print_lines(&text);
-    }
-    if (status == OK) {
-        status = summary_upload(payload_name, &stats->payload, &text, err);
-        print_lines(&text);
-    }
+    enum status status = summary_upload(name, stream, &text, err);
+    backup_print_lines(&text);
     buffer_deinit(&text);
     return status;
 }
 
-static enum status backup_source(struct run *run, const struct backup_source *source, struct archive_stats *stats,
-                                 struct error *err)
+enum status backup_add_to_manifest(struct backup_run *run, const char *name, const struct stream_stats *stream,
+                                   struct error *err)
 {
-    log_info("Upload directory '%s' as %s.mpxar.didx", source->path, source->name);
-    bool asked = run->archive.mode == MODE_METADATA;
-    struct reference reference;
-    reference_prepare(&run->previous, source->name, asked, &reference);
-    log_reference(&reference, source->name);
-    stats->reference = reference.reason;
-    snprintf(stats->reference_detail, sizeof stats->reference_detail, "%s", reference.detail);
-    if (run->previous.reader)
-        snapshot_id_text(&run->previous.snapshot, stats->reference_snapshot);
-
-    enum status status = require_reference(run, &reference, source->name, err);
-    if (status == OK)
-        status = upload_archive(run, source, &reference, stats, err);
-    reference_close(&reference);
-    TRY(status);
-
-    char name[300];
-    snprintf(name, sizeof name, "%s.ppxar.didx", source->name);
-    TRY(manifest_add(&run->manifest, name, "none", stats->payload.size, &stats->payload.csum, err));
-    snprintf(name, sizeof name, "%s.mpxar.didx", source->name);
-    return manifest_add(&run->manifest, name, "none", stats->metadata.size, &stats->metadata.csum, err);
+    return manifest_add(&run->manifest, name, "none", stream->size, &stream->csum, err);
 }
 
 /* ---- the run ---- */
 
-static enum status finish(struct run *run, const struct backup_result *result, struct error *err)
+static enum status run_source(struct backup_run *run, const struct backup_source *source, struct archive_stats *stats,
+                              struct error *err)
 {
-    uint64_t count = 0, size = 0, compressed = 0, duplicates = 0;
-    for (size_t i = 0; i < result->archive_count; i++) {
-        const struct stream_stats *streams[] = {&result->archives[i].metadata, &result->archives[i].payload};
-        for (size_t k = 0; k < 2; k++) {
-            count += streams[k]->chunks;
-            size += streams[k]->size;
-            compressed += streams[k]->compressed_bytes;
-            duplicates += streams[k]->chunks - streams[k]->new_chunks + streams[k]->duplicate_chunks;
-        }
+    if (run->previous.reader)
+        snapshot_id_text(&run->previous.snapshot, stats->reference_snapshot);
+    switch (source->kind) {
+    case SOURCE_TREE: return backup_tree(run, source, stats, err);
+    case SOURCE_IMAGE: return backup_image(run, source, stats, err);
+    case SOURCE_BLOB: return backup_blob(run, source, stats, err);
     }
-    TRY(manifest_set_upload_stats(&run->manifest, count, size, compressed, duplicates, err));
+    return OK;
+}
+
+struct upload_totals {
+    uint64_t count, size, compressed, duplicates;
+};
+
+static void add_stream(struct upload_totals *t, const struct stream_stats *s)
+{
+    t->count += s->chunks;
+    t->size += s->size;
+    t->compressed += s->compressed_bytes;
+    t->duplicates += s->chunks - s->new_chunks + s->duplicate_chunks;
+}
+
+static enum status finish(struct backup_run *run, const struct backup_result *result, struct error *err)
+{
+    struct upload_totals t = {0};
+    for (size_t i = 0; i < result->archive_count; i++) {
+        add_stream(&t, &result->archives[i].metadata);
+        add_stream(&t, &result->archives[i].payload);
+        add_stream(&t, &result->archives[i].stream);
+    }
+    add_stream(&t, &result->catalog);
+    TRY(manifest_set_upload_stats(&run->manifest, t.count, t.size, t.compressed, t.duplicates, err));
     struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX), sealed = BUFFER_INIT(MANIFEST_SIZE_MAX + 4096);
     struct blob_context *blob = NULL;
     enum status status = manifest_write(&run->manifest, &text, err);
@@ -259,7 +192,7 @@ static void log_time(const char *label)
         log_info("%s: %s", label, text);
 }
 
-static enum status run_all(struct run *run, struct backup_result *out, struct error *err)
+static enum status run_all(struct backup_run *run, struct backup_result *out, struct error *err)
 {
     char text[SNAPSHOT_TEXT_SIZE];
     struct utsname host;
@@ -271,16 +204,25 @@ static enum status run_all(struct run *run, struct backup_result *out, struct er
     TRY(manifest_init(&run->manifest, out->snapshot.type, out->snapshot.id, out->snapshot.time, err));
     TRY(sealer_pool_new(run->archive.threads, run->writer, &run->failure, &run->pool, err));
     for (size_t i = 0; i < run->options->source_count; i++)
-        TRY(backup_source(run, &run->options->sources[i], &out->archives[i], err));
+        TRY(run_source(run, &run->options->sources[i], &out->archives[i], err));
+    if (run->catalog) {
+        TRY(backup_catalog_finish(run, &out->catalog, err));
+        out->has_catalog = true;
+    }
     return finish(run, out, err);
 }
 
 static enum status dry_run(const struct backup_options *options, const struct backup_result *result)
 {
     char text[SNAPSHOT_TEXT_SIZE];
-    for (size_t i = 0; i < options->source_count; i++)
-        log_info("Would upload directory '%s' as %s.pxar.didx of %s", options->sources[i].path,
-                 options->sources[i].name, snapshot_id_text(&result->snapshot, text));
+    for (size_t i = 0; i < options->source_count; i++) {
+        static const char *const kinds[] = {"directory", "image", "file"};
+        const struct backup_source *source = &options->sources[i];
+        char names[2][BACKUP_STORED_NAME_SIZE];
+        (void)backup_stored_names(source, MODE_LEGACY, names); /* in every mode, as the reference client does */
+        log_info("Would upload %s '%s' as %s of %s", kinds[source->kind], source->path, names[0],
+                 snapshot_id_text(&result->snapshot, text));
+    }
     return OK;
 }
 
@@ -291,7 +233,7 @@ enum status backup_run(struct store *store, const struct backup_options *options
     *out = (struct backup_result){.snapshot = options->snapshot};
     struct archive_options archive;
     TRY(archive_options_prepare(&options->archive, &archive, err));
-    TRY(check_sources(options, err));
+    TRY(backup_check_sources(options, err));
     if (out->snapshot.time == 0)
         out->snapshot.time = clock_wall_seconds();
     TRY(snapshot_id_check(&out->snapshot, err));
@@ -301,10 +243,15 @@ enum status backup_run(struct store *store, const struct backup_options *options
     if (!out->archives)
         return fail(err, ERR_MEMORY, "out of memory for the counters");
     out->archive_count = options->source_count;
+    for (size_t i = 0; i < options->source_count; i++) {
+        out->archives[i].kind = kind_of(&options->sources[i], archive.mode);
+        out->archives[i].reference = REFERENCE_NOT_ASKED;
+    }
 
-    struct run run = {.store = store, .options = options, .archive = archive};
+    struct backup_run run = {.store = store, .options = options, .archive = archive};
     failure_init(&run.failure);
     enum status status = run_all(&run, out, err);
+    backup_catalog_free(run.catalog);
     sealer_pool_free(run.pool);
     previous_close(&run.previous);
     store_abort(run.writer);

@@ -47,6 +47,11 @@ struct backup_source {
     const char *extension; /* of a blob: "conf" or "log" */
 };
 
+enum { BACKUP_STORED_NAME_SIZE = 300 };
+/* What a source becomes in the snapshot, in the order of the manifest: one name, or the two of a split archive. */
+size_t backup_stored_names(const struct backup_source *source, enum detection_mode mode,
+                           char names[2][BACKUP_STORED_NAME_SIZE]);
+
 struct backup_options {
     struct archive_options archive;
     struct snapshot_id snapshot; /* time 0: now */
@@ -59,17 +64,23 @@ struct backup_result {
     struct snapshot_id snapshot;
     struct archive_stats *archives; /* owned, one per source */
     size_t archive_count;
+    bool has_catalog;
+    struct stream_stats catalog;
     uint64_t duration_ns;
 };
 
+/* That the sources can be read and do not collide. Cheap: for callers that want to know before they make a store;
+ * backup_run asks again. */
+MUST_CHECK enum status backup_check_sources(const struct backup_options *options, struct error *err);
 /* Prints the lines of section 12 as it goes. On failure no snapshot is left and earlier ones are whole; `out` then
  * holds what was counted so far. */
 MUST_CHECK enum status backup_run(struct store *store, const struct backup_options *options, struct backup_result *out,
                                   struct error *err);
 void backup_result_deinit(struct backup_result *r);
 
-/* One archive into two plain files, created exclusively with mode 0640, removed again on failure (`pxar create`). */
-MUST_CHECK enum status pack_tree(const char *tree, const char *metadata_path, const char *payload_path,
+/* One archive into two plain files, or into one with `payload_path` NULL (the options' mode then does not count);
+ * created exclusively with mode 0640, removed again on failure (`pxar create`). `tree` may not be a symlink. */
+MUST_CHECK enum status pack_tree(const char *tree, const char *archive_path, const char *payload_path,
                                  const struct archive_options *options, struct archive_stats *out, struct error *err);
 
 #endif

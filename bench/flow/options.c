@@ -1,6 +1,7 @@
 #include "flow/archive.h"
 
 #include "chunk/chunker.h"
+#include "flow/exclude_text.h"
 #include "tree/listing.h"
 
 #include <sys/resource.h>
@@ -38,6 +39,12 @@ enum status archive_options_prepare(const struct archive_options *given, struct 
         o.cache_limit = CACHE_LIMIT_DEFAULT;
     if (o.walk.entries_max == 0)
         o.walk.entries_max = LISTING_ENTRIES_MAX_DEFAULT;
+    if (o.mode != MODE_LEGACY) {
+        struct buffer prelude = BUFFER_INIT(EXCLUDE_TEXT_SIZE_MAX);
+        enum status status = exclude_prelude(o.walk.patterns, &prelude, err);
+        buffer_deinit(&prelude);
+        TRY(status);
+    }
     struct chunker probe;
     TRY(chunker_init(&probe, (size_t)o.chunk_average, err));
     *out = o;

@@ -1,4 +1,4 @@
-/* `pxar create`: one archive into two plain files, without a store. */
+/* `pxar create`: one archive into one or two plain files, without a store. */
 #include "base/log.h"
 #include "flow/archive.h"
 
@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FILE_BUFFER_SIZE = 1 << 18 };
@@ -18,8 +19,8 @@ struct packed_file {
 };
 
 struct packing {
-    struct packed_file metadata, payload;
-    struct error error; /* why a write failed */
+    struct packed_file metadata, payload; /* unified: the archive is `metadata` */
+    struct error error;                   /* why a write failed */
 };
 
 static enum status write_all(struct packing *p, const struct packed_file *f, const uint8_t *data, size_t size)
@@ -36,6 +37,7 @@ static enum status write_all(struct packing *p, const struct packed_file *f, con
     return OK;
 }
 
+/* A file that is not there (a unified archive's payload) has nothing in it. */
 static enum status file_flush(struct packing *p, struct packed_file *f)
 {
     size_t used = f->used;
@@ -103,12 +105,17 @@ static enum status file_close(struct packed_file *f, enum status status, struct 
     return status;
 }
 
-static enum status pack(struct packing *p, const char *tree, const char *metadata_path, const char *payload_path,
+static enum status pack(struct packing *p, const char *tree, const char *archive_path, const char *payload_path,
                         const struct archive_options *options, struct archive_stats *out, struct error *err)
 {
-    TRY(file_create(&p->metadata, metadata_path, err));
-    TRY(file_create(&p->payload, payload_path, err));
-    struct archive_output output = {put_metadata, put_payload, ignore_suggestion, refuse_injection, NULL, p};
+    TRY(file_create(&p->metadata, archive_path, err));
+    if (payload_path)
+        TRY(file_create(&p->payload, payload_path, err));
+    struct archive_output output = {.metadata = put_metadata,
+                                    .payload = put_payload,
+                                    .suggest = ignore_suggestion,
+                                    .inject = refuse_injection,
+                                    .context = p};
     enum status status = archive_tree(tree, options, NULL, &output, out, err);
     if (status == OK)
         status = file_flush(p, &p->metadata);
@@ -121,26 +128,40 @@ static enum status pack(struct packing *p, const char *tree, const char *metadat
     return status;
 }
 
-enum status pack_tree(const char *tree, const char *metadata_path, const char *payload_path,
+/* The reference tool opens the tree without following links. */
+static enum status check_no_symlink(const char *tree, struct error *err)
+{
+    struct stat st;
+    if (lstat(tree, &st) == 0 && S_ISLNK(st.st_mode)) {
+        errno = ELOOP;
+        return fail(err, ERR_IO, "open %s", tree);
+    }
+    return OK; /* what else may be wrong is said when it is opened */
+}
+
+enum status pack_tree(const char *tree, const char *archive_path, const char *payload_path,
                       const struct archive_options *options, struct archive_stats *out, struct error *err)
 {
-    struct archive_options checked;
-    TRY(archive_options_prepare(options, &checked, err));
-    *out = (struct archive_stats){.reference = REFERENCE_NOT_ASKED};
+    struct archive_options checked = *options;
+    checked.mode = payload_path ? MODE_DATA : MODE_LEGACY;
+    TRY(archive_options_prepare(&checked, &checked, err));
+    *out = (struct archive_stats){.kind = payload_path ? ARCHIVE_SPLIT : ARCHIVE_UNIFIED,
+                                  .reference = REFERENCE_NOT_ASKED};
+    TRY(check_no_symlink(tree, err));
     struct packing *p = malloc(sizeof *p);
     if (!p)
         return fail(err, ERR_MEMORY, "out of memory for file buffers");
     p->metadata.fd = p->payload.fd = -1;
     p->metadata.used = p->payload.used = 0;
     p->error = (struct error){0};
-    enum status status = pack(p, tree, metadata_path, payload_path, &checked, out, err);
+    enum status status = pack(p, tree, archive_path, payload_path, &checked, out, err);
     status = file_close(&p->payload, status, err);
     status = file_close(&p->metadata, status, err);
     if (status != OK) { /* only what was created here */
         if (p->payload.fd >= 0)
             unlink(payload_path);
         if (p->metadata.fd >= 0)
-            unlink(metadata_path);
+            unlink(archive_path);
     }
     free(p);
     return status;

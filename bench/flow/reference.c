@@ -50,15 +50,44 @@ void previous_close(struct previous *p)
     *p = (struct previous){.reason = REFERENCE_NO_PREVIOUS};
 }
 
-/* An index of the previous snapshot. ERR_NOT_FOUND: not in its manifest. */
+/* ERR_NOT_FOUND: not in the previous manifest. */
+static enum status listed_there(const struct previous *previous, const char *name, struct error *err)
+{
+    if (manifest_find(&previous->manifest, name))
+        return OK;
+    log_info("Previous manifest does not contain an archive called '%s', skipping download..", name);
+    return fail(err, ERR_NOT_FOUND, "the previous manifest has no '%s'", name);
+}
+
 static enum status previous_index(struct previous *previous, const char *name, struct dynamic_index *out,
                                   struct error *err)
 {
-    if (!manifest_find(&previous->manifest, name)) {
-        log_info("Previous manifest does not contain an archive called '%s', skipping download..", name);
-        return fail(err, ERR_NOT_FOUND, "the previous manifest has no '%s'", name);
-    }
+    TRY(listed_there(previous, name, err));
     return snapshot_index(previous->reader, &previous->manifest, name, out, err);
+}
+
+bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_index *out)
+{
+    *out = (struct dynamic_index){0};
+    struct error err = {0};
+    if (p->reason != REFERENCE_USED || listed_there(p, name, &err) != OK)
+        return false;
+    enum status status = snapshot_index(p->reader, &p->manifest, name, out, &err);
+    if (status != OK)
+        log_warning("Error downloading .didx from previous manifest: %s", err.text);
+    return status == OK;
+}
+
+bool previous_known_image(struct previous *p, const char *name, struct fixed_index *out)
+{
+    *out = (struct fixed_index){0};
+    struct error err = {0};
+    if (p->reason != REFERENCE_USED || listed_there(p, name, &err) != OK)
+        return false;
+    enum status status = snapshot_fixed_index(p->reader, &p->manifest, name, out, &err);
+    if (status != OK)
+        log_warning("Error downloading .fidx from previous manifest: %s", err.text);
+    return status == OK;
 }
 
 static void set_reason(struct reference *r, enum reference_reason reason, const struct error *err)

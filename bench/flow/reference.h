@@ -6,6 +6,7 @@
 
 #include "detect/cursor.h"
 #include "flow/restore.h"
+#include "flow/snapshot.h"
 #include "flow/stats.h"
 
 /* The previous snapshot of the group, opened once and shared by all archives of a run. */
@@ -19,8 +20,11 @@ struct previous {
 /* Never fails: what goes wrong becomes the reason. Logs the lines of section 4. */
 void previous_open(struct store *store, const struct store_writer *writer, struct previous *out);
 void previous_close(struct previous *p);
+/* The index that a stream had there: its chunks are known. False: there is none to go by, and the log says why. */
+bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_index *out);
+bool previous_known_image(struct previous *p, const char *name, struct fixed_index *out);
 
-/* One archive's reference. The indexes are also the lists of known chunks, in every mode. */
+/* One split archive's reference. The indexes are also the lists of known chunks, in every mode. */
 struct reference {
     enum reference_reason reason; /* REFERENCE_USED: cursor and payload_index are good */
     char detail[512];

@@ -21,7 +21,23 @@ struct stream_stats {
     struct digest csum;
 };
 
+/* A .conf or .log: no chunks. */
+struct blob_stats {
+    uint64_t raw_size;
+    uint64_t size; /* encoded */
+    struct digest csum;
+};
+
+/* What became of one source. */
+enum archive_kind {
+    ARCHIVE_SPLIT,   /* metadata and payload */
+    ARCHIVE_UNIFIED, /* stream */
+    ARCHIVE_IMAGE,   /* stream */
+    ARCHIVE_BLOB,    /* blob */
+};
+
 struct archive_stats {
+    enum archive_kind kind; /* which of the streams below there are */
     enum reference_reason reference;
     char reference_detail[512];   /* sentence behind the reason, "" if none */
     char reference_snapshot[512]; /* "host/ID/TIME", "" if none */
@@ -39,7 +55,9 @@ struct archive_stats {
     uint64_t file_bytes_read;                                      /* contents read from the source tree */
     uint64_t reasons[FILE_REASON_COUNT];                           /* files by reason */
     uint64_t xattrs_not_stored, acls_not_stored, fcaps_not_stored; /* files that have them */
-    struct stream_stats metadata, payload;
+    struct stream_stats metadata, payload;                         /* of a split archive */
+    struct stream_stats stream;                                    /* the only one of a unified archive or image */
+    struct blob_stats blob;
 };
 
 #endif

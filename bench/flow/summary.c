@@ -44,19 +44,38 @@ static uint64_t bytes_per_second(uint64_t bytes, uint64_t duration_ns)
     return whole + rest / us;
 }
 
+static uint64_t reused_bytes(const struct stream_stats *s)
+{
+    return s->known_bytes + s->injected_bytes;
+}
+
+static enum status increment_line(const char *archive, const struct stream_stats *s, struct buffer *out,
+                                  struct error *err)
+{
+    uint64_t reused = reused_bytes(s);
+    if (reused == 0 || s->size <= 1048576)
+        return OK;
+    char text[SIZE_TEXT_SIZE];
+    return buffer_printf(out, err, "\n%s: backup was done incrementally, reused %s (%.1f%%)", archive,
+                         size_text(reused, text), (double)reused * 100.0 / (double)s->size);
+}
+
 enum status summary_upload(const char *archive, const struct stream_stats *s, struct buffer *out, struct error *err)
 {
     char first[SIZE_TEXT_SIZE], second[SIZE_TEXT_SIZE], third[SIZE_TEXT_SIZE], fourth[SIZE_TEXT_SIZE];
-    uint64_t reused = s->known_bytes + s->injected_bytes;
-    uint64_t dirty = s->size - reused;
+    uint64_t dirty = s->size - reused_bytes(s);
     if (s->injected_chunks > 0)
         TRY(buffer_printf(out, err, "%s: reused %s from previous snapshot for unchanged files (%" PRIu64 " chunks)\n",
                           archive, size_text(s->injected_bytes, first), s->injected_chunks));
     TRY(buffer_printf(out, err, "%s: had to backup %s of %s (compressed %s) in %.2f s (average %s/s)", archive,
                       size_text(dirty, first), size_text(s->size, second), size_text(s->compressed_bytes, third),
                       (double)s->duration_ns / 1e9, size_text(bytes_per_second(dirty, s->duration_ns), fourth)));
-    if (reused > 0 && s->size > 1048576)
-        TRY(buffer_printf(out, err, "\n%s: backup was done incrementally, reused %s (%.1f%%)", archive,
-                          size_text(reused, first), (double)reused * 100.0 / (double)s->size));
-    return OK;
+    return increment_line(archive, s, out, err);
+}
+
+enum status summary_catalog(const struct stream_stats *s, struct buffer *out, struct error *err)
+{
+    char size[SIZE_TEXT_SIZE];
+    TRY(buffer_printf(out, err, "Uploaded backup catalog (%s)", size_text(s->size, size)));
+    return increment_line("catalog.pcat1", s, out, err);
 }

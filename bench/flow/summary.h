@@ -10,8 +10,10 @@
 
 /* "Change detection summary:" and its four lines. Appends nothing when no reference was in use. */
 MUST_CHECK enum status summary_change_detection(const struct archive_stats *a, struct buffer *out, struct error *err);
-/* One to three lines. `archive`: stored name without ".didx" ("root.ppxar"). */
+/* One to three lines. `archive`: stored name without its last extension ("root.ppxar", "disk.img"). */
 MUST_CHECK enum status summary_upload(const char *archive, const struct stream_stats *s, struct buffer *out,
                                       struct error *err);
+/* The same for the catalog, which has a line of its own. */
+MUST_CHECK enum status summary_catalog(const struct stream_stats *s, struct buffer *out, struct error *err);
 
 #endif
