@@ -1,5 +1,7 @@
+#include "cli/backup_sources.h"
 #include "cli/cli.h"
 #include "cli/stats_json.h"
+#include "cli/walk_args.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -10,22 +12,33 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char help_text[] =
-    "Usage: pxarbench backup NAME.pxar:PATH... --repository REPOSITORY --change-detection-mode MODE [OPTION...]\n"
+    "Usage: pxarbench backup NAME.pxar:PATH... --repository REPOSITORY [OPTION...]\n"
     "\n"
-    "Backs up each directory PATH as NAME.mpxar.didx and NAME.ppxar.didx of one new snapshot.\n"
+    "Stores each source in one new snapshot:\n"
+    "  NAME.pxar:DIRECTORY           NAME.pxar.didx, or NAME.mpxar.didx and NAME.ppxar.didx\n"
+    "  NAME.img:FILE                 an image or block device: NAME.img.fidx\n"
+    "  NAME.conf:FILE, NAME.log:FILE a small file: NAME.conf.blob, NAME.log.blob\n"
     "\n"
     "  --repository DIR              datastore directory (starts with '/' or '.'), made on first use;\n"
     "                                default: $PBS_REPOSITORY\n"
-    "  --change-detection-mode MODE  data: read everything; metadata: reuse what is unchanged since the\n"
-    "                                previous snapshot\n"
+    "  --change-detection-mode MODE  legacy (default): one stream and a catalog; data: metadata and payload\n"
+    "                                streams; metadata: these, and what is unchanged since the previous\n"
+    "                                snapshot is reused unread\n"
     "  --backup-id ID                default: name of this host\n"
     "  --backup-type TYPE            host (default), vm, ct\n"
     "  --backup-time TIME            seconds since 1970 or 2026-01-02T03:04:05Z; default: now\n"
     "  --ns NAMESPACE                default: the root namespace\n"
+    "  --exclude PATTERN             leave out what matches; may be given several times\n"
+    "  --include-dev PATH            enter mount points of the file system that PATH is on, too; may be given\n"
+    "                                several times\n"
+    "  --all-file-systems            enter all mount points but those of virtual file systems\n"
+    "  --skip-lost-and-found         leave out every lost+found\n"
+    "  --skip-e2big-xattr            go on without extended attributes that the kernel says are too big to list\n"
+    "  --skip-kernel-tracing         treat tracefs and bpf as virtual file systems\n"
+    "  --entries-max N               entries held in memory at once; default: 1048576\n"
     "  --chunk-size KIB              average, a power of two from 64 to 4096; default: 4096\n"
     "  --threads N                   1 to 64; default: number of processors\n"
     "  --padding-threshold X         0 to 1, at most 6 decimals: a range with a greater share of padding is\n"
@@ -35,7 +48,6 @@ static const char help_text[] =
     "  --compare RULE                strict (default); upstream: without values of extended attributes;\n"
     "                                content: size and mtime alone\n"
     "  --cache-limit N               entries looked ahead; default: 65536\n"
-    "  --entries-max N               entries held in memory at once; default: 1048576\n"
     "  --require-reference           fail when metadata mode finds no usable previous snapshot\n"
     "  --dry-run                     check everything, store nothing\n"
     "  --sync-level LEVEL            none, file, filesystem (default)\n"
@@ -46,8 +58,8 @@ static const char help_text[] =
 
 struct arguments {
     struct backup_options options;
-    struct backup_source sources[BACKUP_SOURCES_MAX];
-    char *names[BACKUP_SOURCES_MAX]; /* owned; sources borrow them */
+    struct backup_sources sources;
+    struct walk_args walk;
     const char *repository;
     const char *mode;
     const char *stats_path;
@@ -58,61 +70,22 @@ struct arguments {
 
 static void arguments_deinit(struct arguments *a)
 {
-    for (size_t i = 0; i < BACKUP_SOURCES_MAX; i++)
-        free(a->names[i]);
+    backup_sources_deinit(&a->sources);
+    walk_args_deinit(&a->walk);
 }
 
 /* ---- parsing ---- */
 
-/* NAME.EXT:PATH of section 2. Names are ASCII letters, digits, '_' and '-', so they need no escaping anywhere. */
-static enum status parse_source(const char *text, struct arguments *a, struct error *err)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-    /* Servers take stored names of at most 200 bytes. */
-    enum { NAME_SIZE_MAX = 200 - (int)sizeof ".mpxar.didx" + 1 };
-    size_t name_size = strspn(text, letters);
-    const char *extension = text + name_size;
-    size_t extension_size = strcspn(extension, ":");
-    if (name_size == 0 || extension[0] != '.' || extension[extension_size] != ':' ||
-        extension[extension_size + 1] == '\0')
-        return fail(err, ERR_USAGE, "'%s' is no source: NAME.pxar:PATH expected", text);
-    static const char *const later[] = {".img", ".conf", ".log"};
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
-        if (extension_size == strlen(later[i]) && strncmp(extension, later[i], extension_size) == 0)
-            return fail(err, ERR_USAGE, "'%s': sources of type %s come in a later release, only .pxar is supported",
-                        text, later[i]);
-    if (extension_size != 5 || strncmp(extension, ".pxar", 5) != 0)
-        return fail(err, ERR_USAGE, "'%s' is no source: NAME.pxar:PATH expected", text);
-    if (name_size > NAME_SIZE_MAX)
-        return fail(err, ERR_USAGE, "'%s': the name is longer than %d bytes", text, NAME_SIZE_MAX);
-
-    size_t count = a->options.source_count;
-    if (count == BACKUP_SOURCES_MAX)
-        return fail(err, ERR_USAGE, "more than %d sources", BACKUP_SOURCES_MAX);
-    for (size_t i = 0; i < count; i++)
-        if (strlen(a->names[i]) == name_size && strncmp(a->names[i], text, name_size) == 0)
-            return fail(err, ERR_USAGE, "there are two sources named '%s.pxar'", a->names[i]);
-    a->names[count] = strndup(text, name_size);
-    if (!a->names[count])
-        return fail(err, ERR_MEMORY, "out of memory for a source's name");
-    a->sources[count] = (struct backup_source){.name = a->names[count], .path = extension + extension_size + 1};
-    a->options.source_count = count + 1;
-    return OK;
-}
-
 static enum status parse_mode(const char *text, enum detection_mode *out, struct error *err)
 {
-    static const char advice[] = "comes in a later release; choose --change-detection-mode data or metadata";
-    if (!text)
-        return fail(err, ERR_USAGE, "the default change detection mode, legacy, %s", advice);
-    if (strcmp(text, "legacy") == 0)
-        return fail(err, ERR_USAGE, "change detection mode legacy %s", advice);
-    for (size_t i = 0; detection_mode_names[i]; i++)
+    *out = MODE_LEGACY;
+    for (size_t i = 0; text && detection_mode_names[i]; i++)
         if (strcmp(text, detection_mode_names[i]) == 0) {
             *out = (enum detection_mode)i;
             return OK;
         }
-    return fail(err, ERR_USAGE, "--change-detection-mode: value '%s' is not defined in the enumeration.", text);
+    return text ? fail(err, ERR_USAGE, "--change-detection-mode: value '%s' is not defined in the enumeration.", text)
+                : OK;
 }
 
 static enum status copy_text(const char *what, const char *text, char *out, size_t out_size, struct error *err)
@@ -181,16 +154,70 @@ static enum status parse_archive_number(int option, struct archive_options *arch
         archive->threads = (unsigned)value;
         break;
     case 'l': TRY(cli_parse_u64("--cache-limit", optarg, 1, CACHE_LIMIT_MAX, &archive->cache_limit, err)); break;
-    case 'e':
-        TRY(cli_parse_u64("--entries-max", optarg, 1, UINT32_MAX, &value, err));
-        archive->walk.entries_max = (size_t)value;
-        break;
     default:
         TRY(cli_parse_u64("--read-size-max", optarg, 1, 1 << 30, &value, err));
         archive->read_size_max = (size_t)value;
         break;
     }
     return OK;
+}
+
+static enum status parse_option(int option, struct arguments *a, struct error *err)
+{
+    struct backup_options *o = &a->options;
+    size_t index;
+    switch (option) {
+    case 'r': a->repository = optarg; return OK;
+    case 'm': a->mode = optarg; return OK;
+    case 'i':
+        if (!*optarg) /* not "the default" */
+            return fail(err, ERR_USAGE, "--backup-id: the id is empty");
+        return copy_text("--backup-id", optarg, o->snapshot.id, sizeof o->snapshot.id, err);
+    case 'T': return parse_type(optarg, &o->snapshot, err);
+    case 'w': return parse_time(optarg, &o->snapshot.time, err);
+    case 'n': return copy_text("--ns", optarg, o->snapshot.ns, sizeof o->snapshot.ns, err);
+    case 'p': return parse_threshold(optarg, &o->archive.threshold_ppm, err);
+    case 'f':
+        TRY(cli_parse_enum("--reuse-profile", optarg, reuse_profile_names, &index, err));
+        o->archive.profile = (enum reuse_profile)index;
+        return OK;
+    case 'c':
+        TRY(cli_parse_enum("--compare", optarg, compare_rule_names, &index, err));
+        o->archive.compare = (enum compare_rule)index;
+        return OK;
+    case 'q': o->archive.require_reference = true; return OK;
+    case 'd': o->dry_run = true; return OK;
+    case 'y':
+        TRY(cli_parse_enum("--sync-level", optarg, sync_level_names, &index, err));
+        a->sync = (enum sync_level)index;
+        return OK;
+    case 's': a->stats_path = optarg; return OK;
+    case 'D': a->decisions_path = optarg; return OK;
+    case 'k':
+    case 't':
+    case 'l':
+    case 'R': return parse_archive_number(option, &o->archive, err);
+    case CLI_OUTPUT_FORMAT: return cli_parse_format(optarg, &a->format, err);
+    case CLI_HELP: return cli_help(help_text);
+    default: return ERR_USAGE;
+    }
+}
+
+/* What can only be judged when all options are known. */
+static enum status complete(struct arguments *a, struct error *err)
+{
+    struct backup_options *o = &a->options;
+    o->source_count = a->sources.count;
+    TRY(parse_mode(a->mode, &o->archive.mode, err));
+    TRY(walk_args_finish(&a->walk, &o->archive.walk, err));
+    TRY(cli_repository(a->repository, &a->repository, err));
+    if (!o->snapshot.id[0])
+        TRY(default_backup_id(&o->snapshot, err));
+    /* The rules for ids and namespaces hold for every time; "now" is not known yet. */
+    struct snapshot_id checked = o->snapshot;
+    if (checked.time == 0)
+        checked.time = clock_wall_seconds();
+    return snapshot_id_check(&checked, err);
 }
 
 static enum status parse(int argc, char **argv, struct arguments *a, struct error *err)
@@ -208,69 +235,26 @@ static enum status parse(int argc, char **argv, struct arguments *a, struct erro
         {"reuse-profile", required_argument, NULL, 'f'},
         {"compare", required_argument, NULL, 'c'},
         {"cache-limit", required_argument, NULL, 'l'},
-        {"entries-max", required_argument, NULL, 'e'},
         {"require-reference", no_argument, NULL, 'q'},
         {"dry-run", no_argument, NULL, 'd'},
         {"sync-level", required_argument, NULL, 'y'},
         {"stats", required_argument, NULL, 's'},
         {"decisions", required_argument, NULL, 'D'},
         {"read-size-max", required_argument, NULL, 'R'},
+        WALK_ARGS_OPTIONS,
+        WALK_ARGS_BACKUP_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
     };
-    struct backup_options *o = &a->options;
-    size_t index;
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
-        switch (option) {
-        case 'r': a->repository = optarg; break;
-        case 'm': a->mode = optarg; break;
-        case 'i':
-            if (!*optarg) /* not "the default" */
-                return fail(err, ERR_USAGE, "--backup-id: the id is empty");
-            TRY(copy_text("--backup-id", optarg, o->snapshot.id, sizeof o->snapshot.id, err));
-            break;
-        case 'T': TRY(parse_type(optarg, &o->snapshot, err)); break;
-        case 'w': TRY(parse_time(optarg, &o->snapshot.time, err)); break;
-        case 'n': TRY(copy_text("--ns", optarg, o->snapshot.ns, sizeof o->snapshot.ns, err)); break;
-        case 'p': TRY(parse_threshold(optarg, &o->archive.threshold_ppm, err)); break;
-        case 'f':
-            TRY(cli_parse_enum("--reuse-profile", optarg, reuse_profile_names, &index, err));
-            o->archive.profile = (enum reuse_profile)index;
-            break;
-        case 'c':
-            TRY(cli_parse_enum("--compare", optarg, compare_rule_names, &index, err));
-            o->archive.compare = (enum compare_rule)index;
-            break;
-        case 'q': o->archive.require_reference = true; break;
-        case 'd': o->dry_run = true; break;
-        case 'y':
-            TRY(cli_parse_enum("--sync-level", optarg, sync_level_names, &index, err));
-            a->sync = (enum sync_level)index;
-            break;
-        case 's': a->stats_path = optarg; break;
-        case 'D': a->decisions_path = optarg; break;
-        case 'k':
-        case 't':
-        case 'l':
-        case 'e':
-        case 'R': TRY(parse_archive_number(option, &o->archive, err)); break;
-        case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &a->format, err)); break;
-        case CLI_HELP: return cli_help(help_text);
-        default: return ERR_USAGE;
-        }
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        enum status status = walk_args_take(&a->walk, option, err);
+        TRY(status == ERR_CLOSED ? parse_option(option, a, err) : status);
+    }
     TRY(cli_arguments(argc, argv, 1, BACKUP_SOURCES_MAX, "NAME.pxar:PATH", err));
     for (int i = optind; i < argc; i++)
-        TRY(parse_source(argv[i], a, err));
-    TRY(parse_mode(a->mode, &o->archive.mode, err));
-    TRY(cli_repository(a->repository, &a->repository, err));
-    if (!o->snapshot.id[0])
-        TRY(default_backup_id(&o->snapshot, err));
-    /* The rules for ids and namespaces hold for every time; "now" is not known yet. */
-    struct snapshot_id checked = o->snapshot;
-    if (checked.time == 0)
-        checked.time = clock_wall_seconds();
-    return snapshot_id_check(&checked, err);
+        TRY(backup_sources_add(&a->sources, argv[i], err));
+    return complete(a, err);
 }
 
 /* Filled in here, so that the statistics say what was used. */
@@ -279,7 +263,8 @@ static void defaults_set(struct arguments *a)
     struct archive_options *archive = &a->options.archive;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     a->sync = SYNC_FILESYSTEM;
-    a->options.sources = a->sources;
+    a->options.sources = a->sources.items;
+    a->walk.normalise = true;
     memcpy(a->options.snapshot.type, "host", sizeof "host");
     archive->chunk_average = CHUNKER_AVERAGE_DEFAULT;
     archive->threshold_ppm = 100000;
@@ -288,19 +273,6 @@ static void defaults_set(struct arguments *a)
 }
 
 /* ---- running ---- */
-
-/* Before anything is created: a typing error in the third source must not cost the backup of the first two. */
-static enum status sources_check(const struct arguments *a, struct error *err)
-{
-    for (size_t i = 0; i < a->options.source_count; i++) {
-        struct stat st;
-        if (stat(a->sources[i].path, &st) != 0)
-            return fail(err, ERR_IO, "source %s", a->sources[i].path);
-        if (!S_ISDIR(st.st_mode))
-            return fail(err, ERR_NOT_FOUND, "source %s is not a directory", a->sources[i].path);
-    }
-    return OK;
-}
 
 static enum status run_with_store(struct arguments *a, struct backup_result *result, struct error *err)
 {
@@ -321,7 +293,8 @@ static enum status run_with_store(struct arguments *a, struct backup_result *res
 
 static enum status run_with_decisions(struct arguments *a, struct backup_result *result, struct error *err)
 {
-    TRY(sources_check(a, err));
+    /* Before anything is created: a typing error in the third source must not cost the backup of the first two. */
+    TRY(backup_check_sources(&a->options, err));
     if (!a->decisions_path)
         return run_with_store(a, result, err);
     FILE *decisions = fopen(a->decisions_path, "we");
@@ -358,9 +331,10 @@ static json_t *statistics(const struct arguments *a, const struct backup_result 
         .system_ns = timeval_ns(usage.ru_stime),
         .peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024U,
         .warnings = log_warning_count(),
-        .sources = a->sources,
+        .sources = a->sources.items,
         .archives = result->archives,
         .archive_count = result->archive_count,
+        .catalog = result->has_catalog ? &result->catalog : NULL,
     };
     return stats_json_run(&run);
 }

@@ -11,6 +11,8 @@
 
 const char *const detection_mode_names[] = {
     [MODE_LEGACY] = "legacy", [MODE_DATA] = "data", [MODE_METADATA] = "metadata", NULL};
+static const char *const archive_kind_names[] = {
+    [ARCHIVE_SPLIT] = "split", [ARCHIVE_UNIFIED] = "unified", [ARCHIVE_IMAGE] = "image", [ARCHIVE_BLOB] = "blob"};
 const char *const reuse_profile_names[] = {[PROFILE_TIGHT] = "tight", [PROFILE_UPSTREAM] = "upstream", NULL};
 const char *const compare_rule_names[] = {
     [COMPARE_STRICT] = "strict", [COMPARE_UPSTREAM] = "upstream", [COMPARE_CONTENT] = "content", NULL};
@@ -68,6 +70,21 @@ static json_t *stream_json(const struct stream_stats *s)
     return object_end(&o);
 }
 
+static json_t *stream_if(bool is_there, const struct stream_stats *s)
+{
+    return is_there ? stream_json(s) : json_null();
+}
+
+static json_t *blob_json(const struct blob_stats *b)
+{
+    char csum[DIGEST_TEXT_SIZE];
+    struct object o = object_begin();
+    put_count(&o, "raw_size", b->raw_size);
+    put_count(&o, "size", b->size);
+    put(&o, "csum", json_string(digest_text(&b->csum, csum)));
+    return object_end(&o);
+}
+
 static json_t *reference_json(const struct archive_stats *a)
 {
     struct object o = object_begin();
@@ -110,10 +127,18 @@ static json_t *not_stored_json(const struct archive_stats *a)
     return object_end(&o);
 }
 
+static json_t *stored_json(const struct backup_source *source, enum detection_mode mode)
+{
+    char names[2][BACKUP_STORED_NAME_SIZE];
+    size_t count = backup_stored_names(source, mode, names);
+    return count == 2 ? json_pack("[ss]", names[0], names[1]) : json_pack("[s]", names[0]);
+}
+
 json_t *stats_json_archive(const char *name, const struct archive_stats *a)
 {
     struct object o = object_begin();
     put(&o, "name", cli_json_text(name));
+    put(&o, "kind", json_string(archive_kind_names[a->kind]));
     put(&o, "reference", reference_json(a));
     put(&o, "entries", entries_json(a));
     put_count(&o, "reused_files", a->reused_files);
@@ -130,16 +155,29 @@ json_t *stats_json_archive(const char *name, const struct archive_stats *a)
     put_count(&o, "file_bytes_read", a->file_bytes_read);
     put(&o, "reasons", reasons_json(a));
     put(&o, "not_stored", not_stored_json(a));
-    put(&o, "metadata", stream_json(&a->metadata));
-    put(&o, "payload", stream_json(&a->payload));
+    put(&o, "metadata", stream_if(a->kind == ARCHIVE_SPLIT, &a->metadata));
+    put(&o, "payload", stream_if(a->kind == ARCHIVE_SPLIT, &a->payload));
+    put(&o, "stream", stream_if(a->kind == ARCHIVE_UNIFIED || a->kind == ARCHIVE_IMAGE, &a->stream));
+    put(&o, "blob", a->kind == ARCHIVE_BLOB ? blob_json(&a->blob) : json_null());
     return object_end(&o);
+}
+
+static json_t *source_json(const struct stats_run *run, size_t i)
+{
+    json_t *archive = stats_json_archive(run->sources[i].name, &run->archives[i]);
+    json_t *stored = archive ? stored_json(&run->sources[i], run->options->mode) : NULL;
+    if (archive && json_object_set_new(archive, "stored", stored) != 0) {
+        json_decref(archive);
+        return NULL;
+    }
+    return archive;
 }
 
 static json_t *archives_json(const struct stats_run *run)
 {
     json_t *list = json_array();
     for (size_t i = 0; list && i < run->archive_count; i++)
-        if (json_array_append_new(list, stats_json_archive(run->sources[i].name, &run->archives[i])) != 0) {
+        if (json_array_append_new(list, source_json(run, i)) != 0) {
             json_decref(list);
             return NULL;
         }
@@ -170,6 +208,7 @@ json_t *stats_json_run(const struct stats_run *run)
     put_count(&o, "system_ns", run->system_ns);
     put_count(&o, "peak_rss_bytes", run->peak_rss_bytes);
     put_count(&o, "warnings", run->warnings);
+    put(&o, "catalog", stream_if(run->catalog, run->catalog));
     put(&o, "archives", archives_json(run));
     return object_end(&o);
 }

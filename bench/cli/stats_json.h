@@ -6,7 +6,7 @@
  *   result              "ok" | "failed"
  *   error               null | the sentence that was logged
  *   snapshot            "host/ID/2026-01-02T03:04:05Z"; "" if it failed before that was known
- *   mode                "data" | "metadata"
+ *   mode                "legacy" | "data" | "metadata"
  *   profile             "tight" | "upstream"
  *   compare             "strict" | "upstream" | "content"
  *   threads, chunk_average, cache_limit, padding_threshold
@@ -16,8 +16,11 @@
  *   user_ns, system_ns  processor time of the process
  *   peak_rss_bytes
  *   warnings            lines logged as warnings
- *   archives            a list, in the order of the command line:
+ *   catalog             null | the stream catalog.pcat1.didx, members as in "metadata" below
+ *   archives            a list, in the order of the command line, images and blobs included:
  *     name              "root"
+ *     kind              "split" | "unified" | "image" | "blob"
+ *     stored            names of the files in the snapshot, as the manifest lists them: ["root.ppxar.didx", ...]
  *     reference         {"reason": detect/reason.h, "detail": sentence or "", "snapshot": "host/ID/TIME" or ""}
  *     entries           {"directories", "files", "symlinks", "fifos", "sockets", "devices", "hardlink_inodes",
  *                        "hardlink_names", "skipped"}
@@ -29,7 +32,9 @@
  *     not_stored        {"xattrs", "acls", "fcaps"}: files whose file system has them, but they are not in the archive
  *     metadata, payload {"size", "chunks", "known_chunks", "known_bytes", "injected_chunks", "injected_bytes",
  *                        "new_chunks", "new_bytes", "duplicate_chunks", "compressed_bytes", "duration_ns",
- *                        "csum": hex, of the index; zeros if the stream did not get that far}
+ *                        "csum": hex, of the index; zeros if the stream did not get that far}; null unless split
+ *     stream            the same, of a unified archive or an image; null for the others
+ *     blob              {"raw_size", "size": encoded, "csum": hex, of the encoded file}; null for the others
  *
  * A failed run has what was counted until then. */
 #ifndef PXB_CLI_STATS_JSON_H
@@ -50,6 +55,7 @@ struct stats_run {
     const struct backup_source *sources; /* at least archive_count */
     const struct archive_stats *archives;
     size_t archive_count;
+    const struct stream_stats *catalog; /* NULL: none */
 };
 
 /* The names of the enumerations, NULL-terminated: what the options accept and the statistics print. */
