@@ -657,6 +657,22 @@ enum status decoder_next(struct decoder *d, struct archive_entry *out, struct er
     return settle(d, step(d, out, &d->failure), err);
 }
 
+enum status decoder_seek(struct decoder *d, uint64_t offset, const char *directory, struct error *err)
+{
+    ASSERT(!d->has_payload);
+    size_t path_size = strcmp(directory, "/") == 0 ? 0 : strlen(directory);
+    d->metadata.start = d->metadata.end = 0;
+    d->metadata.position = offset;
+    d->level_count = 0;
+    d->state = INSIDE;
+    d->content_left = 0;
+    d->failure.status = OK;
+    d->failure.text[0] = '\0';
+    buffer_clear(&d->path);
+    TRY(buffer_append(&d->path, directory, path_size, err));
+    return push_level(d, (struct level){.path_size = path_size}, err);
+}
+
 static enum status begin_content(struct decoder *d, struct error *err)
 {
     struct window *w = &d->payload;

@@ -62,5 +62,9 @@ MUST_CHECK enum status decoder_next(struct decoder *d, struct archive_entry *out
 MUST_CHECK enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size,
                                        struct error *err);
 uint64_t decoder_metadata_position(const struct decoder *d);
+/* For random access (pxar/accessor.h): forgets where it is, and any failure, and stands in front of a member of
+ * `directory` ("/", "/a") whose FILENAME is what the metadata source gives next, from `offset` of the stream. Of what
+ * follows only the next entry is meaningful; its depth is 1. Without a payload stream. */
+MUST_CHECK enum status decoder_seek(struct decoder *d, uint64_t offset, const char *directory, struct error *err);
 
 #endif

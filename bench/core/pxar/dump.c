@@ -14,7 +14,7 @@ enum {
     CONTENT_PART = 256 * 1024,
 };
 
-static const char *kind_name(enum entry_kind kind)
+const char *entry_kind_name(enum entry_kind kind)
 {
     switch (kind) {
     case ENTRY_DIRECTORY: return "dir";
@@ -136,7 +136,18 @@ static bool is_device(enum entry_kind kind)
     return kind == ENTRY_CHAR_DEVICE || kind == ENTRY_BLOCK_DEVICE;
 }
 
-enum status dump_entry(struct buffer *out, const struct archive_entry *e, const uint8_t *sha256, struct error *err)
+/* An entry as a dump shows it, as a lookup does (then `lookup`), or the file that a hardlink leads to: its place is the
+ * link's business. */
+enum shape { SHAPE_DUMP, SHAPE_LOOKUP, SHAPE_FOLLOWED };
+
+static enum status append_range(struct buffer *out, const struct dump_lookup *lookup, struct error *err)
+{
+    TRY(append_key(out, "entry_range", err));
+    return buffer_printf(out, err, "[%" PRIu64 ",%" PRIu64 "]", lookup->range_start, lookup->range_end);
+}
+
+static enum status append_entry(struct buffer *out, const struct archive_entry *e, enum shape shape,
+                                const struct dump_lookup *lookup, const uint8_t *sha256, struct error *err)
 {
     ASSERT(e->kind != ENTRY_DIRECTORY_END);
     const struct attribute_extras *x = e->attributes.extras;
@@ -144,18 +155,26 @@ enum status dump_entry(struct buffer *out, const struct archive_entry *e, const 
     bool has_stat = e->kind != ENTRY_HARDLINK;
     TRY(append_text(out, "{", err));
     TRY(append_acl(out, x, err));
-    if (has_stat)
+    if (shape != SHAPE_DUMP && e->content_offset > 0)
+        TRY(append_u64(out, "content_offset", e->content_offset, err));
+    if (shape == SHAPE_DUMP && has_stat)
         TRY(append_u64(out, "entry_offset", e->entry_offset, err));
+    if (shape == SHAPE_LOOKUP)
+        TRY(append_range(out, lookup, err));
     if (x && x->has_fcaps)
         TRY(append_base64(out, "fcaps_b64", x->fcaps, x->fcaps_size, err));
-    if (e->depth > 0)
+    if (shape != SHAPE_FOLLOWED && e->depth > 0)
         TRY(append_u64(out, "filename_offset", e->filename_offset, err));
-    if (has_stat) {
+    if (has_stat)
         TRY(append_u64(out, "flags", st->flags, err));
-        TRY(append_u64(out, "gid", st->gid, err));
+    if (shape == SHAPE_LOOKUP && lookup->followed) {
+        TRY(append_key(out, "follow", err));
+        TRY(append_entry(out, lookup->followed, SHAPE_FOLLOWED, NULL, NULL, err));
     }
+    if (has_stat)
+        TRY(append_u64(out, "gid", st->gid, err));
     TRY(append_key(out, "kind", err));
-    TRY(buffer_printf(out, err, "\"%s\"", kind_name(e->kind)));
+    TRY(buffer_printf(out, err, "\"%s\"", entry_kind_name(e->kind)));
     if (e->kind == ENTRY_HARDLINK)
         TRY(append_u64(out, "link_offset", e->link_distance, err));
     if (is_device(e->kind)) {
@@ -170,7 +189,9 @@ enum status dump_entry(struct buffer *out, const struct archive_entry *e, const 
         TRY(append_u64(out, "payload_offset", e->payload_offset, err));
     if (x && x->has_project_id)
         TRY(append_u64(out, "quota_project_id", x->project_id, err));
-    if (e->kind == ENTRY_FILE && sha256) {
+    if (shape == SHAPE_LOOKUP && sha256)
+        TRY(append_u64(out, "read_size", lookup->read_size, err));
+    if (sha256) {
         char text[2 * DUMP_DIGEST_SIZE + 1];
         hex_encode(sha256, DUMP_DIGEST_SIZE, text);
         TRY(buffer_printf(out, err, ",\"sha256\":\"%s\"", text));
@@ -183,6 +204,17 @@ enum status dump_entry(struct buffer *out, const struct archive_entry *e, const 
         TRY(append_u64(out, "uid", st->uid, err));
     TRY(append_xattrs(out, x, err));
     return append_text(out, "}", err);
+}
+
+enum status dump_entry(struct buffer *out, const struct archive_entry *e, const uint8_t *sha256, struct error *err)
+{
+    return append_entry(out, e, SHAPE_DUMP, NULL, e->kind == ENTRY_FILE ? sha256 : NULL, err);
+}
+
+enum status dump_lookup(struct buffer *out, const struct archive_entry *e, const struct dump_lookup *lookup,
+                        struct error *err)
+{
+    return append_entry(out, e, SHAPE_LOOKUP, lookup, lookup->sha256, err);
 }
 
 /* A walk over one archive that collects lines. */

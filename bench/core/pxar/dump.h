@@ -21,6 +21,20 @@ enum { DUMP_DIGEST_SIZE = 32 };
 MUST_CHECK enum status dump_entry(struct buffer *out, const struct archive_entry *entry, const uint8_t *sha256,
                                   struct error *err);
 
+/* "dir", "file", ... as `kind` has it. */
+const char *entry_kind_name(enum entry_kind kind);
+
+/* What random access finds of an entry beside the entry itself. */
+struct dump_lookup {
+    uint64_t range_start, range_end;      /* as the goodbye table has it */
+    const struct archive_entry *followed; /* of a hardlink: the file, its path "" */
+    const uint8_t *sha256;                /* of the contents that were read, or NULL: not at hand */
+    uint64_t read_size;
+};
+/* As dump_entry; with entry_range, content_offset (unified archives), follow, read_size, without entry_offset. */
+MUST_CHECK enum status dump_lookup(struct buffer *out, const struct archive_entry *entry,
+                                   const struct dump_lookup *lookup, struct error *err);
+
 /* The whole archive, checked to its end. What was read before an error is written. `payload` as for decoder_new: a
  * split archive without one gets no digests. */
 MUST_CHECK enum status dump_archive(struct source metadata, const struct source *payload, struct sink out,
