@@ -5,17 +5,21 @@
 #include "base/buffer.h"
 #include "pxar/tree_text.h"
 
+#include <string.h>
+
 enum { PAYLOAD_OUTPUT = CLI_OPTION_FIRST };
 
 /* A tree description is read whole; its file contents are mostly generators, so even large ones are far below. */
 enum { TREE_TEXT_SIZE_MAX = 1 << 28 };
 
 static const char encode_help[] =
-    "Usage: pxarbench pxar encode TREE.json X.mpxar --payload-output X.ppxar\n"
+    "Usage: pxarbench pxar encode TREE.json X.pxar\n"
+    "       pxarbench pxar encode TREE.json X.mpxar --payload-output X.ppxar\n"
     "\n"
-    "Builds a split archive from a description in JSON, without any file system. Both files must not exist yet.\n"
+    "Builds an archive from a description in JSON, without any file system: one file with all in it, or a split\n"
+    "archive. The files must not exist yet.\n"
     "\n"
-    "  --payload-output FILE    where the contents of files go\n";
+    "  --payload-output FILE    where the contents of files go: makes a split archive\n";
 
 static enum status read_whole(const char *path, struct buffer *out, struct error *err)
 {
@@ -33,15 +37,26 @@ static enum status read_whole(const char *path, struct buffer *out, struct error
     }
 }
 
-static enum status encode_files(const char *tree, struct output_file *metadata, struct output_file *payload,
+/* `payload` NULL: unified. */
+static enum status encode_files(const char *tree, struct output_file *archive, struct output_file *payload,
                                 struct error *err)
 {
     CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(TREE_TEXT_SIZE_MAX);
     TRY(read_whole(tree, &text, err));
-    TRY(tree_text_encode((const char *)text.data, text.size, tree, output_file_sink(metadata),
-                         output_file_sink(payload), err));
-    TRY(output_file_close(metadata, err));
+    const char *json = (const char *)text.data;
+    if (!payload) {
+        TRY(tree_text_encode_unified(json, text.size, tree, output_file_sink(archive), err));
+        return output_file_close(archive, err);
+    }
+    TRY(tree_text_encode(json, text.size, tree, output_file_sink(archive), output_file_sink(payload), err));
+    TRY(output_file_close(archive, err));
     return output_file_close(payload, err);
+}
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+    size_t size = strlen(text), suffix_size = strlen(suffix);
+    return size >= suffix_size && strcmp(text + size - suffix_size, suffix) == 0;
 }
 
 static enum status encode_run(int argc, char **argv, struct error *err)
@@ -56,17 +71,19 @@ static enum status encode_run(int argc, char **argv, struct error *err)
         case CLI_HELP: return cli_help(encode_help);
         default: return ERR_USAGE;
         }
-    TRY(cli_arguments(argc, argv, 2, 2, "TREE.json X.mpxar", err));
-    if (!payload_path)
-        return fail(err, ERR_USAGE, "archives in one file come in a later release; give --payload-output X.ppxar");
+    TRY(cli_arguments(argc, argv, 2, 2, "TREE.json X.pxar", err));
 
-    struct output_file metadata = {0}, payload = {0};
-    TRY(output_file_create(argv[optind + 1], &metadata, err));
-    enum status status = output_file_create(payload_path, &payload, err);
+    if (!payload_path && has_suffix(argv[optind + 1], ".mpxar"))
+        return fail(err, ERR_USAGE, "%s is the name of one half of an archive; give --payload-output X.ppxar",
+                    argv[optind + 1]);
+
+    struct output_file archive = {0}, payload = {0};
+    TRY(output_file_create(argv[optind + 1], &archive, err));
+    enum status status = payload_path ? output_file_create(payload_path, &payload, err) : OK;
     if (status == OK)
-        status = encode_files(argv[optind], &metadata, &payload, err);
+        status = encode_files(argv[optind], &archive, payload_path ? &payload : NULL, err);
     if (status != OK) {
-        output_file_discard(&metadata);
+        output_file_discard(&archive);
         output_file_discard(&payload);
     }
     return status;
