@@ -6,10 +6,12 @@ Paths are bytes relative to the root; the root itself is b".".
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -45,8 +47,11 @@ class Entry:
     link_to: bytes = b""  # a later name of a hardlinked file: its first name, by bytes
     xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name
     digest: str = ""  # SHA-256 of a regular file's contents; "" when not computed
+    flags: int = 0  # chattr flags that archives know; 0 unless asked for
+    project: int = 0  # quota project id; 0 unless asked for
     links: int = field(default=1, compare=False)
     inode: int = field(default=0, compare=False)
+    device: int = field(default=0, compare=False)
     ctime_ns: int = field(default=0, compare=False)
 
 
@@ -98,8 +103,9 @@ def _fields(*values: object) -> bytes:
 def _canonical(e: Entry) -> bytes:
     xattrs = _fields(*(word for pair in e.xattrs for word in pair))
     return _fields(
-        e.path, e.kind, e.mode, e.uid, e.gid, e.mtime_ns, e.size, e.target, e.rdev, e.link_to, xattrs, e.digest
-    )
+        e.path, e.kind, e.mode, e.uid, e.gid, e.mtime_ns, e.size, e.target, e.rdev, e.link_to, xattrs, e.digest,
+        *((e.flags, e.project) if e.flags or e.project else ()),
+    )  # fmt: skip
 
 
 def _xattrs(path: bytes) -> tuple[tuple[str, bytes], ...]:
@@ -108,6 +114,30 @@ def _xattrs(path: bytes) -> tuple[tuple[str, bytes], ...]:
     except OSError:  # a file system without them
         return ()
     return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names))
+
+
+#: chattr flags that an archive can hold (bench/spec/pxar.md 6); the others are the file system's own business.
+CHATTR_FLAGS = 0x20 | 0x80 | 0x4 | 0x800000 | 0x40 | 0x10000 | 0x10 | 0x8 | 0x400 | 0x20000000
+FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_FSGETXATTR = 0x801C581F
+
+
+def _flags_and_project(path: bytes) -> tuple[int, int]:
+    """Of a regular file or directory; 0 where the file system has none."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        flags = project = 0
+        try:
+            (flags,) = struct.unpack("I", fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8))[:4])
+        except OSError:
+            pass
+        try:
+            (project,) = struct.unpack_from("I", fcntl.ioctl(fd, FS_IOC_FSGETXATTR, bytes(28)), 12)
+        except OSError:
+            pass
+        return flags & CHATTR_FLAGS, project
+    finally:
+        os.close(fd)
 
 
 def hash_file(path: bytes | str | os.PathLike[str]) -> str:
@@ -137,8 +167,9 @@ def hash_all(paths: list[bytes], sizes: list[int]) -> list[str]:
     return [digest for part in run.map_parallel(_hash_files, slices) for digest in part]
 
 
-def _entry(path: bytes, full: bytes, st: os.stat_result) -> Entry:
+def _entry(path: bytes, full: bytes, st: os.stat_result, inode_flags: bool) -> Entry:
     kind = KINDS[stat.S_IFMT(st.st_mode)]
+    flags, project = _flags_and_project(full) if inode_flags and kind in ("file", "directory") else (0, 0)
     return Entry(
         path=path,
         kind=kind,
@@ -150,35 +181,43 @@ def _entry(path: bytes, full: bytes, st: os.stat_result) -> Entry:
         target=os.readlink(full) if kind == "symlink" else b"",
         rdev=st.st_rdev if kind in ("chardev", "blockdev") else 0,
         xattrs=_xattrs(full),
+        flags=flags,
+        project=project,
         links=st.st_nlink if kind == "file" else 1,
         inode=st.st_ino,
+        device=st.st_dev,
         ctime_ns=st.st_ctime_ns,
     )
 
 
-def scan(root: Path, *, known: Tree | None = None, contents: bool = True) -> Tree:
-    """Reads a whole tree. Digests are taken over from `known` where size, mtime, ctime and inode are still the same."""
+def scan(root: Path, *, known: Tree | None = None, contents: bool = True, inode_flags: bool = False) -> Tree:
+    """Reads a whole tree. Digests are taken over from `known` where size, mtime, ctime and inode are still the same.
+
+    ACLs and file capabilities are among the extended attributes. `inode_flags`: chattr flags and project ids, too, which
+    means opening every file.
+    """
     top = os.fsencode(root)
-    found = [_entry(b".", top, os.lstat(top))]
+    found = [_entry(b".", top, os.lstat(top), inode_flags)]
     pending = [(top, b"")]
     while pending:
         folder, prefix = pending.pop()
         with os.scandir(folder) as names:
             for name in names:
-                entry = _entry(prefix + name.name, name.path, name.stat(follow_symlinks=False))
+                entry = _entry(prefix + name.name, name.path, name.stat(follow_symlinks=False), inode_flags)
                 found.append(entry)
                 if entry.kind == "directory":
                     pending.append((name.path, entry.path + b"/"))
     found.sort(key=lambda e: e.path)
 
-    first_names: dict[int, bytes] = {}
+    first_names: dict[tuple[int, int], bytes] = {}
     digests: dict[int, str] = {}
     wanted: list[int] = []
     for number, e in enumerate(found):
         if e.kind != "file":
             continue
-        if e.links > 1 and first_names.setdefault(e.inode, e.path) != e.path:
-            found[number] = replace(e, link_to=first_names[e.inode])
+        inode = (e.device, e.inode)
+        if e.links > 1 and first_names.setdefault(inode, e.path) != e.path:
+            found[number] = replace(e, link_to=first_names[inode])
         if contents:
             old = known.entries.get(e.path) if known else None
             same = old is not None and (old.size, old.mtime_ns, old.ctime_ns, old.inode) == (
