@@ -90,11 +90,37 @@ static enum status read_lines(struct walk_filter *f, int fd, struct error *err)
     }
 }
 
-static void warn_ignored(const char *dir, const struct error *why)
+/* Everything that is wrong with the file itself costs its patterns alone: whoever can write here shall not be able to
+ * stop the backup. */
+static enum status ignore(const char *dir, const struct error *why)
 {
     char shown[LOG_PATH_MAX];
-    log_warning("warning: ignoring .pxarexclude after read error in \"%s\": %s", log_path(dir + (dir[0] == '/'), shown),
+    log_warning("warning: ignoring .pxarexclude after read error in \"%s\": %s", log_path(dir[0] ? dir : "/", shown),
                 why->text);
+    return OK;
+}
+
+/* After a failed open, with its errno (A10). */
+static enum status not_opened(struct walk_filter *f, const char *dir, struct error *err)
+{
+    struct error why = {0};
+    enum node_notice notice = notice_of_open(errno);
+    if (errno == ENOENT)
+        return OK;
+    if (notice == NOTICE_NONE)
+        return fail(err, ERR_IO, "cannot open %s", exclude_name);
+    if (notice == NOTICE_VANISHED) { /* became what is not followed or not waited for */
+        (void)fail_text(&why, ERR_IO, "cannot open it");
+        return ignore(dir, &why);
+    }
+    size_t before = f->path.size;
+    TRY(append_name(f, exclude_name, sizeof exclude_name - 1, err));
+    const char *path;
+    enum status status = path_text(f, &path, err);
+    if (status == OK)
+        notice_warn(notice, exclude_name, path + 1);
+    f->path.size = before;
+    return status;
 }
 
 /* Adds the patterns of the directory's own file. Not to be read: a warning, no patterns. */
@@ -105,41 +131,24 @@ static enum status add_patterns(struct walk_filter *f, int dir_fd, uint8_t type,
     struct error why = {0};
     if (type != DT_REG && type != DT_UNKNOWN) { /* opening a device may do more than reading it */
         (void)fail_text(&why, ERR_FORMAT, "is not a regular file");
-        warn_ignored(dir, &why);
-        return OK;
+        return ignore(dir, &why);
     }
     int fd = node_open_at(dir_fd, exclude_name);
-    if (fd < 0) {
-        enum node_notice notice = notice_of_open(errno);
-        if (notice == NOTICE_NONE)
-            return fail(err, ERR_IO, "cannot open %s", exclude_name);
-        if (errno == ENOENT)
-            return OK;
-        if (notice == NOTICE_VANISHED) { /* replaced by what is not followed or not waited for */
-            (void)fail_text(&why, ERR_IO, "cannot open it");
-            warn_ignored(dir, &why);
-            return OK;
-        }
-        size_t before = f->path.size;
-        TRY(append_name(f, exclude_name, sizeof exclude_name - 1, err));
-        enum status status = path_text(f, &dir, err);
-        if (status == OK)
-            notice_warn(notice, exclude_name, dir + 1);
-        f->path.size = before;
-        return status;
-    }
+    if (fd < 0)
+        return not_opened(f, dir, err);
+    size_t before = pattern_list_count(f->found);
     enum status status = read_lines(f, fd, &why);
     close(fd);
+    if (status == OK)
+        status = pattern_list_add_lines(f->found, dir, f->lines.data, f->lines.size, &why);
+    if (status == OK)
+        return OK;
+    pattern_list_cut(f->found, before);
     if (status == ERR_MEMORY) {
         *err = why;
         return status;
     }
-    if (status != OK) {
-        warn_ignored(dir, &why);
-        return OK;
-    }
-    status = pattern_list_add_lines(f->found, dir, f->lines.data, f->lines.size, err);
-    return status == OK ? OK : fail_within(err, "%s", exclude_name);
+    return ignore(dir, &why);
 }
 
 /* ---- listing ---- */
