@@ -37,11 +37,14 @@
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* exit codes */
 
 int cmd_backup(int argc, char **argv);
+int cmd_blob(int argc, char **argv);
+int cmd_catalog(int argc, char **argv);
 int cmd_chunk(int argc, char **argv);
 int cmd_index(int argc, char **argv);
 int cmd_pxar(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 /* ---- exit ---- */

@@ -11,9 +11,11 @@ static const struct cli_command commands[] = {
     {"backup", cmd_backup, "back up directories into a repository"},
     {"restore", cmd_restore, "restore an archive of a snapshot into a directory"},
     {"snapshot", cmd_snapshot, "list snapshots and their files"},
+    {"catalog", cmd_catalog, "list what the archives of a snapshot hold"},
     {"pxar", cmd_pxar, "create, extract and show archives without a repository"},
     {"chunk", cmd_chunk, "cut a file into chunks"},
     {"index", cmd_index, "show a stored index"},
+    {"blob", cmd_blob, "show a stored blob or chunk"},
     {"version", cmd_version, "print the version"},
     {NULL, NULL, NULL},
 };

@@ -11,9 +11,9 @@
 /* unencrypted   0 magic 8 | 8 crc 4 | 12 data
  * encrypted     0 magic 8 | 8 crc 4 | 12 iv 16 | 28 tag 16 | 44 ciphertext
  * The crc covers what follows the header. */
-enum { MAGIC_SIZE = 8, CRC_OFFSET = 8, COMPRESSION_LEVEL = 1, GROWTH_FIRST = 64 << 10 };
+enum { MAGIC_SIZE = 8, COMPRESSION_LEVEL = 1, GROWTH_FIRST = 64 << 10 };
 
-static_assert(BLOB_HEADER_SIZE == CRC_OFFSET + 4, "header");
+static_assert(BLOB_HEADER_SIZE == BLOB_CRC_OFFSET + 4, "header");
 static_assert(BLOB_ENCRYPTED_HEADER_SIZE == BLOB_HEADER_SIZE + 16 + 16, "encrypted header");
 
 static const uint8_t magics[][MAGIC_SIZE] = {
@@ -53,10 +53,15 @@ void blob_context_free(struct blob_context *c)
     free(c);
 }
 
+static size_t header_size_of(enum blob_kind kind)
+{
+    return blob_is_encrypted(kind) ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
+}
+
 static void write_header(uint8_t *blob, size_t size, enum blob_kind kind)
 {
     memcpy(blob, magics[kind], MAGIC_SIZE);
-    store_u32le(blob + CRC_OFFSET, (uint32_t)crc32_z(0, blob + BLOB_HEADER_SIZE, size - BLOB_HEADER_SIZE));
+    store_u32le(blob + BLOB_CRC_OFFSET, (uint32_t)crc32_z(0, blob + BLOB_HEADER_SIZE, size - BLOB_HEADER_SIZE));
 }
 
 /* Compresses into `data` of `capacity` bytes. *out_size 0: the frame does not fit. The input always ends with an empty
@@ -172,25 +177,30 @@ static enum status decode_frames(struct blob_context *c, const uint8_t *data, si
     }
 }
 
+enum status blob_check(const uint8_t *data, size_t size, const char *name, enum blob_kind *out, struct error *err)
+{
+    TRY(blob_kind_of(data, size, name, out, err));
+    size_t header_size = header_size_of(*out);
+    if (size < header_size)
+        return fail(err, ERR_FORMAT, "%s: %zu bytes are too few for an encrypted blob", name, size);
+    uint32_t stored = load_u32le(data + BLOB_CRC_OFFSET);
+    uint32_t computed = (uint32_t)crc32_z(0, data + header_size, size - header_size);
+    if (stored != computed)
+        return fail(err, ERR_MISMATCH, "%s: crc is %08" PRIx32 ", stored is %08" PRIx32, name, computed, stored);
+    return OK;
+}
+
 static enum status open_blob(struct blob_context *c, const uint8_t *data, size_t size, size_t raw_size_max,
                              size_t raw_size_hint, const char *name, struct buffer *out, struct error *err)
 {
     enum blob_kind kind;
     buffer_clear(out);
-    TRY(blob_kind_of(data, size, name, &kind, err));
-    bool is_encrypted = kind == BLOB_ENCRYPTED || kind == BLOB_ENCRYPTED_ZSTD;
-    size_t header_size = is_encrypted ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
-    if (size < header_size)
-        return fail(err, ERR_FORMAT, "%s: %zu bytes are too few for an encrypted blob", name, size);
-    uint32_t stored = load_u32le(data + CRC_OFFSET);
-    uint32_t computed = (uint32_t)crc32_z(0, data + header_size, size - header_size);
-    if (stored != computed)
-        return fail(err, ERR_MISMATCH, "%s: crc is %08" PRIx32 ", stored is %08" PRIx32, name, computed, stored);
-    if (is_encrypted)
+    TRY(blob_check(data, size, name, &kind, err));
+    if (blob_is_encrypted(kind))
         return fail(err, ERR_UNSUPPORTED, "%s: is encrypted, which this release cannot read", name);
 
-    const uint8_t *content = data + header_size;
-    size_t content_size = size - header_size;
+    const uint8_t *content = data + BLOB_HEADER_SIZE;
+    size_t content_size = size - BLOB_HEADER_SIZE;
     if (raw_size_max > BLOB_RAW_SIZE_MAX)
         raw_size_max = BLOB_RAW_SIZE_MAX;
     if (kind == BLOB_PLAIN) {

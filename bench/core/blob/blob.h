@@ -10,6 +10,7 @@
 #include "chunk/digest.h"
 
 enum {
+    BLOB_CRC_OFFSET = 8,
     BLOB_HEADER_SIZE = 12,
     BLOB_ENCRYPTED_HEADER_SIZE = 44,
     BLOB_RAW_SIZE_MAX = 128 << 20,
@@ -18,6 +19,10 @@ enum {
 };
 
 enum blob_kind { BLOB_PLAIN, BLOB_ZSTD, BLOB_ENCRYPTED, BLOB_ENCRYPTED_ZSTD };
+static inline bool blob_is_encrypted(enum blob_kind kind)
+{
+    return kind == BLOB_ENCRYPTED || kind == BLOB_ENCRYPTED_ZSTD;
+}
 
 struct blob_context;
 MUST_CHECK enum status blob_context_new(struct blob_context **out, struct error *err);
@@ -38,5 +43,8 @@ MUST_CHECK enum status blob_open_chunk(struct blob_context *c, const uint8_t *da
 /* From magic alone. */
 MUST_CHECK enum status blob_kind_of(const uint8_t *data, size_t size, const char *name, enum blob_kind *out,
                                     struct error *err);
+/* Magic, length and crc: all that can be said about an encrypted one without its key. Errors as blob_open. */
+MUST_CHECK enum status blob_check(const uint8_t *data, size_t size, const char *name, enum blob_kind *out,
+                                  struct error *err);
 
 #endif

@@ -151,6 +151,38 @@ static void test_encrypted_examples_are_refused_by_name(void **state)
     free(data);
 }
 
+static void test_crc_is_checked_without_a_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *hex;
+        enum blob_kind kind;
+    } cases[] = {{plain_hello, BLOB_PLAIN},
+                 {zstd_64a, BLOB_ZSTD},
+                 {encrypted_hello, BLOB_ENCRYPTED},
+                 {encrypted_64a, BLOB_ENCRYPTED_ZSTD}};
+    for (size_t i = 0; i < 4; i++) {
+        size_t size;
+        enum blob_kind kind;
+        uint8_t *data = from_hex(cases[i].hex, &size);
+        size_t header_size = i < 2 ? BLOB_HEADER_SIZE : BLOB_ENCRYPTED_HEADER_SIZE;
+        assert_int_equal(blob_check(data, size, "x", &kind, NULL), OK);
+        assert_int_equal(kind, cases[i].kind);
+        assert_int_equal(blob_is_encrypted(kind), i >= 2);
+        for (size_t at = BLOB_CRC_OFFSET; at < size; at++) {
+            bool covered = at < BLOB_HEADER_SIZE || at >= header_size; /* iv and tag are not */
+            data[at] ^= 0x10;
+            assert_int_equal(blob_check(data, size, "x", &kind, NULL), covered ? ERR_MISMATCH : OK);
+            data[at] ^= 0x10;
+        }
+        for (size_t cut = 0; cut < header_size; cut++)
+            assert_int_equal(blob_check(data, cut, "x", &kind, NULL), ERR_FORMAT);
+        data[0] ^= 1;
+        assert_int_equal(blob_check(data, size, "x", &kind, NULL), ERR_NOT_ARCHIVE);
+        free(data);
+    }
+}
+
 static void test_kind_follows_what_is_shorter(void **state)
 {
     (void)state;
@@ -468,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_plain_example),
         cmocka_unit_test(test_compressed_example),
         cmocka_unit_test(test_encrypted_examples_are_refused_by_name),
+        cmocka_unit_test(test_crc_is_checked_without_a_key),
         cmocka_unit_test(test_kind_follows_what_is_shorter),
         cmocka_unit_test(test_compressed_is_always_strictly_shorter),
         cmocka_unit_test(test_slicing_does_not_matter),

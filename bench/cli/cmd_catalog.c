@@ -1,0 +1,64 @@
+/* pxarbench catalog: what the archives of a snapshot hold. */
+#include "cli/cli.h"
+#include "flow/catalog_dump.h"
+
+#include <string.h>
+
+static const char dump_help[] =
+    "Usage: pxarbench catalog dump SNAPSHOT [ARCHIVE] [OPTION...]\n"
+    "\n"
+    "Lists the entries of the archives of SNAPSHOT (TYPE/ID/TIME), one line each: type, path, and for files size and\n"
+    "time of modification. The lines come from the snapshot's catalog. Without one (split archives have none) they\n"
+    "come from the archives themselves, whose file contents are not read. Types are d directory, f file, l symlink,\n"
+    "h hardlink, b and c block and character device, p fifo, s socket.\n"
+    "\n"
+    "  --repository R  datastore directory (default: $PBS_REPOSITORY)\n"
+    "  --ns NAMESPACE  namespace (default: the root namespace)\n";
+
+static void store_cleanup(struct store **s)
+{
+    store_close(*s);
+}
+
+static enum status dump(int argc, char **argv, struct error *err)
+{
+    enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE };
+    static const struct option options[] = {
+        {"repository", required_argument, NULL, REPOSITORY},
+        {"ns", required_argument, NULL, NAMESPACE},
+        CLI_OPTIONS_END,
+    };
+    const char *given = NULL, *repository, *ns = "";
+    cli_options_begin();
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+        switch (option) {
+        case REPOSITORY: given = optarg; break;
+        case NAMESPACE: ns = optarg; break;
+        case CLI_HELP: return cli_help(dump_help);
+        default: return ERR_USAGE;
+        }
+    TRY(cli_arguments(argc, argv, 1, 2, "SNAPSHOT [ARCHIVE]", err));
+    struct snapshot_id id;
+    TRY(snapshot_id_parse(argv[optind], &id, err));
+    TRY(snapshot_namespace_check(ns, err));
+    memcpy(id.ns, ns, strlen(ns) + 1); /* checked: it fits */
+    const char *archive = optind + 1 < argc ? argv[optind + 1] : NULL;
+    TRY(cli_repository(given, &repository, err));
+
+    const struct store_options reading = {.sync = SYNC_NONE, .create = false};
+    CLEANUP(store_cleanup) struct store *store = NULL;
+    TRY(store_open(repository, &reading, &store, err));
+    return catalog_dump(store, &id, archive, cli_stdout_sink(), err);
+}
+
+static int cmd_dump(int argc, char **argv)
+{
+    struct error err = {0};
+    return cli_exit_code(dump(argc, argv, &err), &err);
+}
+
+int cmd_catalog(int argc, char **argv)
+{
+    static const struct cli_command commands[] = {{"dump", cmd_dump, "list the entries of a snapshot's archives"}, {0}};
+    return cli_dispatch("pxarbench catalog", commands, argc, argv);
+}
