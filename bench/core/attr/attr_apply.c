@@ -71,13 +71,21 @@ static bool name_needs_root(const char *name)
     return strncmp(name, "trusted.", 8) == 0 || strncmp(name, "security.", 9) == 0;
 }
 
+/* XFS lists an ACL a second time, as an extended attribute in a form of its own that sets the ACL when it is set. */
+static bool is_acl_of_xfs(const char *name)
+{
+    return strcmp(name, "trusted.SGI_ACL_FILE") == 0 || strcmp(name, "trusted.SGI_ACL_DEFAULT") == 0;
+}
+
 /* *out_supported: false once the file system said that it has none of this. */
-static enum status apply_xattrs(struct applying *x, bool *out_supported, struct error *err)
+static enum status apply_xattrs(struct applying *x, bool ignore_acls, bool *out_supported, struct error *err)
 {
     const struct attribute_extras *extras = x->a->extras;
     enum status first = OK;
     for (size_t i = 0; i < extras->xattr_count; i++) {
         const struct xattr *v = &extras->xattrs[i];
+        if (ignore_acls && is_acl_of_xfs(v->name))
+            continue;
         if (!xattr_is_stored(v->name)) {
             x->not_applied->xattrs++;
         } else if (!*out_supported) {
@@ -251,7 +259,7 @@ enum status attr_apply(int fd, enum attr_apply_to to, const struct attributes *a
     if (extras) {
         bool supported = true;
         if (!options->ignore_xattrs)
-            step(&x, apply_xattrs(&x, &supported, err_of(&x)));
+            step(&x, apply_xattrs(&x, options->ignore_acls, &supported, err_of(&x)));
         if (extras->has_fcaps && !options->ignore_fcaps) {
             if (supported)
                 step(&x, apply_fcaps(&x, err_of(&x)));

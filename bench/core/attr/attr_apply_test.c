@@ -321,6 +321,28 @@ static void test_each_option_leaves_out_its_step(void **state)
     }
 }
 
+/* The form in which XFS shows root an ACL would bring it back through the other door. */
+static void test_ignored_acls_stay_out_on_xfs_too(void **state)
+{
+    (void)state;
+    struct attr_apply_options without_acls = {.ignore_acls = true};
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        begin(&f);
+        fake.xattrs_taken = true;
+        const uint8_t value[] = "1";
+        assert_int_equal(attributes_add_xattr(&f.attributes, "trusted.SGI_ACL_FILE", 20, value, 1, NULL), OK);
+        assert_int_equal(attributes_add_xattr(&f.attributes, "trusted.SGI_ACL_DEFAULT", 23, value, 1, NULL), OK);
+        assert_int_equal(attributes_add_xattr(&f.attributes, "user.SGI_ACL_FILE", 17, value, 1, NULL), OK);
+        need_root(&f);
+        assert_int_equal(apply_with(&f, i == 0 ? &without_acls : &everything), OK);
+        assert_int_equal(strstr(fake.trace, "trusted.SGI_ACL_FILE") != NULL, i);
+        assert_int_equal(strstr(fake.trace, "trusted.SGI_ACL_DEFAULT") != NULL, i);
+        assert_non_null(strstr(fake.trace, "user.SGI_ACL_FILE"));
+        end(&f);
+    }
+}
+
 /* With an ACL the stored group bits are its mask, more than the group itself had. */
 static void test_group_gets_no_more_without_its_acl(void **state)
 {
@@ -716,6 +738,7 @@ int main(void)
         cmocka_unit_test(test_order_of_the_steps),
         cmocka_unit_test(test_plain_file_costs_three_calls),
         cmocka_unit_test(test_each_option_leaves_out_its_step),
+        cmocka_unit_test(test_ignored_acls_stay_out_on_xfs_too),
         cmocka_unit_test(test_group_gets_no_more_without_its_acl),
         cmocka_unit_test(test_group_keeps_the_mask_with_its_acl),
         cmocka_unit_test(test_nonsense_acl_is_an_error_and_sets_nothing),
