@@ -368,7 +368,7 @@ def test_restore_of_what_is_not_there(cli: Cli, tree: Path, store: Path, tmp_pat
 def test_create_and_extract_give_the_tree_back(cli: Cli, tree: Path, tmp_path: Path) -> None:
     x, y = tmp_path / "x.mpxar", tmp_path / "x.ppxar"
     counted = cli("pxar", "create", tree, x, "--payload-output", y, "--output-format=json").json()
-    assert set(counted) == ARCHIVE and counted["entries"]["files"] == 2
+    assert set(counted) == ARCHIVE - {"stored"} and counted["entries"]["files"] == 2
     assert counted["payload"]["size"] == y.stat().st_size and counted["metadata"]["size"] == x.stat().st_size
     old_umask = os.umask(0o022)
     os.umask(old_umask)
