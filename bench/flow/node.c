@@ -261,8 +261,7 @@ static enum status read_open_file(struct node_reader *r, struct node *n, int fd,
         return OK;
     }
     node_fill_from_stat(n, &st);
-    enum status status =
-        attr_read_xattrs(r->attr_reader, fd, &n->features, n->name, &n->attributes, r->not_stored, err);
+    enum status status = attr_read(r->attr_reader, fd, &n->features, n->name, &n->attributes, r->not_stored, err);
     if (status != OK)
         return skip_or_fail(n, status, notice_of_attributes(status, err), err);
     return r->options.want_contents && n->size <= NODE_CONTENTS_MAX ? read_contents(r, n, fd, err) : OK;
@@ -404,7 +403,9 @@ enum status node_reader_init(struct node_reader *r, const struct node_reader_opt
                              struct attr_not_stored *not_stored, struct error *err)
 {
     *r = (struct node_reader){.options = *options, .not_stored = not_stored};
-    return attr_reader_new(&r->attr_reader, err);
+    TRY(attr_reader_new(&r->attr_reader, err));
+    attr_reader_skip_e2big(r->attr_reader, options->skip_e2big_xattr);
+    return OK;
 }
 
 void node_reader_deinit(struct node_reader *r)

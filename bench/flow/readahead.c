@@ -219,8 +219,7 @@ static enum status enter(struct readahead *r, struct node *n, struct directory *
         *out_notice = notice_of_directory(status, err);
         return status;
     }
-    status =
-        attr_read_xattrs(r->scout.reader.attr_reader, fd, &n->features, n->name, &n->attributes, r->not_stored, err);
+    status = attr_read(r->scout.reader.attr_reader, fd, &n->features, n->name, &n->attributes, r->not_stored, err);
     directory_unpin(directory);
     struct attr_features features = n->features;
     bool contents_wanted = true;
@@ -543,7 +542,7 @@ static enum status read_root(struct readahead *r, struct directory *root, const 
     attributes_from_stat(st, out);
     int fd;
     TRY(directory_pin(root, &fd, err));
-    enum status status = attr_read_xattrs(r->scout.reader.attr_reader, fd, &features, path, out, r->not_stored, err);
+    enum status status = attr_read(r->scout.reader.attr_reader, fd, &features, path, out, r->not_stored, err);
     directory_unpin(root);
     if (status != OK)
         return fail_within(err, "failed to get metadata for source directory");
