@@ -640,10 +640,6 @@ static enum status settle(struct decoder *d, enum status status, struct error *e
 {
     if (status == OK || status == ERR_CLOSED)
         return status;
-    char path[LOG_PATH_MAX];
-    if (status == ERR_LIMIT && d->failure.status == OK)
-        fail_within_text(&d->failure, "%s: at offset %" PRIu64 " in %s", d->metadata.source.name, d->metadata.position,
-                         shown_path(d, path));
     d->failure.status = status;
     if (err)
         *err = d->failure;
@@ -654,7 +650,12 @@ enum status decoder_next(struct decoder *d, struct archive_entry *out, struct er
 {
     if (d->failure.status != OK)
         return settle(d, d->failure.status, err);
-    return settle(d, step(d, out, &d->failure), err);
+    enum status status = step(d, out, &d->failure);
+    char path[LOG_PATH_MAX];
+    if (status == ERR_LIMIT) /* the sentence is of the limit alone */
+        fail_within_text(&d->failure, "%s: at offset %" PRIu64 " in %s", d->metadata.source.name, d->metadata.position,
+                         shown_path(d, path));
+    return settle(d, status, err);
 }
 
 enum status decoder_seek(struct decoder *d, uint64_t offset, const char *directory, struct error *err)

@@ -214,16 +214,22 @@ static enum status begin_member(struct encoder *e, const char *name, struct begu
     return begin(e, name, false, out, err);
 }
 
-/* Writes the member out and records its row; `row_extra` is counted in the row only (9.2). */
-static enum status end_member(struct encoder *e, struct begun begun, uint64_t row_extra, uint64_t *out_filename_offset,
-                              struct error *err)
+/* The row of a member that ends at the position; `row_extra` is counted in the row only (9.2). */
+static enum status note_member(struct encoder *e, struct begun begun, uint64_t row_extra, uint64_t *out_filename_offset,
+                               struct error *err)
 {
-    TRY(write_member(e, err));
     TRY(append_row(e, begun.hash, begun.filename_offset, e->metadata_position - begun.filename_offset + row_extra,
                    err));
     if (out_filename_offset)
         *out_filename_offset = begun.filename_offset;
     return OK;
+}
+
+static enum status end_member(struct encoder *e, struct begun begun, uint64_t row_extra, uint64_t *out_filename_offset,
+                              struct error *err)
+{
+    TRY(write_member(e, err));
+    return note_member(e, begun, row_extra, out_filename_offset, err);
 }
 
 static enum status append_reference(struct buffer *out, uint64_t offset, uint64_t size, struct error *err)
@@ -297,7 +303,7 @@ static enum status put_unified_file(struct encoder *e, struct begun begun, const
         return fail(err, ERR_LIMIT, "archive over %" PRIu64 " bytes", POSITION_MAX);
     TRY(write_member(e, err));
     e->metadata_position += size;
-    return end_member(e, begun, 0, out_filename_offset, err);
+    return note_member(e, begun, 0, out_filename_offset, err);
 }
 
 static enum status put_split_file(struct encoder *e, struct begun begun, const struct attributes *a, uint64_t size,

@@ -89,6 +89,195 @@ static void test_files_and_links_as_specified(void **state)
                         "57c65fa4192cfb1a2b12229d051d69325a9c66bccf07734dc2be4810dd0678e8");
 }
 
+static void unified_begin(struct archive *a)
+{
+    *a = (struct archive){0};
+    assert_int_equal(encoder_new_unified(sink_to_buffer(&a->metadata), &root_attributes, &a->encoder, NULL), OK);
+}
+
+static void put_unified(struct archive *a, const char *name, const char *text)
+{
+    struct attributes file = with_mode(0100644, 1000);
+    assert_int_equal(encoder_file(a->encoder, name, &file, strlen(text), NULL, NULL), OK);
+    assert_int_equal(buffer_append(&a->metadata, text, strlen(text), NULL), OK);
+}
+
+static void assert_unified(struct archive *a, const char *hex, const char *digest)
+{
+    assert_int_equal(encoder_finish(a->encoder, NULL), OK);
+    assert_true(hex_equals(hex, a->metadata.data, a->metadata.size));
+    assert_string_equal(sha256_hex(a->metadata.data, a->metadata.size), digest);
+    assert_int_equal(encoder_metadata_position(a->encoder), a->metadata.size);
+    assert_int_equal(encoder_payload_position(a->encoder), 0);
+    assert_int_equal(a->payload.size, 0);
+}
+
+static void test_unified_empty_root_as_specified(void **state)
+{
+    (void)state;
+    CLEANUP(archive_deinit) struct archive a;
+    unified_begin(&a);
+    assert_unified(&a, EXAMPLE_EMPTY_UNIFIED, "d4d80a6686ec476665cc46b0675fba3f186cffd236b37dcc8e8018190c3e4a37");
+}
+
+static void test_unified_file_as_specified(void **state)
+{
+    (void)state;
+    CLEANUP(archive_deinit) struct archive a;
+    unified_begin(&a);
+    put_unified(&a, "f", "hi\n");
+    assert_int_equal(encoder_metadata_position(a.encoder), a.metadata.size);
+    assert_unified(&a, EXAMPLE_FILE_UNIFIED, "31fe85a4a50c08ea4166e1b9b7aec63903e1a1ddd9db429576bdb52bf776d42a");
+}
+
+static void test_unified_attributes_as_specified(void **state)
+{
+    (void)state;
+    CLEANUP(archive_deinit) struct archive a;
+    unified_begin(&a);
+    struct attributes dir = with_mode(040750, 0), null = with_mode(020660, 0), fifo = with_mode(010600, 0);
+    struct attributes x = with_mode(0100664, 1000);
+    struct acl_entry named[] = {{1001, 7}, {1002, 5}, {1001, 6}, {1002, 4}};
+    struct attribute_extras dir_extras = {.has_default = true,
+                                          .acl_default = {7, 5, 0, ACL_PERM_UNSET},
+                                          .default_users = {&named[0], 1},
+                                          .default_groups = {&named[1], 1}};
+    char name[] = "user.k";
+    uint8_t value[] = {'v'}, fcaps[20] = {1, 0, 0, 2, 0, 0x20};
+    struct xattr xattr = {name, 6, value, 1};
+    struct attribute_extras x_extras = {.xattrs = &xattr,
+                                        .xattr_count = 1,
+                                        .users = {&named[2], 1},
+                                        .groups = {&named[3], 1},
+                                        .has_group_obj = true,
+                                        .group_obj = 4,
+                                        .has_fcaps = true,
+                                        .fcaps = fcaps,
+                                        .fcaps_size = sizeof fcaps,
+                                        .has_project_id = true,
+                                        .project_id = 7};
+    dir.extras = &dir_extras;
+    x.extras = &x_extras;
+    x.stat.flags = 0x100000;
+    assert_int_equal(encoder_directory_begin(a.encoder, "d", &dir, NULL), OK);
+    assert_int_equal(encoder_directory_end(a.encoder, NULL), OK);
+    assert_int_equal(encoder_device(a.encoder, "null", &null, 1, 3, NULL), OK);
+    assert_int_equal(encoder_special(a.encoder, "p", &fifo, NULL), OK);
+    assert_int_equal(encoder_file(a.encoder, "x", &x, 0, NULL, NULL), OK);
+    assert_unified(&a, EXAMPLE_ATTRIBUTES_UNIFIED, "5080c194da93b340d1c28720a9dcf9fce902f6b3150c7c3613be8b8a31311e94");
+}
+
+static void test_unified_has_no_payload_to_refer_to(void **state)
+{
+    (void)state;
+    struct attributes file = with_mode(0100644, 0);
+    struct error err = {0};
+    CLEANUP(archive_deinit) struct archive a, b;
+    unified_begin(&a);
+    assert_int_equal(encoder_reference(a.encoder, "a", &file, 10, 16, NULL, &err), ERR_USAGE);
+    assert_non_null(strstr(err.text, "version 1"));
+    assert_int_equal(encoder_finish(a.encoder, NULL), ERR_USAGE); /* as after every failure */
+    unified_begin(&b);
+    assert_int_equal(encoder_advance(b.encoder, 1, NULL), ERR_USAGE);
+    assert_int_equal(encoder_finish(b.encoder, NULL), ERR_USAGE);
+}
+
+/* Names of empty files, "d/" for a directory with one, one after the other. */
+static enum status put_names(struct archive *a, const char *const *names)
+{
+    struct attributes file = with_mode(0100644, 0), dir = with_mode(040700, 0);
+    for (; *names; names++) {
+        if (strcmp(*names, "d/") != 0) {
+            TRY(encoder_file(a->encoder, *names, &file, 0, NULL, NULL));
+            continue;
+        }
+        TRY(encoder_directory_begin(a->encoder, "d", &dir, NULL));
+        TRY(encoder_file(a->encoder, "z", &file, 0, NULL, NULL));
+        TRY(encoder_file(a->encoder, ".pxarexclude-cli", &file, 0, NULL, NULL));
+        TRY(encoder_directory_end(a->encoder, NULL));
+    }
+    return encoder_finish(a->encoder, NULL);
+}
+
+static void test_exclude_list_of_a_unified_root_comes_last(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *names[5];
+        enum status unified, split;
+    } cases[] = {
+        {{"a", "b", ".pxarexclude-cli"}, OK, ERR_USAGE},
+        {{".pxarexclude-cli"}, OK, OK},
+        {{".pxarexclude-cli", "a"}, OK, OK}, /* in its place, as any name */
+        {{"a", ".pxarexclude-cli", "b"}, ERR_USAGE, ERR_USAGE},
+        {{"a", ".pxarexclude-cli", ".pxarexclude-cli"}, ERR_USAGE, ERR_USAGE},
+        {{".pxarexclude-cli", "a", ".pxarexclude-cli"}, ERR_USAGE, ERR_USAGE}, /* twice */
+        {{"a", ".pxarexclude"}, ERR_USAGE, ERR_USAGE},
+        {{"d/"}, ERR_USAGE, ERR_USAGE}, /* below the root it is a name as any other */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP(archive_deinit) struct archive a, b;
+        unified_begin(&a);
+        assert_int_equal(put_names(&a, cases[i].names), cases[i].unified);
+        archive_begin(&b);
+        assert_int_equal(put_names(&b, cases[i].names), cases[i].split);
+    }
+    /* Only as a file. */
+    struct attributes fifo = with_mode(010600, 0), link = with_mode(0120777, 0), dir = with_mode(040700, 0);
+    CLEANUP(archive_deinit) struct archive c, d, e;
+    unified_begin(&c);
+    put_unified(&c, "a", "");
+    assert_int_equal(encoder_special(c.encoder, ".pxarexclude-cli", &fifo, NULL), ERR_USAGE);
+    unified_begin(&d);
+    put_unified(&d, "a", "");
+    assert_int_equal(encoder_symlink(d.encoder, ".pxarexclude-cli", &link, "x", 1, NULL), ERR_USAGE);
+    unified_begin(&e);
+    put_unified(&e, "a", "");
+    assert_int_equal(encoder_directory_begin(e.encoder, ".pxarexclude-cli", &dir, NULL), ERR_USAGE);
+}
+
+static void test_unified_hardlinks_and_rows_count_contents(void **state)
+{
+    (void)state;
+    struct attributes file = with_mode(0100644, 0);
+    uint64_t target = 0;
+    CLEANUP(archive_deinit) struct archive a;
+    unified_begin(&a);
+    assert_int_equal(encoder_file(a.encoder, "a", &file, 5, &target, NULL), OK);
+    assert_int_equal(buffer_append(&a.metadata, "12345", 5, NULL), OK);
+    assert_int_equal(target, 56);
+    assert_int_equal(encoder_hardlink(a.encoder, "b", "a", target, NULL), OK);
+    assert_int_equal(encoder_finish(a.encoder, NULL), OK);
+    size_t b_at = 56 + 18 + 56 + 16 + 5, goodbye = b_at + 18 + 26;
+    assert_int_equal(u64_at(&a.metadata, b_at + 18 + 16), b_at - 56);
+    assert_true(u64_at(&a.metadata, goodbye) == PXAR_GOODBYE);
+    for (size_t i = 0; i < 2; i++) {
+        struct goodbye_row row = item_load_goodbye_row(a.metadata.data + goodbye + 16 + 24 * i);
+        assert_int_equal(row.size, row.offset == goodbye - 56 ? 18 + 56 + 16 + 5 : 18 + 26);
+    }
+}
+
+static void test_unified_positions_cannot_overflow(void **state)
+{
+    (void)state;
+    struct attributes file = with_mode(0100644, 0);
+    static const struct {
+        uint64_t size;
+        enum status expected;
+    } cases[] = {{(uint64_t)INT64_MAX - 56 - 90, OK},
+                 {(uint64_t)INT64_MAX - 56 - 90 + 1, ERR_LIMIT},
+                 {INT64_MAX, ERR_LIMIT},
+                 {UINT64_MAX - 16, ERR_LIMIT},
+                 {UINT64_MAX, ERR_LIMIT}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP(archive_deinit) struct archive a;
+        unified_begin(&a);
+        assert_int_equal(encoder_file(a.encoder, "a", &file, cases[i].size, NULL, NULL), cases[i].expected);
+        if (cases[i].expected == OK)
+            assert_int_equal(encoder_finish(a.encoder, NULL), ERR_LIMIT);
+    }
+}
+
 static void test_row_counts_contents_of_encoded_but_not_of_referenced_files(void **state)
 {
     (void)state;
@@ -269,6 +458,9 @@ static void test_kind_agrees_with_mode(void **state)
         assert_int_equal(encoder_directory_begin(a[5].encoder, "m", &x, NULL), i == 4 ? OK : ERR_USAGE);
         for (size_t k = 0; k < 6; k++)
             archive_deinit(&a[k]);
+        CLEANUP(archive_deinit) struct archive unified = {0};
+        assert_int_equal(encoder_new_unified(sink_to_buffer(&unified.metadata), &x, &unified.encoder, NULL),
+                         i == 4 ? OK : ERR_USAGE);
         CLEANUP(archive_deinit) struct archive root = {0};
         assert_int_equal(encoder_new(sink_to_buffer(&root.metadata), sink_to_buffer(&root.payload), &x, NULL, 0,
                                      &root.encoder, NULL),
@@ -377,6 +569,26 @@ static void test_every_failing_write_is_reported(void **state)
         }
 }
 
+static void test_every_failing_write_of_a_unified_archive_is_reported(void **state)
+{
+    (void)state;
+    struct attributes file = with_mode(0100644, 0);
+    for (unsigned n = 0;; n++) {
+        CLEANUP(archive_deinit) struct archive a = {0};
+        struct failing f = {&a.metadata, n};
+        enum status status = encoder_new_unified((struct sink){write_or_fail, &f}, &root_attributes, &a.encoder, NULL);
+        if (status == OK)
+            status = encoder_file(a.encoder, "f", &file, 0, NULL, NULL);
+        if (status == OK)
+            status = encoder_finish(a.encoder, NULL);
+        if (status == OK) {
+            assert_int_equal(n, 3); /* one write per member: the header of its contents is with its attributes */
+            break;
+        }
+        assert_int_equal(status, ERR_CLOSED);
+    }
+}
+
 static void test_large_directories_and_many_levels(void **state)
 {
     (void)state;
@@ -402,6 +614,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_empty_root_as_specified),
         cmocka_unit_test(test_files_and_links_as_specified),
+        cmocka_unit_test(test_unified_empty_root_as_specified),
+        cmocka_unit_test(test_unified_file_as_specified),
+        cmocka_unit_test(test_unified_attributes_as_specified),
+        cmocka_unit_test(test_unified_has_no_payload_to_refer_to),
+        cmocka_unit_test(test_exclude_list_of_a_unified_root_comes_last),
+        cmocka_unit_test(test_unified_hardlinks_and_rows_count_contents),
+        cmocka_unit_test(test_unified_positions_cannot_overflow),
+        cmocka_unit_test(test_every_failing_write_of_a_unified_archive_is_reported),
         cmocka_unit_test(test_row_counts_contents_of_encoded_but_not_of_referenced_files),
         cmocka_unit_test(test_subdirectory_tail_counts_from_its_entry),
         cmocka_unit_test(test_refuses_bad_names_and_stays_failed),
