@@ -1,17 +1,27 @@
 #include "cli/cli.h"
 #include "cli/extract_args.h"
 
+#include <limits.h>
 #include <string.h>
 
 static const char help_text[] =
-    "Usage: pxarbench restore SNAPSHOT ARCHIVE TARGET --repository REPOSITORY [OPTION...]\n"
+    "Usage: pxarbench restore SNAPSHOT ARCHIVE TARGET [PATTERN...] --repository REPOSITORY [OPTION...]\n"
     "\n"
-    "Restores ARCHIVE of SNAPSHOT (TYPE/ID/2026-01-02T03:04:05Z) into the directory TARGET, which is made if it is\n"
-    "missing. ARCHIVE is NAME.pxar, NAME.mpxar or NAME.ppxar, with or without .didx.\n"
+    "Restores ARCHIVE of SNAPSHOT (TYPE/ID/2026-01-02T03:04:05Z).\n"
+    "\n"
+    "  NAME.pxar, NAME.mpxar, NAME.ppxar   a tree, into the directory TARGET, which is made if it is missing\n"
+    "  NAME.img, NAME.conf, NAME.log       an image or file, into the new file TARGET\n"
+    "\n"
+    "Extensions of stored files (.didx, .fidx, .blob) may be added. TARGET '-' is standard output: for images, files,\n"
+    "catalog.pcat1, and the stream of an archive that is not split. The first error ends a restore.\n"
     "\n"
     "  --repository DIR         datastore directory (starts with '/' or '.'); default: $PBS_REPOSITORY\n"
     "  --ns NAMESPACE           default: the root namespace\n" EXTRACT_ARGS_HELP
-    "  --output-format FORMAT   text: a line in the log (default); json, json-pretty: counters\n";
+    "  --output-format FORMAT   text: lines in the log (default); json, json-pretty: counters\n"
+    "\n"
+    "Only the chunks that are needed are read. With patterns that are all paths ('/etc/hosts'), the metadata on the "
+    "way\n"
+    "to them is enough.\n";
 
 static enum status namespace_set(const char *ns, struct snapshot_id *id, struct error *err)
 {
@@ -21,7 +31,13 @@ static enum status namespace_set(const char *ns, struct snapshot_id *id, struct 
     return snapshot_id_check(id, err);
 }
 
-static enum status run(int argc, char **argv, struct error *err)
+struct arguments {
+    const char *repository, *ns;
+    enum output_format format;
+    struct restore_options options;
+};
+
+static enum status take_options(int argc, char **argv, struct arguments *a, struct error *err)
 {
     enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE };
     static const struct option options[] = {
@@ -31,40 +47,55 @@ static enum status run(int argc, char **argv, struct error *err)
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
     };
-    struct extract_options extract = {0};
-    const char *repository = NULL;
-    const char *ns = "";
-    enum output_format format = OUTPUT_TEXT;
     cli_options_begin();
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
-        if (extract_args_take(option, &extract))
+        bool taken;
+        TRY(extract_args_take(option, &a->options, &taken, err));
+        if (taken)
             continue;
         switch (option) {
-        case REPOSITORY: repository = optarg; break;
-        case NAMESPACE: ns = optarg; break;
-        case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &format, err)); break;
+        case REPOSITORY: a->repository = optarg; break;
+        case NAMESPACE: a->ns = optarg; break;
+        case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &a->format, err)); break;
         case CLI_HELP: return cli_help(help_text);
         default: return ERR_USAGE;
         }
     }
-    TRY(cli_arguments(argc, argv, 3, 3, "SNAPSHOT ARCHIVE TARGET", err));
+    return cli_arguments(argc, argv, 3, INT_MAX, "SNAPSHOT ARCHIVE TARGET [PATTERN...]", err);
+}
+
+static enum status run_selected(int argc, char **argv, struct selection *selection, struct error *err)
+{
+    struct arguments a = {.ns = "", .options.selection = selection};
+    TRY(take_options(argc, argv, &a, err));
     struct snapshot_id id;
     TRY(snapshot_id_parse(argv[optind], &id, err));
-    TRY(namespace_set(ns, &id, err));
+    TRY(namespace_set(a.ns, &id, err));
     const char *archive = argv[optind + 1];
     const char *target = argv[optind + 2];
-    if (strcmp(target, "-") == 0)
-        return fail(err, ERR_USAGE, "unable to pipe split archive: give a directory as TARGET");
-    TRY(cli_repository(repository, &repository, err));
+    for (int i = optind + 3; i < argc; i++)
+        TRY(selection_add(selection, argv[i], strlen(argv[i]), err));
+    if (strcmp(target, "-") == 0 && a.format != OUTPUT_TEXT)
+        return fail(err, ERR_USAGE, "--output-format: standard output is the TARGET");
+    TRY(cli_repository(a.repository, &a.repository, err));
 
     const struct store_options store_options = {.sync = SYNC_NONE, .create = false};
     struct store *store = NULL;
-    TRY(store_open(repository, &store_options, &store, err));
+    TRY(store_open(a.repository, &store_options, &store, err));
     struct restore_stats stats = {0};
-    enum status status = restore_snapshot(store, &id, archive, target, &extract, &stats, err);
+    enum status status = restore_snapshot(store, &id, archive, target, &a.options, &stats, err);
     store_close(store);
     TRY(status);
-    return extract_args_report(&stats, format, err);
+    return extract_args_report(&stats, a.format, err);
+}
+
+static enum status run(int argc, char **argv, struct error *err)
+{
+    struct selection *selection = NULL;
+    TRY(selection_new(&selection, err));
+    enum status status = run_selected(argc, argv, selection, err);
+    selection_free(selection);
+    return status;
 }
 
 int cmd_restore(int argc, char **argv)

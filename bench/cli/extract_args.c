@@ -4,17 +4,36 @@
 #include "base/size_text.h"
 
 #include <inttypes.h>
+#include <string.h>
 
-bool extract_args_take(int option, struct extract_options *out)
+enum status extract_args_take(int option, struct restore_options *options, bool *out_taken, struct error *err)
 {
+    struct extract_options *x = &options->extract;
+    *out_taken = true;
     switch (option) {
-    case EXTRACT_ARGS_ALLOW_EXISTING_DIRS: out->allow_existing_dirs = true; return true;
-    case EXTRACT_ARGS_OVERWRITE: out->overwrite = true; return true;
-    case EXTRACT_ARGS_IGNORE_OWNERSHIP: out->ignore_ownership = true; return true;
-    case EXTRACT_ARGS_IGNORE_XATTRS: out->ignore_xattrs = true; return true;
-    case EXTRACT_ARGS_IGNORE_PERMISSIONS: out->ignore_permissions = true; return true;
-    default: return false;
+    case EXTRACT_ARGS_PATTERN: return selection_add(options->selection, optarg, strlen(optarg), err);
+    case EXTRACT_ARGS_ALLOW_EXISTING_DIRS: x->allow_existing_dirs = true; return OK;
+    case EXTRACT_ARGS_OVERWRITE: x->overwrite_files = x->overwrite_symlinks = x->overwrite_hardlinks = true; return OK;
+    case EXTRACT_ARGS_OVERWRITE_FILES: x->overwrite_files = true; return OK;
+    case EXTRACT_ARGS_OVERWRITE_SYMLINKS: x->overwrite_symlinks = true; return OK;
+    case EXTRACT_ARGS_OVERWRITE_HARDLINKS: x->overwrite_hardlinks = true; return OK;
+    case EXTRACT_ARGS_IGNORE_ACLS: x->apply.ignore_acls = true; return OK;
+    case EXTRACT_ARGS_IGNORE_OWNERSHIP: x->apply.ignore_ownership = true; return OK;
+    case EXTRACT_ARGS_IGNORE_XATTRS: x->apply.ignore_xattrs = true; return OK;
+    case EXTRACT_ARGS_IGNORE_PERMISSIONS: x->apply.ignore_permissions = true; return OK;
+    case EXTRACT_ARGS_IGNORE_DEVICE_ERRORS: options->ignore_device_errors = true; return OK;
+    case EXTRACT_ARGS_PRELUDE_TARGET: options->prelude_target = optarg; return OK;
+    default: *out_taken = false; return OK;
     }
+}
+
+static json_t *not_applied(const struct attr_not_applied *n)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "xattrs_denied", cli_json_count(n->xattrs_denied),
+                     "xattrs", cli_json_count(n->xattrs), "fcaps", cli_json_count(n->fcaps), "acls",
+                     cli_json_count(n->acls), "acl_masks", cli_json_count(n->acl_masks), "project_ids",
+                     cli_json_count(n->project_ids), "flags", cli_json_count(n->flags), "nodump",
+                     cli_json_count(n->nodump));
 }
 
 enum status extract_args_report(const struct restore_stats *stats, enum output_format format, struct error *err)
@@ -23,12 +42,17 @@ enum status extract_args_report(const struct restore_stats *stats, enum output_f
         char size[SIZE_TEXT_SIZE];
         log_info("restored %" PRIu64 " entries, %" PRIu64 " files with %s of data, in %.2f s", stats->entries,
                  stats->files, size_text(stats->file_bytes, size), (double)stats->duration_ns / 1e9);
+        if (stats->metadata_chunks + stats->payload_chunks > 0)
+            log_info("read %" PRIu64 " metadata chunks, %" PRIu64 " payload chunks", stats->metadata_chunks,
+                     stats->payload_chunks);
         return OK;
     }
     return cli_print_json(
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "entries", cli_json_count(stats->entries), "files",
-                  cli_json_count(stats->files), "file_bytes", cli_json_count(stats->file_bytes), "metadata_chunks",
-                  cli_json_count(stats->metadata_chunks), "payload_chunks", cli_json_count(stats->payload_chunks),
-                  "duration_ns", cli_json_count(stats->duration_ns)),
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "entries", cli_json_count(stats->entries), "files",
+                  cli_json_count(stats->files), "file_bytes", cli_json_count(stats->file_bytes), "errors",
+                  cli_json_count(stats->errors), "device_errors", cli_json_count(stats->device_errors), "not_applied",
+                  not_applied(&stats->not_applied), "metadata_chunks", cli_json_count(stats->metadata_chunks),
+                  "payload_chunks", cli_json_count(stats->payload_chunks), "duration_ns",
+                  cli_json_count(stats->duration_ns)),
         format, err);
 }

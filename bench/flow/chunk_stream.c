@@ -1,5 +1,6 @@
-#include "blob/blob.h"
-#include "flow/restore.h"
+#include "flow/chunk_stream.h"
+
+#include "flow/chunk_fetch.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -23,7 +24,6 @@ struct slot {
 };
 
 struct chunk_stream {
-    struct store_reader *reader;       /* borrowed */
     const struct dynamic_index *index; /* borrowed */
     char *name;
     uint64_t position;
@@ -43,36 +43,26 @@ struct chunk_stream {
     size_t failed_chunk;
     enum status failed_status;
     struct error failure;
+    uint64_t limit;
+    bool waiting; /* the reader, for the current chunk */
     /* Of whoever fetches: */
-    struct blob_context *context;
-    struct buffer encoded;
+    struct chunk_fetcher fetcher;
     atomic_uint_fast64_t fetched;
 };
 
-static enum status fetch_open(struct chunk_stream *s, size_t chunk, const char *path, struct buffer *out,
-                              struct error *err)
-{
-    const struct index_entry *entry = &s->index->entries[chunk];
-    uint64_t size = dynamic_index_chunk_size(s->index, chunk);
-    if (size > CHUNK_RAW_SIZE_MAX)
-        return fail(err, ERR_LIMIT, "%s: a chunk of %" PRIu64 " bytes: at most %d are allowed", path, size,
-                    CHUNK_RAW_SIZE_MAX);
-    TRY(store_get_chunk(s->reader, &entry->digest, &s->encoded, err));
-    atomic_fetch_add_explicit(&s->fetched, 1, memory_order_relaxed);
-    return blob_open_chunk(s->context, s->encoded.data, s->encoded.size, &entry->digest, size, path, out, err);
-}
-
 static enum status fetch(struct chunk_stream *s, size_t chunk, struct buffer *out, struct error *err)
 {
-    char path[512];
-    store_chunk_path(s->reader, &s->index->entries[chunk].digest, path, sizeof path);
-    enum status status = fetch_open(s, chunk, path, out, err);
-    if (status == OK)
-        return OK;
-    /* The path once, wherever the error came from. */
-    if (!strstr(err->text, path))
-        (void)fail_within(err, "%s", path);
-    return fail_within(err, "%s: chunk %zu at offset %" PRIu64, s->name, chunk, dynamic_index_start(s->index, chunk));
+    TRY(chunk_fetch(&s->fetcher, chunk, out, err));
+    atomic_fetch_add_explicit(&s->fetched, 1, memory_order_relaxed);
+    return OK;
+}
+
+/* Under the lock. What lies behind the limit may never be read: only the reader's own wish brings it. */
+static bool may_fetch_next(const struct chunk_stream *s)
+{
+    if (s->failed || s->next >= s->index->count || s->next - s->current >= s->slot_count)
+        return false;
+    return dynamic_index_start(s->index, s->next) < s->limit || (s->waiting && s->next == s->current);
 }
 
 static void *fetch_ahead(void *argument)
@@ -81,7 +71,7 @@ static void *fetch_ahead(void *argument)
     struct error err;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->stop && (s->failed || s->next >= s->index->count || s->next - s->current >= s->slot_count))
+        while (!s->stop && !may_fetch_next(s))
             pthread_cond_wait(&s->changed, &s->lock);
         if (s->stop)
             break;
@@ -120,10 +110,9 @@ enum status chunk_stream_new(struct store_reader *reader, const struct dynamic_i
         return fail(err, ERR_MEMORY, "out of memory for a stream of chunks");
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    s->reader = reader;
     s->index = index;
     s->size = dynamic_index_size(index);
-    s->encoded = BUFFER_INIT(CHUNK_BLOB_SIZE_MAX);
+    s->limit = UINT64_MAX;
     s->has_thread = ahead > 0;
     s->name = strdup(name);
     if (!s->name)
@@ -134,7 +123,7 @@ enum status chunk_stream_new(struct store_reader *reader, const struct dynamic_i
     s->slot_count = ahead + 1;
     for (size_t i = 0; i < s->slot_count; i++)
         s->slots[i].data = BUFFER_INIT(CHUNK_RAW_SIZE_MAX);
-    TRY(blob_context_new(&s->context, err));
+    TRY(chunk_fetcher_init(&s->fetcher, reader, index, s->name, err));
     *out = s;
     s = NULL;
     return OK;
@@ -154,8 +143,7 @@ void chunk_stream_free(struct chunk_stream *s)
     for (size_t i = 0; i < s->slot_count; i++)
         buffer_deinit(&s->slots[i].data);
     free(s->slots);
-    buffer_deinit(&s->encoded);
-    blob_context_free(s->context);
+    chunk_fetcher_deinit(&s->fetcher);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s->name);
@@ -187,8 +175,12 @@ static enum status wait_for_current(struct chunk_stream *s, const struct slot *s
                 *err = s->failure;
             break;
         }
+        if (!s->waiting)
+            pthread_cond_broadcast(&s->changed);
+        s->waiting = true;
         pthread_cond_wait(&s->changed, &s->lock);
     }
+    s->waiting = false;
     pthread_mutex_unlock(&s->lock);
     return status;
 }
@@ -253,6 +245,14 @@ static enum status stream_skip(void *context, uint64_t size, struct error *err)
                     "%s: ends early at offset %" PRIu64 ": %" PRIu64 " bytes to skip from offset %" PRIu64, s->name,
                     s->size, size, s->position);
     return move_to(s, s->position + size, err);
+}
+
+void chunk_stream_limit(struct chunk_stream *s, uint64_t end)
+{
+    pthread_mutex_lock(&s->lock);
+    s->limit = end;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
 }
 
 struct source chunk_stream_source(struct chunk_stream *s)

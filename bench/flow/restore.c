@@ -2,128 +2,126 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/size_text.h"
-#include "pxar/decoder.h"
+#include "flow/file_source.h"
+#include "flow/image.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    COPY_SIZE = 1 << 20,
     METADATA_CHUNKS_AHEAD = 2,
     PAYLOAD_CHUNKS_AHEAD = 4,
+    STREAM_COPY_SIZE = 1 << 20,
 };
 
-/* ---- entries to the tree ---- */
+static enum status write_all(int fd, const uint8_t *data, size_t size, const char *name, struct error *err)
+{
+    while (size > 0) {
+        ssize_t done = write(fd, data, size);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return fail(err, ERR_IO, "%s: cannot write", name);
+        data += done;
+        size -= (size_t)done;
+    }
+    return OK;
+}
 
-struct restore {
+static enum status write_prelude(const uint8_t *prelude, size_t size, const struct restore_options *options,
+                                 struct error *err)
+{
+    const char *path = options->prelude_target;
+    if (!path)
+        return OK;
+    if (size == 0) {
+        log_info("No prelude entry found, skip prelude restore.");
+        return OK;
+    }
+    int how = options->extract.overwrite_files ? O_TRUNC : O_EXCL;
+    int fd = open(path, O_WRONLY | O_CREAT | how | O_CLOEXEC | O_NOCTTY, 0666);
+    if (fd < 0)
+        return fail(err, ERR_IO, "%s: cannot create file for the prelude", path);
+    enum status status = write_all(fd, prelude, size, path, err);
+    if (close(fd) && status == OK)
+        status = fail(err, ERR_IO, "%s: cannot close", path);
+    return status;
+}
+
+/* ---- in order ---- */
+
+/* `contents`, which may be NULL, is the stream that has the contents of files: it reads ahead only what is wanted. */
+struct sequence {
     struct decoder *decoder;
-    struct extractor *extractor;
-    struct attributes root;
-    struct buffer path; /* of the current file: the decoder's own goes when its contents are read */
-    uint8_t *copy;
-    struct restore_stats *stats;
+    struct chunk_stream *contents;
+    uint64_t wanted_end; /* of the current file's contents */
 };
 
-static void restore_deinit(struct restore *r)
+static enum status read_contents(void *context, uint8_t *data, size_t size, size_t *out_size, struct error *err)
 {
-    extractor_free(r->extractor);
-    decoder_free(r->decoder);
-    attributes_deinit(&r->root);
-    buffer_deinit(&r->path);
-    free(r->copy);
+    struct sequence *s = context;
+    if (s->contents && s->wanted_end > 0)
+        chunk_stream_limit(s->contents, s->wanted_end);
+    s->wanted_end = 0;
+    return decoder_content(s->decoder, data, size, out_size, err);
 }
 
-static enum status copy_contents(struct restore *r, struct error *err)
+/* Where the contents end. Hostile numbers do no harm: a limit only says what may be read ahead. */
+static uint64_t contents_end(const struct archive_entry *entry)
 {
-    for (;;) {
-        size_t size;
-        enum status status = decoder_content(r->decoder, r->copy, COPY_SIZE, &size, err);
-        if (status != OK) {
-            char text[LOG_PATH_MAX];
-            return err ? fail_within(err, "%s", log_path((const char *)r->path.data, text)) : status;
-        }
-        if (size == 0)
-            return extract_file_end(r->extractor, err);
-        TRY(extract_file_data(r->extractor, r->copy, size, err));
-        r->stats->file_bytes += size;
-    }
+    uint64_t end;
+    bool over = entry->content_offset > 0
+                    ? __builtin_add_overflow(entry->content_offset, entry->size, &end)
+                    : __builtin_add_overflow(entry->payload_offset + ITEM_HEADER_SIZE, entry->size, &end);
+    return over ? UINT64_MAX : end;
 }
 
-static enum status restore_file(struct restore *r, const struct archive_entry *entry, struct error *err)
+static enum status extract_in_order(struct sequence *s, struct extraction *x, struct error *err)
 {
-    buffer_clear(&r->path);
-    TRY(buffer_append(&r->path, entry->path, strlen(entry->path) + 1, err));
-    TRY(extract_file_begin(r->extractor, entry->name, &entry->attributes, entry->size, err));
-    r->stats->files++;
-    return copy_contents(r, err);
-}
-
-static enum status restore_entry(struct restore *r, const struct archive_entry *entry, struct error *err)
-{
-    struct extractor *x = r->extractor;
-    if (entry->kind != ENTRY_DIRECTORY_END)
-        r->stats->entries++;
-    switch (entry->kind) {
-    case ENTRY_DIRECTORY:
-        if (entry->depth == 0)
-            return attributes_copy(&entry->attributes, &r->root, err);
-        return extract_directory_begin(x, entry->name, &entry->attributes, err);
-    case ENTRY_DIRECTORY_END:
-        if (entry->depth == 0)
-            return extract_finish(x, &r->root, err);
-        return extract_directory_end(x, err);
-    case ENTRY_FILE: return restore_file(r, entry, err);
-    case ENTRY_SYMLINK: return extract_symlink(x, entry->name, &entry->attributes, entry->target, err);
-    case ENTRY_HARDLINK: return extract_hardlink(x, entry->name, entry->target, err);
-    case ENTRY_FIFO:
-    case ENTRY_SOCKET:
-    case ENTRY_CHAR_DEVICE:
-    case ENTRY_BLOCK_DEVICE: return extract_node(x, entry->name, &entry->attributes, entry->major, entry->minor, err);
-    }
-    return fail(err, ERR_FORMAT, "%s: entry of unknown kind %d", entry->path, (int)entry->kind);
-}
-
-static void show_progress(const struct restore_stats *stats)
-{
-    if (!progress_due())
-        return;
-    char text[SIZE_TEXT_SIZE];
-    progress_update("restored %" PRIu64 " entries, %s", stats->entries, size_text(stats->file_bytes, text));
-}
-
-static enum status restore_entries(struct restore *r, struct error *err)
-{
+    const struct content content = {.read = read_contents, .context = s};
     for (;;) {
         struct archive_entry entry;
-        enum status status = decoder_next(r->decoder, &entry, err);
+        enum status status = decoder_next(s->decoder, &entry, err);
         if (status == ERR_CLOSED)
-            return OK;
+            return extraction_finish(x, err);
         TRY(status);
-        TRY(restore_entry(r, &entry, err));
-        show_progress(r->stats);
+        if (entry.kind == ENTRY_FILE)
+            s->wanted_end = contents_end(&entry);
+        TRY(extraction_entry(x, &entry, &content, err));
     }
 }
 
-/* The target is not touched before the archive has proved to be one. */
-static enum status restore_streams(struct source metadata, struct source payload, const char *target,
-                                   const struct extract_options *options, struct restore_stats *stats,
-                                   struct error *err)
+static void decoder_freep(struct decoder **d)
 {
-    CLEANUP(restore_deinit) struct restore r = {.stats = stats, .path = BUFFER_INIT(0)};
-    r.copy = malloc(COPY_SIZE);
-    if (!r.copy)
-        return fail(err, ERR_MEMORY, "out of memory for a copy buffer of %d bytes", COPY_SIZE);
-    TRY(decoder_new(metadata, &payload, &r.decoder, err));
-    TRY(extractor_new(target, options, &r.extractor, err));
-    enum status status = restore_entries(&r, err);
-    progress_end();
-    return status;
+    decoder_free(*d);
+}
+
+static void extraction_freep(struct extraction **x)
+{
+    extraction_free(*x);
+}
+
+/* The target is not touched before the archive has proved to be one. `contents` is not NULL with a selection only. */
+static enum status restore_in_order(struct source metadata, const struct source *payload, struct chunk_stream *contents,
+                                    const char *target, const struct restore_options *options,
+                                    struct restore_stats *stats, struct error *err)
+{
+    CLEANUP(decoder_freep) struct decoder *decoder = NULL;
+    CLEANUP(extraction_freep) struct extraction *x = NULL;
+    TRY(decoder_new(metadata, payload, &decoder, err));
+    if (!payload && decoder_version(decoder) != 1)
+        return fail(err, ERR_USAGE, "%s: is a split archive: the contents of files are needed, give --payload-input",
+                    metadata.name);
+    size_t size;
+    const uint8_t *prelude = decoder_prelude(decoder, &size);
+    TRY(write_prelude(prelude, prelude ? size : 0, options, err));
+    TRY(extraction_new(target, options, stats, &x, err));
+    struct sequence s = {.decoder = decoder, .contents = contents};
+    return extract_in_order(&s, x, err);
 }
 
 /* ---- from a snapshot ---- */
@@ -131,6 +129,7 @@ static enum status restore_streams(struct source metadata, struct source payload
 struct open_snapshot {
     struct store_reader *reader;
     struct manifest manifest;
+    struct stored_archive archive;
     struct dynamic_index metadata_index, payload_index;
     struct chunk_stream *metadata, *payload;
 };
@@ -145,109 +144,124 @@ static void open_snapshot_deinit(struct open_snapshot *s)
     store_reader_close(s->reader);
 }
 
+static enum status open_stream(struct open_snapshot *s, const char *name, size_t ahead, struct dynamic_index *index,
+                               struct chunk_stream **out, struct error *err)
+{
+    TRY(snapshot_index(s->reader, &s->manifest, name, index, err));
+    return chunk_stream_new(s->reader, index, name, ahead, out, err);
+}
+
+static enum status tree_in_order(struct open_snapshot *s, const char *target, const struct restore_options *options,
+                                 struct restore_stats *out, struct error *err)
+{
+    const struct stored_archive *a = &s->archive;
+    bool split = a->kind == STORED_SPLIT;
+    struct source payload = {0};
+    TRY(open_stream(s, a->name, METADATA_CHUNKS_AHEAD, &s->metadata_index, &s->metadata, err));
+    if (split) {
+        TRY(open_stream(s, a->payload_name, PAYLOAD_CHUNKS_AHEAD, &s->payload_index, &s->payload, err));
+        payload = chunk_stream_source(s->payload);
+    }
+    struct chunk_stream *contents = selection_is_empty(options->selection) ? NULL : split ? s->payload : s->metadata;
+    if (contents)
+        chunk_stream_limit(contents, 0);
+    enum status status = restore_in_order(chunk_stream_source(s->metadata), split ? &payload : NULL, contents, target,
+                                          options, out, err);
+    out->metadata_chunks = chunk_stream_fetched(s->metadata);
+    out->payload_chunks = split ? chunk_stream_fetched(s->payload) : 0;
+    return status;
+}
+
+static enum status stream_to_stdout(struct open_snapshot *s, struct restore_stats *out, struct error *err)
+{
+    TRY(open_stream(s, s->archive.name, PAYLOAD_CHUNKS_AHEAD, &s->metadata_index, &s->metadata, err));
+    struct source source = chunk_stream_source(s->metadata);
+    uint8_t *part = malloc(STREAM_COPY_SIZE);
+    if (!part)
+        return fail(err, ERR_MEMORY, "out of memory for a copy buffer of %d bytes", STREAM_COPY_SIZE);
+    enum status status;
+    for (;;) {
+        size_t size;
+        status = source.read(source.context, part, STREAM_COPY_SIZE, &size, err);
+        if (status != OK || size == 0)
+            break;
+        status = write_all(STDOUT_FILENO, part, size, "standard output", err);
+        if (status != OK)
+            break;
+        out->file_bytes += size;
+    }
+    free(part);
+    out->metadata_chunks = chunk_stream_fetched(s->metadata);
+    return status;
+}
+
+static enum status restore_archive(struct open_snapshot *s, const char *target, const struct restore_options *options,
+                                   struct restore_stats *out, struct error *err)
+{
+    const char *name = s->archive.name;
+    bool to_stdout = strcmp(target, "-") == 0;
+    bool has_selection = !selection_is_empty(options->selection);
+    struct image_restore_stats image = {0};
+    enum status status;
+    if (to_stdout && s->archive.kind == STORED_SPLIT)
+        return fail(err, ERR_USAGE, "unable to pipe split archive: give a directory as TARGET");
+    if (to_stdout && has_selection)
+        return fail(err, ERR_USAGE, "patterns not allowed when restoring to stdout");
+    switch (s->archive.kind) {
+    case STORED_SPLIT: return tree_in_order(s, target, options, out, err);
+    case STORED_UNIFIED: return to_stdout ? stream_to_stdout(s, out, err) : tree_in_order(s, target, options, out, err);
+    case STORED_IMAGE:
+    case STORED_BLOB:
+        if (has_selection)
+            return fail(err, ERR_USAGE, "patterns select entries of a tree: %s is none", name);
+        if (s->archive.kind == STORED_BLOB)
+            return blob_file_restore(s->reader, &s->manifest, name, target, &out->file_bytes, err);
+        status = image_restore(s->reader, &s->manifest, name, target, &image, err);
+        out->file_bytes = image.size;
+        out->payload_chunks = image.chunks;
+        return status;
+    case STORED_CATALOG:
+        if (to_stdout)
+            return stream_to_stdout(s, out, err);
+        return fail(err, ERR_USAGE, "%s is no tree: it can be restored to standard output alone, TARGET '-'", name);
+    }
+    return fail(err, ERR_UNSUPPORTED, "%s: archive of unknown kind %d", name, (int)s->archive.kind);
+}
+
 enum status restore_snapshot(struct store *store, const struct snapshot_id *snapshot, const char *archive,
-                             const char *target, const struct extract_options *options, struct restore_stats *out,
+                             const char *target, const struct restore_options *options, struct restore_stats *out,
                              struct error *err)
 {
     uint64_t began_ns = clock_monotonic_ns();
     *out = (struct restore_stats){0};
-    struct stored_archive found;
     CLEANUP(open_snapshot_deinit) struct open_snapshot s = {0};
     TRY(store_reader_open(store, snapshot, &s.reader, err));
     TRY(snapshot_manifest(s.reader, &s.manifest, err));
-    TRY(snapshot_resolve(&s.manifest, archive, &found, err));
-    if (found.kind != STORED_SPLIT)
-        return fail(err, ERR_UNSUPPORTED, "%s: only split archives can be restored", found.name);
-    TRY(snapshot_index(s.reader, &s.manifest, found.name, &s.metadata_index, err));
-    TRY(snapshot_index(s.reader, &s.manifest, found.payload_name, &s.payload_index, err));
-    TRY(chunk_stream_new(s.reader, &s.metadata_index, found.name, METADATA_CHUNKS_AHEAD, &s.metadata, err));
-    TRY(chunk_stream_new(s.reader, &s.payload_index, found.payload_name, PAYLOAD_CHUNKS_AHEAD, &s.payload, err));
-    enum status status =
-        restore_streams(chunk_stream_source(s.metadata), chunk_stream_source(s.payload), target, options, out, err);
-    out->metadata_chunks = chunk_stream_fetched(s.metadata);
-    out->payload_chunks = chunk_stream_fetched(s.payload);
+    TRY(snapshot_resolve(&s.manifest, archive, &s.archive, err));
+    enum status status = restore_archive(&s, target, options, out, err);
+    progress_end();
     out->duration_ns = clock_monotonic_ns() - began_ns;
     return status;
 }
 
 /* ---- from plain files ---- */
 
-/* Not buffered: the decoder reads in large parts. */
-struct file_source {
-    int fd;
-    const char *path; /* borrowed */
-    uint64_t position;
-    uint64_t size;
-    bool seekable;
-};
-
-static void file_source_close(const struct file_source *f)
-{
-    if (f->fd >= 0)
-        close(f->fd);
-}
-
-static enum status file_read(void *context, uint8_t *data, size_t size, size_t *out_size, struct error *err)
-{
-    struct file_source *f = context;
-    ssize_t got;
-    do
-        got = read(f->fd, data, size);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return fail(err, ERR_IO, "%s: cannot read at offset %" PRIu64, f->path, f->position);
-    f->position += (uint64_t)got;
-    *out_size = (size_t)got;
-    return OK;
-}
-
-static enum status file_skip(void *context, uint64_t size, struct error *err)
-{
-    struct file_source *f = context;
-    /* Seeking beyond the end succeeds: the size says where it is. */
-    if (f->position > f->size || size > f->size - f->position)
-        return fail(err, ERR_FORMAT,
-                    "%s: ends early at offset %" PRIu64 ": %" PRIu64 " bytes to skip from offset %" PRIu64, f->path,
-                    f->size, size, f->position);
-    if (lseek(f->fd, (off_t)size, SEEK_CUR) < 0)
-        return fail(err, ERR_IO, "%s: cannot seek from offset %" PRIu64, f->path, f->position);
-    f->position += size;
-    return OK;
-}
-
-static enum status file_source_open(struct file_source *f, const char *path, struct error *err)
-{
-    struct stat st;
-    f->path = path;
-    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (f->fd < 0)
-        return fail(err, ERR_IO, "%s: cannot open", path);
-    if (fstat(f->fd, &st))
-        return fail(err, ERR_IO, "%s: cannot stat", path);
-    if (S_ISREG(st.st_mode)) {
-        f->seekable = true;
-        f->size = (uint64_t)st.st_size;
-        (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* advice: failure changes nothing */
-    }
-    return OK;
-}
-
-static struct source source_over_file(struct file_source *f)
-{
-    return (struct source){.read = file_read, .skip = f->seekable ? file_skip : NULL, .context = f, .name = f->path};
-}
-
-enum status extract_files(const char *metadata_path, const char *payload_path, const char *target,
-                          const struct extract_options *options, struct restore_stats *out, struct error *err)
+enum status extract_files(const char *archive_path, const char *payload_path, const char *target,
+                          const struct restore_options *options, struct restore_stats *out, struct error *err)
 {
     uint64_t began_ns = clock_monotonic_ns();
     *out = (struct restore_stats){0};
-    CLEANUP(file_source_close) struct file_source metadata = {.fd = -1};
-    CLEANUP(file_source_close) struct file_source payload = {.fd = -1};
-    TRY(file_source_open(&metadata, metadata_path, err));
-    TRY(file_source_open(&payload, payload_path, err));
-    enum status status =
-        restore_streams(source_over_file(&metadata), source_over_file(&payload), target, options, out, err);
+    CLEANUP(file_source_close) struct file_source archive = FILE_SOURCE_INIT;
+    CLEANUP(file_source_close) struct file_source payload = FILE_SOURCE_INIT;
+    TRY(file_source_open(&archive, archive_path, err));
+    if (payload_path)
+        TRY(file_source_open(&payload, payload_path, err));
+    struct source contents = {0};
+    if (payload_path)
+        contents = file_source_sequential(&payload);
+    enum status status = restore_in_order(file_source_sequential(&archive), payload_path ? &contents : NULL, NULL,
+                                          target, options, out, err);
+    progress_end();
     out->duration_ns = clock_monotonic_ns() - began_ns;
     return status;
 }

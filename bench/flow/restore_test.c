@@ -178,7 +178,7 @@ static void store_archive(struct fixture *f, const struct lies *lies)
 
 static enum status restore(struct fixture *f, const char *name, struct restore_stats *stats)
 {
-    struct extract_options options = {0};
+    struct restore_options options = {0};
     return restore_snapshot(store, &f->id, name, f->target, &options, stats, &f->err);
 }
 
@@ -255,7 +255,7 @@ static void write_files(struct fixture *f, size_t metadata_size, size_t payload_
 
 static enum status extract(struct fixture *f, struct restore_stats *stats)
 {
-    struct extract_options options = {0};
+    struct restore_options options = {0};
     return extract_files(f->metadata_path, f->payload_path, f->target, &options, stats, &f->err);
 }
 

@@ -155,3 +155,21 @@ enum status snapshot_index(struct store_reader *reader, const struct manifest *m
     index = (struct dynamic_index){0};
     return OK;
 }
+
+enum status snapshot_fixed_index(struct store_reader *reader, const struct manifest *m, const char *name,
+                                 struct fixed_index *out, struct error *err)
+{
+    const struct manifest_file *file;
+    TRY(find_readable(m, name, &file, err));
+    size_t size_max = index_file_size_max(file, FIXED_ENTRY_SIZE);
+    CLEANUP(buffer_deinit) struct buffer data = BUFFER_INIT(size_max);
+    TRY(store_read_file(reader, name, size_max, &data, err));
+    CLEANUP(fixed_index_deinit) struct fixed_index index = {0};
+    TRY(fixed_index_parse(data.data, data.size, name, &index, err));
+    struct digest csum;
+    fixed_index_csum(&index, &csum);
+    TRY(check_index(&csum, index.size, file, err));
+    *out = index;
+    index = (struct fixed_index){0};
+    return OK;
+}

@@ -1,14 +1,15 @@
 #include "tree/extract.h"
 
-#include "attr/attr_apply.h"
 #include "base/buffer.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -22,20 +23,20 @@ enum {
 /* One directory that was entered and not left. */
 struct level {
     char *name;
-    int fd; /* -1: closed to save descriptors, reached again through ".." of the next level */
+    int fd; /* -1: closed to save descriptors, reached again through ".." of the next level; or not made yet */
     dev_t device;
     ino_t inode;
     struct attributes attributes;
 };
 
-/*  levels[0]      [1] [2] ... [oldest_open] ... [count-1]
- *  root, open     closed      open, at most LEVELS_OPEN_MAX   */
+/*  levels[0]      [1] [2] ... [oldest_open] ... [made-1]      [made] ... [count-1]
+ *  root, open     closed      open, at most LEVELS_OPEN_MAX   announced only         */
 struct extractor {
     struct extract_options options;
-    struct attr_apply_options apply;
     struct attr_not_applied not_applied;
     struct level *levels;
     size_t count, capacity;
+    size_t made;        /* >= 1 */
     size_t oldest_open; /* >= 1 */
     bool finished;
     struct {
@@ -61,21 +62,24 @@ static int take_fd(int *fd)
     return taken;
 }
 
+/* Where entries go. */
 static struct level *top(struct extractor *x)
 {
+    ASSERT(x->made == x->count);
     return &x->levels[x->count - 1];
 }
 
 enum { PATH_TEXT_SIZE = 8192 };
 
-/* "/a/b/name" for the human; names from an archive may hold control characters. Keeps errno. */
-static const char *shown(const struct extractor *x, const char *name, char out[LOG_PATH_MAX])
+/* "/a/b/name" for the human, below the first `count` levels; names from an archive may hold control characters. Keeps
+ * errno. */
+static const char *shown_below(const struct extractor *x, size_t count, const char *name, char out[LOG_PATH_MAX])
 {
     int reason = errno;
     char path[PATH_TEXT_SIZE];
     size_t size = 0;
-    for (size_t i = 1; i <= x->count; i++) {
-        const char *part = i < x->count ? x->levels[i].name : name;
+    for (size_t i = 1; i <= count; i++) {
+        const char *part = i < count ? x->levels[i].name : name;
         if (!part)
             continue;
         size_t part_size = strlen(part);
@@ -93,6 +97,11 @@ static const char *shown(const struct extractor *x, const char *name, char out[L
     return out;
 }
 
+static const char *shown(const struct extractor *x, const char *name, char out[LOG_PATH_MAX])
+{
+    return shown_below(x, x->count, name, out);
+}
+
 /* The decoder has checked names as well; a path that leaves the target must pass two gates. */
 static enum status check_name(const struct extractor *x, const char *name, struct error *err)
 {
@@ -103,10 +112,9 @@ static enum status check_name(const struct extractor *x, const char *name, struc
                 log_path(name, text));
 }
 
-static enum status exists(const struct extractor *x, const char *name, const char *why, struct error *err)
+static enum status exists(const char *place, const char *why, struct error *err)
 {
-    char place[LOG_PATH_MAX];
-    enum status status = fail(err, ERR_EXISTS, "%s: %s", shown(x, name, place), why);
+    enum status status = fail(err, ERR_EXISTS, "%s: %s", place, why);
     if (err)
         err->errnum = EEXIST;
     return status;
@@ -123,7 +131,7 @@ static enum status apply(struct extractor *x, int fd, enum attr_apply_to to, con
                          const char *name, struct error *err)
 {
     char place[LOG_PATH_MAX];
-    enum status status = attr_apply(fd, to, a, &x->apply, &x->not_applied, err);
+    enum status status = attr_apply(fd, to, a, &x->options.apply, &x->not_applied, err);
     if (status != OK && err)
         return fail_within(err, "%s", shown(x, name, place));
     return status;
@@ -151,13 +159,9 @@ enum status extractor_new(const char *target, const struct extract_options *opti
     x->levels = levels;
     x->levels[0] = (struct level){.fd = take_fd(&fd), .device = st.st_dev, .inode = st.st_ino};
     x->count = 1;
+    x->made = 1;
     x->oldest_open = 1;
     x->options = *options;
-    x->apply = (struct attr_apply_options){
-        .ignore_ownership = options->ignore_ownership,
-        .ignore_xattrs = options->ignore_xattrs,
-        .ignore_permissions = options->ignore_permissions,
-    };
     x->file.fd = -1;
     *out = x;
     return OK;
@@ -192,31 +196,25 @@ void extractor_free(struct extractor *x)
     free(x);
 }
 
-/* ---- directories ---- */
-
-/* Never follows a symlink, whoever put it there: an earlier entry of the archive or somebody else. */
-static enum status make_and_open(struct extractor *x, const char *name, int *out_fd, struct stat *out_stat,
-                                 struct error *err)
+const struct attr_not_applied *extractor_not_applied(const struct extractor *x)
 {
-    int parent = top(x)->fd;
-    bool made = mkdirat(parent, name, 0700) == 0;
-    if (!made && errno != EEXIST)
-        return cannot(x, name, "create directory", err);
-    if (!made && !x->options.allow_existing_dirs)
-        return exists(x, name, "exists already", err);
-    CLEANUP(fd_close) int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0 && (errno == ENOTDIR || errno == ELOOP))
-        return exists(x, name, "exists already and is not a directory", err);
-    if (fd < 0)
-        return cannot(x, name, "open directory", err);
-    if (fstat(fd, out_stat))
-        return cannot(x, name, "stat directory", err);
-    *out_fd = take_fd(&fd);
-    return OK;
+    return &x->not_applied;
 }
 
-enum status extract_directory_begin(struct extractor *x, const char *name, const struct attributes *a,
-                                    struct error *err)
+/* ---- directories ---- */
+
+size_t extractor_depth(const struct extractor *x)
+{
+    return x->count - 1;
+}
+
+size_t extractor_pending(const struct extractor *x)
+{
+    return x->count - x->made;
+}
+
+enum status extract_directory_announce(struct extractor *x, const char *name, const struct attributes *a,
+                                       struct error *err)
 {
     ASSERT(x->file.fd < 0 && !x->finished);
     TRY(check_name(x, name, err));
@@ -227,23 +225,65 @@ enum status extract_directory_begin(struct extractor *x, const char *name, const
     TRY(status);
 
     CLEANUP(level_deinit) struct level next = {.fd = -1};
-    struct stat st;
-    TRY(make_and_open(x, name, &next.fd, &st, err));
-    next.device = st.st_dev;
-    next.inode = st.st_ino;
     TRY(attributes_copy(a, &next.attributes, err));
     next.name = strdup(name);
     if (!next.name)
         return fail(err, ERR_MEMORY, "out of memory for a name");
-
     x->levels[x->count++] = next;
     next = (struct level){.fd = -1};
-    if (x->count - x->oldest_open > LEVELS_OPEN_MAX) {
-        struct level *oldest = &x->levels[x->oldest_open++];
-        close(oldest->fd);
-        oldest->fd = -1;
+    return OK;
+}
+
+/* Never follows a symlink, whoever put it there: an earlier entry of the archive or somebody else. */
+static enum status make_and_open(struct extractor *x, struct level *next, struct error *err)
+{
+    char text[LOG_PATH_MAX];
+    int parent = x->levels[x->made - 1].fd;
+#define PLACE shown_below(x, x->made, next->name, text)
+    bool made = mkdirat(parent, next->name, 0700) == 0;
+    if (!made && errno != EEXIST)
+        return fail(err, ERR_IO, "%s: cannot create directory", PLACE);
+    if (!made && !x->options.allow_existing_dirs)
+        return exists(PLACE, "exists already", err);
+    CLEANUP(fd_close) int fd = openat(parent, next->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 && (errno == ENOTDIR || errno == ELOOP))
+        return exists(PLACE, "exists already and is not a directory", err);
+    if (fd < 0)
+        return fail(err, ERR_IO, "%s: cannot open directory", PLACE);
+    struct stat st;
+    if (fstat(fd, &st))
+        return fail(err, ERR_IO, "%s: cannot stat directory", PLACE);
+#undef PLACE
+    next->fd = take_fd(&fd);
+    next->device = st.st_dev;
+    next->inode = st.st_ino;
+    return OK;
+}
+
+enum status extract_pending(struct extractor *x, struct error *err)
+{
+    ASSERT(x->file.fd < 0 && !x->finished);
+    while (x->made < x->count) {
+        enum status status = make_and_open(x, &x->levels[x->made], err);
+        if (status != OK) {
+            while (x->count > x->made)
+                level_deinit(&x->levels[--x->count]);
+            return status;
+        }
+        x->made++;
+        if (x->made - x->oldest_open > LEVELS_OPEN_MAX) {
+            struct level *oldest = &x->levels[x->oldest_open++];
+            close(take_fd(&oldest->fd));
+        }
     }
     return OK;
+}
+
+enum status extract_directory_begin(struct extractor *x, const char *name, const struct attributes *a,
+                                    struct error *err)
+{
+    TRY(extract_directory_announce(x, name, a, err));
+    return extract_pending(x, err);
 }
 
 /* Opens the level above the top again. ".." of a directory that was moved meanwhile is another one: refused. */
@@ -270,51 +310,38 @@ static enum status reopen_parent(struct extractor *x, struct error *err)
 enum status extract_directory_end(struct extractor *x, struct error *err)
 {
     ASSERT(x->file.fd < 0 && !x->finished && x->count > 1);
-    /* The parent first: the attributes may take away the right to pass through. */
-    TRY(reopen_parent(x, err));
-    struct level *leaving = top(x);
-    TRY(apply(x, leaving->fd, APPLY_TO_OPEN_FILE, &leaving->attributes, NULL, err));
-    level_deinit(leaving);
-    x->count--;
-    return OK;
+    enum status status = OK;
+    if (x->made == x->count) {
+        /* The parent first: the attributes may take away the right to pass through. */
+        TRY(reopen_parent(x, err));
+        status = apply(x, top(x)->fd, APPLY_TO_OPEN_FILE, &top(x)->attributes, NULL, err);
+        x->made--;
+    }
+    level_deinit(&x->levels[--x->count]);
+    return status;
 }
 
 enum status extract_finish(struct extractor *x, const struct attributes *root, struct error *err)
 {
     ASSERT(x->file.fd < 0 && !x->finished && x->count == 1);
     x->finished = true;
-    TRY(apply(x, x->levels[0].fd, APPLY_TO_OPEN_FILE, root, NULL, err));
-    const struct attr_not_applied *n = &x->not_applied;
-    const struct {
-        uint64_t count;
-        const char *what;
-    } notes[] = {
-        {n->acls, "ACLs"},
-        {n->fcaps, "file capabilities"},
-        {n->project_ids, "project ids"},
-        {n->flags, "chattr flags"},
-        {n->xattrs, "extended attributes of unknown names"},
-    };
-    for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++)
-        if (notes[i].count > 0)
-            log_warning("warning: %s are not restored by this release: %" PRIu64 " left out", notes[i].what,
-                        notes[i].count);
-    return OK;
+    return apply(x, x->levels[0].fd, APPLY_TO_OPEN_FILE, root, NULL, err);
 }
 
 /* ---- what may be there already ---- */
 
 /* Removes what stands in the way of `name`. OK: try again. */
-static enum status make_room(struct extractor *x, const char *name, struct error *err)
+static enum status make_room(struct extractor *x, const char *name, bool overwrite, struct error *err)
 {
-    if (!x->options.overwrite)
-        return exists(x, name, "exists already", err);
+    char place[LOG_PATH_MAX];
+    if (!overwrite)
+        return exists(shown(x, name, place), "exists already", err);
     if (unlinkat(top(x)->fd, name, 0) == 0 || errno == ENOENT)
         return OK;
     struct stat st;
     int reason = errno;
     if (fstatat(top(x)->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
-        return exists(x, name, "exists already and is a directory", err);
+        return exists(shown(x, name, place), "exists already and is a directory", err);
     errno = reason;
     return cannot(x, name, "remove what exists already", err);
 }
@@ -333,18 +360,29 @@ enum status extract_file_begin(struct extractor *x, const char *name, const stru
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
     CLEANUP(fd_close) int fd = openat(top(x)->fd, name, flags, 0600);
     if (fd < 0 && errno == EEXIST) {
-        TRY(make_room(x, name, err));
+        TRY(make_room(x, name, x->options.overwrite_files, err));
         fd = openat(top(x)->fd, name, flags, 0600);
     }
     if (fd < 0)
         return cannot(x, name, "create file", err);
-    TRY(attributes_copy(a, &x->file.attributes, err));
+    if (attr_apply_early_flags(fd, a, &x->not_applied, err) != OK)
+        return fail_within(err, "%s", shown(x, name, place));
     x->file.name = strdup(name);
     if (!x->file.name)
         return fail(err, ERR_MEMORY, "out of memory for a name");
+    enum status status = attributes_copy(a, &x->file.attributes, err);
+    if (status != OK) {
+        file_reset(x);
+        return status;
+    }
     x->file.fd = take_fd(&fd);
     x->file.size = size;
     return OK;
+}
+
+void extract_file_abandon(struct extractor *x)
+{
+    file_reset(x);
 }
 
 static bool is_zero(const uint8_t *data, size_t size)
@@ -393,9 +431,8 @@ enum status extract_file_data(struct extractor *x, const uint8_t *data, size_t s
     return OK;
 }
 
-enum status extract_file_end(struct extractor *x, struct error *err)
+static enum status file_complete(struct extractor *x, struct error *err)
 {
-    ASSERT(x->file.fd >= 0);
     char place[LOG_PATH_MAX];
     if (x->file.done != x->file.size)
         return fail(err, ERR_MISMATCH, "%s: extracted %" PRIu64 " bytes of a file of %" PRIu64 " bytes",
@@ -405,8 +442,15 @@ enum status extract_file_end(struct extractor *x, struct error *err)
     TRY(apply(x, x->file.fd, APPLY_TO_OPEN_FILE, &x->file.attributes, x->file.name, err));
     if (close(take_fd(&x->file.fd)))
         return cannot(x, x->file.name, "close file", err);
-    file_reset(x);
     return OK;
+}
+
+enum status extract_file_end(struct extractor *x, struct error *err)
+{
+    ASSERT(x->file.fd >= 0);
+    enum status status = file_complete(x, err);
+    file_reset(x);
+    return status;
 }
 
 /* ---- everything else ---- */
@@ -435,7 +479,7 @@ enum status extract_symlink(struct extractor *x, const char *name, const struct 
     TRY(check_name(x, name, err));
     int failed = symlinkat(target, top(x)->fd, name);
     if (failed && errno == EEXIST) {
-        TRY(make_room(x, name, err));
+        TRY(make_room(x, name, x->options.overwrite_symlinks, err));
         failed = symlinkat(target, top(x)->fd, name);
     }
     if (failed)
@@ -460,7 +504,7 @@ enum status extract_node(struct extractor *x, const char *name, const struct att
     dev_t number = device ? makedev((unsigned)major, (unsigned)minor) : 0;
     if (mknodat(top(x)->fd, name, type | 0600, number)) {
         if (errno == EEXIST)
-            return exists(x, name, "exists already", err);
+            return exists(shown(x, name, place), "exists already", err);
         return cannot(x, name, device ? "create device node" : "create fifo or socket", err);
     }
     return apply_to_made(x, name, a, type, err);
@@ -505,6 +549,45 @@ static enum status open_beneath(struct extractor *x, const char *name, const cha
     }
 }
 
+/* A file that was made immutable or append-only when it was complete cannot get another name. Only of the very file
+ * that was looked at: `from` and `name` are looked up again. */
+static bool lift_flags(int from, const char *name, const struct stat *target, int *out_fd, int *out_flags)
+{
+    CLEANUP(fd_close) int fd = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
+    int flags;
+    if (fd < 0 || fstat(fd, &st) || st.st_dev != target->st_dev || st.st_ino != target->st_ino)
+        return false;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) || !(flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
+        return false;
+    int lifted = flags & ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+    if (ioctl(fd, FS_IOC_SETFLAGS, &lifted))
+        return false;
+    *out_fd = take_fd(&fd);
+    *out_flags = flags;
+    return true;
+}
+
+/* linkat, also for targets that are immutable or append-only. -1 with errno. */
+static int make_link(struct extractor *x, int from, const char *last, const struct stat *target, const char *name)
+{
+    int failed = linkat(from, last, top(x)->fd, name, 0);
+    if (!failed || errno != EPERM)
+        return failed;
+    CLEANUP(fd_close) int fd = -1;
+    int flags;
+    if (!lift_flags(from, last, target, &fd, &flags)) {
+        errno = EPERM;
+        return -1;
+    }
+    failed = linkat(from, last, top(x)->fd, name, 0);
+    int reason = errno;
+    if (ioctl(fd, FS_IOC_SETFLAGS, &flags))
+        return -1;
+    errno = reason;
+    return failed;
+}
+
 enum status extract_hardlink(struct extractor *x, const char *name, const char *target_path, struct error *err)
 {
     ASSERT(x->file.fd < 0 && !x->finished);
@@ -523,15 +606,16 @@ enum status extract_hardlink(struct extractor *x, const char *name, const char *
     if (!S_ISREG(target.st_mode))
         return fail(err, ERR_FORMAT, "%s: target \"%.300s\" of the hardlink is not a regular file", place,
                     log_path(target_path, text));
-    int failed = linkat(from, last, top(x)->fd, name, 0);
+    int failed = make_link(x, from, last, &target, name);
     if (failed && errno == EEXIST) {
+        bool overwrite = x->options.overwrite_hardlinks;
         struct stat present;
         /* Linked already. Removing it first would lose the file if it is its own target. */
-        if (x->options.overwrite && fstatat(top(x)->fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
+        if (overwrite && fstatat(top(x)->fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
             present.st_dev == target.st_dev && present.st_ino == target.st_ino)
             return OK;
-        TRY(make_room(x, name, err));
-        failed = linkat(from, last, top(x)->fd, name, 0);
+        TRY(make_room(x, name, overwrite, err));
+        failed = make_link(x, from, last, &target, name);
     }
     if (failed)
         return fail(err, ERR_IO, "%s: cannot create hardlink to \"%.300s\"", place, log_path(target_path, text));

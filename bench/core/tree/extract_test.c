@@ -70,7 +70,8 @@ static void begin_with(struct fixture *f, const struct extract_options *options)
 }
 
 static const struct extract_options plain = {0};
-static const struct extract_options permissive = {.allow_existing_dirs = true, .overwrite = true};
+static const struct extract_options permissive = {
+    .allow_existing_dirs = true, .overwrite_files = true, .overwrite_symlinks = true, .overwrite_hardlinks = true};
 
 static void begin(struct fixture *f)
 {
@@ -518,7 +519,7 @@ static void test_owner_needs_root_unless_ignored(void **state)
     assert_int_equal(f.err.errnum, EPERM);
     assert_non_null(strstr(f.err.text, "/f: cannot change owner to 1:"));
     extractor_free(f.x);
-    struct extract_options ignoring = {.ignore_ownership = true};
+    struct extract_options ignoring = {.apply.ignore_ownership = true};
     open_extractor(&f, &ignoring);
     assert_int_equal(extract_file_begin(f.x, "g", &a, 0, &f.err), OK);
     assert_int_equal(extract_file_end(f.x, &f.err), OK);
