@@ -252,8 +252,9 @@ static enum status read_list(struct reading *x)
     return OK;
 }
 
-enum status attr_read_xattrs(struct attr_reader *r, int fd, const struct attr_features *features, const char *path,
-                             struct attributes *out, struct attr_not_stored *not_stored, struct error *err)
+/* Extended attributes and what is stored in some of them. */
+static enum status read_xattrs(struct attr_reader *r, int fd, const struct attr_features *features, const char *path,
+                               struct attributes *out, struct attr_not_stored *not_stored, struct error *err)
 {
     struct reading x = {.r = r, .fd = fd, .features = features, .path = path, .out = out, .err = err};
     TRY(read_list(&x));
@@ -306,7 +307,7 @@ bool attr_flags_error_is_tolerated(int errnum)
 enum status attr_read(struct attr_reader *r, int fd, const struct attr_features *features, const char *path,
                       struct attributes *out, struct attr_not_stored *not_stored, struct error *err)
 {
-    TRY(attr_read_xattrs(r, fd, features, path, out, not_stored, err));
+    TRY(read_xattrs(r, fd, features, path, out, not_stored, err));
     TRY(read_flags(fd, features, path, out, err));
     bool can_have_project = S_ISREG(out->stat.mode) || S_ISDIR(out->stat.mode);
     return features->project_id && can_have_project ? read_project_id(fd, path, out, err) : OK;

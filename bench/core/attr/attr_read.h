@@ -56,9 +56,5 @@ void attr_reader_skip_e2big(struct attr_reader *r, bool skip);
  * an ACL that makes no sense. After a failure `out` holds what was read before. `path` for errors. */
 MUST_CHECK enum status attr_read(struct attr_reader *r, int fd, const struct attr_features *features, const char *path,
                                  struct attributes *out, struct attr_not_stored *not_stored, struct error *err);
-/* attr_read without flags and project id. EBADF (O_PATH) means none. */
-MUST_CHECK enum status attr_read_xattrs(struct attr_reader *r, int fd, const struct attr_features *features,
-                                        const char *path, struct attributes *out, struct attr_not_stored *not_stored,
-                                        struct error *err);
 
 #endif

@@ -306,8 +306,11 @@ static void test_hostile_archives_are_refused(void **state)
     x->groups.count = 8188;
     buffer_clear(&b);
     assert_int_equal(posix_acl_build_access(&many, &b, &mask_made, NULL), ERR_LIMIT);
+    assert_int_equal(b.size, 0); /* not even begun */
     x->groups.count = 8192;
-    assert_int_equal(posix_acl_build_access(&many, &b, &mask_made, NULL), ERR_LIMIT);
+    struct error err = {0};
+    assert_int_equal(posix_acl_build_access(&many, &b, &mask_made, &err), ERR_LIMIT);
+    assert_non_null(strstr(err.text, "0 users and 8192 groups"));
 }
 
 int main(void)
