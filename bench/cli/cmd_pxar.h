@@ -6,6 +6,8 @@ int pxar_create_command(int argc, char **argv);
 int pxar_extract_command(int argc, char **argv);
 int pxar_list_command(int argc, char **argv);
 int pxar_dump_command(int argc, char **argv);
+int pxar_lookup_command(int argc, char **argv);
+int pxar_diff_command(int argc, char **argv);
 int pxar_encode_command(int argc, char **argv);
 
 #endif

@@ -74,7 +74,14 @@ static enum status open_chunk(struct chunk_reader *r, size_t chunk, const struct
             oldest = slot;
     }
     oldest->last_used = 0; /* a failure leaves anything in the buffer */
-    TRY(chunk_fetch(&r->fetcher, chunk, &oldest->data, err));
+    enum status status = chunk_fetch(&r->fetcher, chunk, &oldest->data, err);
+    /* Who reads an archive through this takes ERR_NOT_FOUND for a member that does not exist. */
+    if (status == ERR_NOT_FOUND) {
+        if (err)
+            err->status = ERR_IO;
+        return ERR_IO;
+    }
+    TRY(status);
     oldest->chunk = chunk;
     oldest->last_used = ++r->clock;
     r->fetched++;

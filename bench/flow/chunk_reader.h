@@ -1,5 +1,6 @@
 /* Random access to a stored stream: a source_at over an index, with a bounded cache of opened chunks (least recently
- * used goes). Every chunk's digest and length is checked when it is fetched. Not thread-safe.
+ * used goes). Every chunk's digest and length is checked when it is fetched; one that is missing is ERR_IO. Not
+ * thread-safe.
  * Memory: `chunks_max` chunks of at most 16 MiB each. */
 #ifndef PXB_FLOW_CHUNK_READER_H
 #define PXB_FLOW_CHUNK_READER_H

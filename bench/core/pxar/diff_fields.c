@@ -102,19 +102,6 @@ static enum status append_optional_u64(struct buffer *out, bool present, uint64_
 
 /* ---- lines ---- */
 
-/* Paths in text: bytes that would break the line become \xNN. */
-static enum status append_text_path(struct buffer *out, const char *path, struct error *err)
-{
-    for (const char *p = path; *p; p++) {
-        uint8_t byte = (uint8_t)*p;
-        if (byte < 0x20 || byte == 0x7f)
-            TRY(buffer_printf(out, err, "\\x%02x", byte));
-        else
-            TRY(buffer_append_u8(out, byte, err));
-    }
-    return OK;
-}
-
 /* ,"path":"..." or ,"path_b64":"...". */
 static enum status append_member(struct buffer *out, const char *key, const char *text, size_t size, struct error *err)
 {
@@ -137,7 +124,7 @@ enum status diff_only_in(struct diff_lines *l, bool in_b, const struct archive_e
         return end_line(l, err);
     }
     TRY(buffer_printf(out, err, "only in %c: ", in_b ? 'B' : 'A'));
-    TRY(append_text_path(out, entry->path, err));
+    TRY(dump_path(out, entry->path, err));
     TRY(buffer_printf(out, err, " (%s)", kind));
     return end_line(l, err);
 }
@@ -154,7 +141,7 @@ static enum status append_field_text(struct diff_lines *l, const struct field *f
 {
     struct buffer *out = &l->lines;
     const struct buffer *a = &l->values[0], *b = &l->values[1];
-    TRY(append_text_path(out, field->path[0] ? field->path : "the archive", err));
+    TRY(dump_path(out, field->path[0] ? field->path : "the archive", err));
     TRY(buffer_printf(out, err, ": %s ", field->key));
     if (field->name) {
         TRY(append_string(out, field->name, field->name_size, err));

@@ -217,6 +217,18 @@ enum status dump_lookup(struct buffer *out, const struct archive_entry *e, const
     return append_entry(out, e, SHAPE_LOOKUP, lookup, lookup->sha256, err);
 }
 
+enum status dump_path(struct buffer *out, const char *path, struct error *err)
+{
+    for (const char *p = path; *p; p++) {
+        uint8_t byte = (uint8_t)*p;
+        if (byte < 0x20 || byte == 0x7f)
+            TRY(buffer_printf(out, err, "\\x%02x", byte));
+        else
+            TRY(buffer_append_u8(out, byte, err));
+    }
+    return OK;
+}
+
 /* A walk over one archive that collects lines. */
 struct dump {
     struct decoder *decoder;
@@ -300,13 +312,7 @@ static enum status list_one(struct dump *d, const struct archive_entry *e, struc
 {
     if (e->kind == ENTRY_DIRECTORY_END)
         return OK;
-    for (const char *p = e->path; *p; p++) {
-        uint8_t byte = (uint8_t)*p;
-        if (byte < 0x20 || byte == 0x7f)
-            TRY(buffer_printf(&d->lines, err, "\\x%02x", byte));
-        else
-            TRY(buffer_append_u8(&d->lines, byte, err));
-    }
+    TRY(dump_path(&d->lines, e->path, err));
     return end_line(d, err);
 }
 

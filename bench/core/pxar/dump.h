@@ -35,12 +35,15 @@ struct dump_lookup {
 MUST_CHECK enum status dump_lookup(struct buffer *out, const struct archive_entry *entry,
                                    const struct dump_lookup *lookup, struct error *err);
 
+/* A path as lines of text have it: as stored but for control characters, which become \xNN. */
+MUST_CHECK enum status dump_path(struct buffer *out, const char *path, struct error *err);
+
 /* The whole archive, checked to its end. What was read before an error is written. `payload` as for decoder_new: a
  * split archive without one gets no digests. */
 MUST_CHECK enum status dump_archive(struct source metadata, const struct source *payload, struct sink out,
                                     struct error *err);
 
-/* Paths, as stored but for control characters, which become \xNN. */
+/* Paths, one a line. */
 MUST_CHECK enum status list_archive(struct source metadata, struct sink out, struct error *err);
 
 #endif
