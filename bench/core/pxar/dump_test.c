@@ -61,6 +61,23 @@ static void test_dump_of_the_specified_example(void **state)
     assert_string_equal(dump(&metadata, NULL, &cut, ERR_FORMAT), START "\"size\":6,\"uid\":1000}\n");
 }
 
+static void test_dump_of_a_unified_archive(void **state)
+{
+    (void)state;
+    CLEANUP(buffer_deinit) struct buffer archive = bytes_of_hex(EXAMPLE_FILE_UNIFIED);
+    CLEANUP(buffer_deinit) struct buffer out = {0}, listed = {0};
+    assert_string_equal(dump(&archive, NULL, &out, OK),
+                        "{\"entry_offset\":0,\"flags\":0,\"gid\":0,\"kind\":\"dir\",\"mode\":\"0040755\",\"mtime\":"
+                        "[1700000000,0],\"path\":\"/\",\"uid\":0}\n"
+                        "{\"entry_offset\":74,\"filename_offset\":56,\"flags\":0,\"gid\":1000,\"kind\":\"file\","
+                        "\"mode\":\"0100644\",\"mtime\":[1700000001,5],\"path\":\"/f\",\"sha256\":"
+                        "\"98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4\",\"size\":3,"
+                        "\"uid\":1000}\n");
+    struct memory_source m = {.data = archive.data, .size = archive.size};
+    assert_int_equal(list_archive(source_over_memory(&m, "m"), sink_to_buffer(&listed), NULL), OK);
+    assert_string_equal(text_of(&listed), "/\n/f\n");
+}
+
 static void make_odd_tree(struct buffer *metadata, struct buffer *payload)
 {
     static const char json[] =
@@ -203,6 +220,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dump_of_the_specified_example),
+        cmocka_unit_test(test_dump_of_a_unified_archive),
         cmocka_unit_test(test_odd_bytes_and_wide_numbers),
         cmocka_unit_test(test_list_keeps_one_line_per_path),
         cmocka_unit_test(test_utf8),

@@ -36,5 +36,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct source payload_source = source_over_memory(&p, "fuzz.ppxar");
     ASSERT(dump_archive(source_over_memory(&m, "fuzz.mpxar"), &payload_source, (struct sink){discard, NULL}, &err) ==
            OK);
+    /* What fits into two streams fits into one. */
+    buffer_clear(&metadata);
+    status = tree_text_encode_unified((const char *)data, size, "fuzz", (struct sink){take, &metadata}, &err);
+    ASSERT(status == OK || status == ERR_LIMIT);
+    m = (struct memory_source){.data = metadata.data, .size = metadata.size};
+    ASSERT(status != OK ||
+           dump_archive(source_over_memory(&m, "fuzz.pxar"), NULL, (struct sink){discard, NULL}, &err) == OK);
     return 0;
 }

@@ -89,6 +89,42 @@ static void test_padding_belongs_to_no_file(void **state)
     assert_int_equal(load_u64le(metadata.data + 80 + 18 + 56 + 16), 21);
 }
 
+static enum status encode_unified(const char *json, struct buffer *archive, struct error *err)
+{
+    return tree_text_encode_unified(json, strlen(json), "tree.json", sink_to_buffer(archive), err);
+}
+
+static void test_unified_archive_holds_contents_but_no_prelude_and_padding(void **state)
+{
+    (void)state;
+    static const char start[] =
+        HEAD "\"prelude_b64\": \"%s\", " ROOT
+             "{\"name\": \"f\", \"type\": \"file\", \"mode\": \"0644\", \"uid\": 1000, \"gid\": "
+             "1000, \"mtime\": [1700000001, 5], \"content\": {\"kind\": \"b64\", \"data\": "
+             "\"aGkK\"}, \"payload_pad_before\": {\"kind\": \"%s\"}}" TAIL;
+    static const struct {
+        const char *prelude, *padding;
+        enum status expected;
+    } cases[] = {
+        {"e30=", "empty", OK},
+        {"", "b64\", \"data\": \"eHh4", OK},
+        {"???", "empty", ERR_FORMAT}, /* left out, but checked */
+        {"", "nothing", ERR_FORMAT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[1024];
+        CLEANUP(buffer_deinit) struct buffer archive = {0};
+        struct error err = {0};
+        snprintf(json, sizeof json, start, cases[i].prelude, cases[i].padding);
+        assert_int_equal(encode_unified(json, &archive, &err), cases[i].expected);
+        assert_int_equal(err.status, cases[i].expected);
+        if (cases[i].expected == OK)
+            assert_true(hex_equals(EXAMPLE_FILE_UNIFIED, archive.data, archive.size));
+        else
+            assert_memory_equal(err.text, "tree.json: ", 11);
+    }
+}
+
 static void test_hardlinks_find_earlier_files_only(void **state)
 {
     (void)state;
@@ -255,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_manifest_of_the_specified_example),
         cmocka_unit_test(test_content_kinds),
         cmocka_unit_test(test_padding_belongs_to_no_file),
+        cmocka_unit_test(test_unified_archive_holds_contents_but_no_prelude_and_padding),
         cmocka_unit_test(test_hardlinks_find_earlier_files_only),
         cmocka_unit_test(test_every_malformed_manifest_is_named),
         cmocka_unit_test(test_acl_lists_are_stored_sorted),
