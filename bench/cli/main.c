@@ -12,6 +12,7 @@ static const struct cli_command commands[] = {
     {"restore", cmd_restore, "restore an archive of a snapshot into a directory"},
     {"snapshot", cmd_snapshot, "list snapshots and their files"},
     {"catalog", cmd_catalog, "list what the archives of a snapshot hold"},
+    {"verify", cmd_verify, "check everything that a snapshot refers to"},
     {"pxar", cmd_pxar, "create, extract and show archives without a repository"},
     {"chunk", cmd_chunk, "cut a file into chunks"},
     {"index", cmd_index, "show a stored index"},
