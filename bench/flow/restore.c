@@ -2,8 +2,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "flow/chunk_reader.h"
 #include "flow/file_source.h"
 #include "flow/image.h"
+#include "flow/restore_paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,7 @@
 enum {
     METADATA_CHUNKS_AHEAD = 2,
     PAYLOAD_CHUNKS_AHEAD = 4,
+    CHUNKS_CACHED = 16, /* by path: a directory is searched at both ends */
     STREAM_COPY_SIZE = 1 << 20,
 };
 
@@ -124,6 +127,31 @@ static enum status restore_in_order(struct source metadata, const struct source 
     return extract_in_order(&s, x, err);
 }
 
+/* ---- by path ---- */
+
+static void accessor_freep(struct accessor **a)
+{
+    accessor_free(*a);
+}
+
+static enum status restore_by_path(struct source_at metadata, const struct source_at *payload, const char *const *paths,
+                                   size_t path_count, const char *target, const struct restore_options *options,
+                                   struct restore_stats *stats, struct error *err)
+{
+    CLEANUP(accessor_freep) struct accessor *archive = NULL;
+    CLEANUP(extraction_freep) struct extraction *x = NULL;
+    TRY(accessor_new(metadata, payload, &archive, err));
+    if (!payload && accessor_version(archive) != 1)
+        return fail(err, ERR_USAGE, "%s: is a split archive: the contents of files are needed, give --payload-input",
+                    metadata.name);
+    size_t size;
+    const uint8_t *prelude = accessor_prelude(archive, &size);
+    TRY(write_prelude(prelude, prelude ? size : 0, options, err));
+    TRY(extraction_new(target, options, stats, &x, err));
+    TRY(restore_paths(archive, paths, path_count, x, err));
+    return extraction_finish(x, err);
+}
+
 /* ---- from a snapshot ---- */
 
 struct open_snapshot {
@@ -132,12 +160,15 @@ struct open_snapshot {
     struct stored_archive archive;
     struct dynamic_index metadata_index, payload_index;
     struct chunk_stream *metadata, *payload;
+    struct chunk_reader *metadata_reader, *payload_reader;
 };
 
 static void open_snapshot_deinit(struct open_snapshot *s)
 {
     chunk_stream_free(s->metadata);
     chunk_stream_free(s->payload);
+    chunk_reader_free(s->metadata_reader);
+    chunk_reader_free(s->payload_reader);
     dynamic_index_deinit(&s->metadata_index);
     dynamic_index_deinit(&s->payload_index);
     manifest_deinit(&s->manifest);
@@ -172,6 +203,32 @@ static enum status tree_in_order(struct open_snapshot *s, const char *target, co
     return status;
 }
 
+static enum status open_reader(struct open_snapshot *s, const char *name, struct dynamic_index *index,
+                               struct chunk_reader **out, struct error *err)
+{
+    TRY(snapshot_index(s->reader, &s->manifest, name, index, err));
+    return chunk_reader_new(s->reader, index, name, CHUNKS_CACHED, out, err);
+}
+
+static enum status tree_by_path(struct open_snapshot *s, const char *const *paths, size_t path_count,
+                                const char *target, const struct restore_options *options, struct restore_stats *out,
+                                struct error *err)
+{
+    const struct stored_archive *a = &s->archive;
+    bool split = a->kind == STORED_SPLIT;
+    struct source_at payload = {0};
+    TRY(open_reader(s, a->name, &s->metadata_index, &s->metadata_reader, err));
+    if (split) {
+        TRY(open_reader(s, a->payload_name, &s->payload_index, &s->payload_reader, err));
+        payload = chunk_reader_source(s->payload_reader);
+    }
+    enum status status = restore_by_path(chunk_reader_source(s->metadata_reader), split ? &payload : NULL, paths,
+                                         path_count, target, options, out, err);
+    out->metadata_chunks = chunk_reader_fetched(s->metadata_reader);
+    out->payload_chunks = split ? chunk_reader_fetched(s->payload_reader) : 0;
+    return status;
+}
+
 static enum status stream_to_stdout(struct open_snapshot *s, struct restore_stats *out, struct error *err)
 {
     TRY(open_stream(s, s->archive.name, PAYLOAD_CHUNKS_AHEAD, &s->metadata_index, &s->metadata, err));
@@ -195,6 +252,15 @@ static enum status stream_to_stdout(struct open_snapshot *s, struct restore_stat
     return status;
 }
 
+static enum status restore_tree(struct open_snapshot *s, const char *target, const struct restore_options *options,
+                                struct restore_stats *out, struct error *err)
+{
+    size_t path_count;
+    const char *const *paths = selection_paths(options->selection, &path_count);
+    return paths ? tree_by_path(s, paths, path_count, target, options, out, err)
+                 : tree_in_order(s, target, options, out, err);
+}
+
 static enum status restore_archive(struct open_snapshot *s, const char *target, const struct restore_options *options,
                                    struct restore_stats *out, struct error *err)
 {
@@ -208,8 +274,8 @@ static enum status restore_archive(struct open_snapshot *s, const char *target, 
     if (to_stdout && has_selection)
         return fail(err, ERR_USAGE, "patterns not allowed when restoring to stdout");
     switch (s->archive.kind) {
-    case STORED_SPLIT: return tree_in_order(s, target, options, out, err);
-    case STORED_UNIFIED: return to_stdout ? stream_to_stdout(s, out, err) : tree_in_order(s, target, options, out, err);
+    case STORED_SPLIT: return restore_tree(s, target, options, out, err);
+    case STORED_UNIFIED: return to_stdout ? stream_to_stdout(s, out, err) : restore_tree(s, target, options, out, err);
     case STORED_IMAGE:
     case STORED_BLOB:
         if (has_selection)
@@ -256,11 +322,20 @@ enum status extract_files(const char *archive_path, const char *payload_path, co
     TRY(file_source_open(&archive, archive_path, err));
     if (payload_path)
         TRY(file_source_open(&payload, payload_path, err));
-    struct source contents = {0};
-    if (payload_path)
-        contents = file_source_sequential(&payload);
-    enum status status = restore_in_order(file_source_sequential(&archive), payload_path ? &contents : NULL, NULL,
-                                          target, options, out, err);
+    size_t path_count;
+    const char *const *paths = selection_paths(options->selection, &path_count);
+    enum status status;
+    if (paths && archive.regular && (!payload_path || payload.regular)) {
+        struct source_at contents = file_source_random(&payload);
+        status = restore_by_path(file_source_random(&archive), payload_path ? &contents : NULL, paths, path_count,
+                                 target, options, out, err);
+    } else {
+        struct source contents = {0};
+        if (payload_path)
+            contents = file_source_sequential(&payload);
+        status = restore_in_order(file_source_sequential(&archive), payload_path ? &contents : NULL, NULL, target,
+                                  options, out, err);
+    }
     progress_end();
     out->duration_ns = clock_monotonic_ns() - began_ns;
     return status;

@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -416,6 +418,267 @@ static void test_existing_entries_with_options(void **state)
     end(&f);
 }
 
+/* B5: what may be replaced depends on what the archive has, not on what is there; a directory never may. */
+enum { OLD_FILE, OLD_LINK, OLD_FIFO, OLD_DIRECTORY, OLD_KINDS };
+
+static void plant(struct fixture *f, int old)
+{
+    char *path = in(f->target, "name");
+    switch (old) {
+    case OLD_FILE: put_file(path, "old"); break;
+    case OLD_LINK: assert_int_equal(symlink(in(f->outside, "secret"), path), 0); break;
+    case OLD_FIFO: assert_int_equal(mkfifo(path, 0600), 0); break;
+    default: assert_int_equal(mkdir(path, 0755), 0); break;
+    }
+}
+
+enum { NEW_FILE, NEW_LINK, NEW_HARDLINK, NEW_FIFO, NEW_KINDS };
+
+static enum status put_kind(struct fixture *f, int kind)
+{
+    struct attributes fifo = attributes_of(S_IFIFO | 0600);
+    switch (kind) {
+    case NEW_FILE: return put(f, "name", "new");
+    case NEW_LINK: return make_link(f, "name", "new");
+    case NEW_HARDLINK: return hardlink_to(f, "name", "source");
+    default: return extract_node(f->x, "name", &fifo, 0, 0, &f->err);
+    }
+}
+
+static void test_overwrite_matrix(void **state)
+{
+    (void)state;
+    for (int allowed = 0; allowed < 8; allowed++)
+        for (int old = 0; old < OLD_KINDS; old++)
+            for (int kind = 0; kind < NEW_KINDS; kind++) {
+                struct extract_options options = {.overwrite_files = allowed & 1,
+                                                  .overwrite_symlinks = allowed & 2,
+                                                  .overwrite_hardlinks = allowed & 4};
+                struct fixture f;
+                begin_with(&f, &options);
+                put_file(in(f.target, "source"), "s");
+                plant(&f, old);
+                struct stat before = stat_of(in(f.target, "name"));
+                bool may = kind != NEW_FIFO && (allowed & 1 << kind) && old != OLD_DIRECTORY;
+                assert_int_equal(put_kind(&f, kind), may ? OK : ERR_EXISTS);
+                struct stat after = stat_of(in(f.target, "name"));
+                if (!may) {
+                    assert_non_null(strstr(f.err.text, "/name: exists already"));
+                    assert_int_equal(f.err.errnum, EEXIST);
+                    assert_int_equal(after.st_ino, before.st_ino);
+                } else if (kind == NEW_LINK) {
+                    assert_true(S_ISLNK(after.st_mode));
+                } else {
+                    assert_content(in(f.target, "name"), kind == NEW_FILE ? "new" : "s");
+                }
+                end(&f);
+            }
+}
+
+/* O_TRUNC on a device node would write to the device. */
+static void test_overwriting_never_opens_a_device(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin_with(&f, &permissive);
+    if (mknod(in(f.target, "null"), S_IFCHR | 0666, makedev(1, 3))) {
+        end(&f);
+        print_message("device nodes need a right that is missing here\n");
+        skip();
+    }
+    assert_int_equal(put(&f, "null", "mine"), OK);
+    assert_content(in(f.target, "null"), "mine");
+    end(&f);
+}
+
+static void test_hardlink_is_not_made_through_a_planted_directory_link(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin_with(&f, &permissive);
+    assert_int_equal(symlink(f.outside, in(f.target, "d")), 0);
+    assert_int_equal(hardlink_to(&f, "h", "d/secret"), ERR_FORMAT);
+    assert_int_equal(symlink("d", in(f.target, "e")), 0);
+    assert_int_equal(hardlink_to(&f, "h", "e/secret"), ERR_FORMAT);
+    assert_int_equal(stat_of(in(f.outside, "secret")).st_nlink, 1);
+    end(&f);
+}
+
+/* ---- directories that are made when they are needed ---- */
+
+static enum status announce(struct fixture *f, const char *name, uint64_t permissions)
+{
+    struct attributes a = attributes_of(S_IFDIR | permissions);
+    return extract_directory_announce(f->x, name, &a, &f->err);
+}
+
+static void test_announced_directories_are_made_with_their_attributes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_int_equal(announce(&f, "a", 0711), OK);
+    assert_int_equal(announce(&f, "b", 0750), OK);
+    assert_int_equal(announce(&f, "unused", 0750), OK);
+    assert_int_equal(extractor_pending(f.x), 3);
+    assert_int_equal(leave(&f), OK);
+    assert_false(is_there(in(f.target, "a")));
+    assert_int_equal(extract_pending(f.x, &f.err), OK);
+    assert_int_equal(extractor_pending(f.x), 0);
+    assert_int_equal(put(&f, "file", "x"), OK);
+    assert_int_equal(announce(&f, "never", 0750), OK);
+    assert_int_equal(leave(&f), OK);
+    assert_int_equal(leave(&f), OK);
+    assert_int_equal(leave(&f), OK);
+    assert_int_equal(finish(&f), OK);
+    assert_int_equal(stat_of(in(f.target, "a")).st_mode, S_IFDIR | 0711);
+    assert_int_equal(stat_of(in(f.target, "a")).st_mtim.tv_sec, 1000000);
+    assert_int_equal(stat_of(in(f.target, "a/b")).st_mode, S_IFDIR | 0750);
+    assert_int_equal(stat_of(in(f.target, "a/b")).st_mtim.tv_sec, 1000000);
+    assert_content(in(f.target, "a/b/file"), "x");
+    assert_false(is_there(in(f.target, "a/b/unused")));
+    assert_false(is_there(in(f.target, "a/b/never")));
+    end(&f);
+}
+
+static void test_directory_that_cannot_be_made_is_not_entered(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    put_file(in(f.target, "file"), "old");
+    assert_int_equal(enter(&f, "good"), OK);
+    assert_int_equal(enter(&f, "inner"), OK);
+    put_file(in(f.target, "good/inner/taken"), "old");
+    assert_int_equal(announce(&f, "taken", 0755), OK);
+    assert_int_equal(announce(&f, "below", 0755), OK);
+    assert_int_equal(extractor_depth(f.x), 4);
+    assert_int_equal(extract_pending(f.x, &f.err), ERR_EXISTS);
+    assert_non_null(strstr(f.err.text, "/good/inner/taken: exists already"));
+    assert_int_equal(extractor_depth(f.x), 2);
+    assert_int_equal(extractor_pending(f.x), 0);
+    assert_int_equal(put(&f, "next", "x"), OK); /* goes where it should */
+    assert_content(in(f.target, "good/inner/next"), "x");
+    assert_int_equal(leave(&f), OK);
+    assert_int_equal(leave(&f), OK);
+    assert_int_equal(enter(&f, "file"), ERR_EXISTS);
+    assert_int_equal(extractor_depth(f.x), 0);
+    assert_int_equal(finish(&f), OK);
+    end(&f);
+}
+
+static void test_many_announced_levels_with_few_descriptors(void **state)
+{
+    (void)state;
+    enum { DEPTH = 200 };
+    struct fixture f;
+    begin(&f);
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit tight = {.rlim_cur = 32, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    for (int i = 0; i < DEPTH; i++)
+        assert_int_equal(announce(&f, "d", 0755), OK);
+    assert_int_equal(extract_pending(f.x, &f.err), OK);
+    assert_int_equal(put(&f, "f", "x"), OK);
+    for (int i = 0; i < DEPTH; i++)
+        assert_int_equal(leave(&f), OK);
+    assert_int_equal(finish(&f), OK);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(stat_of(in(f.target, "d/d/d")).st_mtim.tv_sec, 1000000);
+    end(&f);
+}
+
+static void test_extraction_goes_on_after_a_file_that_failed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct attributes a = attributes_of(S_IFREG | 0644);
+    assert_int_equal(extract_file_begin(f.x, "short", &a, 10, &f.err), OK);
+    assert_int_equal(extract_file_end(f.x, &f.err), ERR_MISMATCH);
+    assert_int_equal(extract_file_begin(f.x, "left", &a, 10, &f.err), OK);
+    assert_int_equal(extract_file_data(f.x, (const uint8_t *)"12345", 5, &f.err), OK);
+    extract_file_abandon(f.x);
+    extract_file_abandon(f.x);
+    assert_int_equal(stat_of(in(f.target, "left")).st_mode, S_IFREG | 0600);
+    assert_int_equal(put(&f, "next", "x"), OK);
+    assert_content(in(f.target, "next"), "x");
+    assert_int_equal(finish(&f), OK);
+    end(&f);
+}
+
+/* ---- flags ---- */
+
+static int flags_of(const char *path)
+{
+    int flags = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    assert_true(fd >= 0);
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
+        flags = 0;
+    close(fd);
+    return flags;
+}
+
+static void clear_flags(const char *path)
+{
+    int none = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    assert_true(fd >= 0);
+    assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &none), 0);
+    close(fd);
+}
+
+static bool can_be_immutable(const char *directory)
+{
+    int flags = FS_IMMUTABLE_FL;
+    int none = 0;
+    int fd = open(directory, O_RDONLY | O_CLOEXEC);
+    bool can = geteuid() == 0 && ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0 && ioctl(fd, FS_IOC_SETFLAGS, &none) == 0;
+    close(fd);
+    return can;
+}
+
+static void test_immutable_entries_do_not_block_their_own_restore(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    if (!can_be_immutable(f.target)) {
+        end(&f);
+        print_message("this file system has no immutable files, or a right is missing\n");
+        skip();
+    }
+    struct attributes d = attributes_of(S_IFDIR | 0755);
+    struct attributes a = attributes_of(S_IFREG | 0644);
+    d.stat.flags = UINT64_C(0x400000); /* immutable */
+    a.stat.flags = UINT64_C(0x410000); /* immutable, append-only */
+    assert_int_equal(extract_directory_begin(f.x, "d", &d, &f.err), OK);
+    assert_int_equal(extract_file_begin(f.x, "f", &a, 1, &f.err), OK);
+    assert_int_equal(extract_file_data(f.x, (const uint8_t *)"x", 1, &f.err), OK);
+    assert_int_equal(extract_file_end(f.x, &f.err), OK);
+    assert_int_equal(hardlink_to(&f, "h", "d/f"), OK);
+    assert_int_equal(leave(&f), OK);
+    assert_int_equal(hardlink_to(&f, "i", "d/f"), OK);
+    assert_int_equal(finish(&f), OK);
+    int wanted = FS_IMMUTABLE_FL | FS_APPEND_FL;
+    int file_flags = flags_of(in(f.target, "i"));
+    int directory_flags = flags_of(in(f.target, "d"));
+    struct stat st = stat_of(in(f.target, "d/f"));
+    struct stat other = stat_of(in(f.target, "i"));
+    struct stat directory = stat_of(in(f.target, "d"));
+    clear_flags(in(f.target, "d"));
+    clear_flags(in(f.target, "i"));
+    assert_int_equal(file_flags & wanted, wanted);
+    assert_int_equal(directory_flags & wanted, FS_IMMUTABLE_FL);
+    assert_int_equal(st.st_ino, other.st_ino);
+    assert_int_equal(st.st_nlink, 3);
+    assert_int_equal(st.st_mtim.tv_sec, 1000000);
+    assert_int_equal(directory.st_mtim.tv_sec, 1000000);
+    end(&f);
+}
+
 static void test_deep_tree_with_few_descriptors(void **state)
 {
     (void)state;
@@ -580,6 +843,14 @@ int main(void)
         cmocka_unit_test(test_hardlink_to_itself_loses_nothing),
         cmocka_unit_test(test_existing_entries_without_options),
         cmocka_unit_test(test_existing_entries_with_options),
+        cmocka_unit_test(test_overwrite_matrix),
+        cmocka_unit_test(test_overwriting_never_opens_a_device),
+        cmocka_unit_test(test_hardlink_is_not_made_through_a_planted_directory_link),
+        cmocka_unit_test(test_announced_directories_are_made_with_their_attributes),
+        cmocka_unit_test(test_directory_that_cannot_be_made_is_not_entered),
+        cmocka_unit_test(test_many_announced_levels_with_few_descriptors),
+        cmocka_unit_test(test_extraction_goes_on_after_a_file_that_failed),
+        cmocka_unit_test(test_immutable_entries_do_not_block_their_own_restore),
         cmocka_unit_test(test_deep_tree_with_few_descriptors),
         cmocka_unit_test(test_moved_directory_is_noticed),
         cmocka_unit_test(test_attributes_are_copied_at_begin),
