@@ -5,6 +5,7 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 static struct name_hasher *hasher;
 
@@ -286,6 +287,25 @@ static void test_contents_over_the_bound(void **state)
     assert_int_equal(item_append_attributes(&out, &a, NULL), ERR_LIMIT);
 }
 
+/* The format's split of device numbers (5.13) is the C library's, which readers and writers use. */
+static void test_device_numbers(void **state)
+{
+    (void)state;
+    static const uint64_t devices[] = {0x0103, 0xabcd1dcba5623478, 0, UINT64_MAX, 0x00fff0ff, 0xfffff000000fff00};
+    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+        uint64_t d = devices[i];
+        uint64_t major_number = ((d >> 8) & 0xfff) | ((d >> 32) & 0xfffff000);
+        uint64_t minor_number = (d & 0xff) | ((d >> 12) & 0xffffff00);
+        assert_int_equal(major(d), major_number);
+        assert_int_equal(minor(d), minor_number);
+        assert_true(makedev((unsigned)major_number, (unsigned)minor_number) == d);
+    }
+    assert_int_equal(major(devices[0]), 1);
+    assert_int_equal(minor(devices[0]), 3);
+    assert_int_equal(major(devices[1]), 0xabcd1234);
+    assert_int_equal(minor(devices[1]), 0xdcba5678);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_default_acl_of_a_directory),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_contents_over_the_bound),
+        cmocka_unit_test(test_device_numbers),
     };
     return cmocka_run_group_tests(tests, make_hasher, drop_hasher);
 }
