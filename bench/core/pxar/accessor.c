@@ -441,9 +441,12 @@ static enum status read_rows(struct accessor *a, const struct table *t, struct r
         size_t part = left < ROWS_PER_READ ? (size_t)left : ROWS_PER_READ;
         TRY(read_at(&a->metadata, t->rows + index * PXAR_GOODBYE_ROW_SIZE, bytes, part * PXAR_GOODBYE_ROW_SIZE, err));
         for (size_t i = 0; i < part; i++) {
+            struct goodbye_row row = item_load_goodbye_row(bytes + i * PXAR_GOODBYE_ROW_SIZE);
+            uint64_t offset = 0;
+            TRY(member_of_row(a, t, index + i, &row, &offset, err));
             TRY(array_grow((void **)&out->items, out->count, &out->capacity, sizeof *out->items,
                            SIZE_MAX / sizeof *out->items, "members of a directory", err));
-            out->items[out->count++] = item_load_goodbye_row(bytes + i * PXAR_GOODBYE_ROW_SIZE);
+            out->items[out->count++] = row;
         }
         index += part;
     }
@@ -481,8 +484,7 @@ enum status accessor_list(struct accessor *a, const struct accessor_entry *direc
         qsort(rows.items, rows.count, sizeof *rows.items, compare_places);
     uint64_t expected = table.members;
     for (size_t i = 0; i < rows.count; i++) {
-        uint64_t offset = 0;
-        TRY(member_of_row(a, &table, i, &rows.items[i], &offset, err));
+        uint64_t offset = table.goodbye - rows.items[i].offset;
         if (offset != expected)
             return corrupt(a, expected, directory->entry.path, err,
                            "a member ends here, the next one's goodbye row says offset %" PRIu64, offset);
