@@ -294,7 +294,7 @@ static enum status run_with_store(struct arguments *a, struct backup_result *res
 static enum status run_with_decisions(struct arguments *a, struct backup_result *result, struct error *err)
 {
     /* Before anything is created: a typing error in the third source must not cost the backup of the first two. */
-    TRY(backup_check_sources(&a->options, err));
+    TRY(backup_check(&a->options, err));
     if (!a->decisions_path)
         return run_with_store(a, result, err);
     FILE *decisions = fopen(a->decisions_path, "we");

@@ -15,7 +15,7 @@ static enum status take_exclude(struct walk_args *a, const char *text, struct er
     enum status status = pattern_list_add_option(a->patterns, text, a->normalise, err);
     if (status == ERR_FORMAT) { /* not stored data, but what somebody typed */
         struct error why = *err;
-        return fail(err, ERR_USAGE, "--exclude '%s': %s", text, why.text);
+        return fail(err, ERR_USAGE, "--exclude: %s", why.text);
     }
     return status;
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "blob/blob.h"
 #include "flow/backup_run.h"
+#include "flow/image.h"
 #include "flow/summary.h"
 
 #include <inttypes.h>
@@ -42,31 +43,40 @@ size_t backup_stored_names(const struct backup_source *source, enum detection_mo
     return 2;
 }
 
-/* What a source is read from, as far as its file type tells. */
-static enum status check_type(const struct backup_source *source, struct error *err)
+/* As far as its stat tells; what is wrong with a special file shows when it is read. */
+static enum status check_source(const struct backup_source *source, struct error *err)
 {
     struct stat st;
     if (stat(source->path, &st) != 0)
         return fail(err, ERR_IO, "source %s", source->path);
+    bool is_file = S_ISREG(st.st_mode);
     switch (source->kind) {
     case SOURCE_TREE:
-        return S_ISDIR(st.st_mode) ? OK : fail(err, ERR_NOT_FOUND, "source %s is not a directory", source->path);
+        if (!S_ISDIR(st.st_mode))
+            return fail(err, ERR_NOT_FOUND, "source %s is not a directory", source->path);
+        break;
     case SOURCE_IMAGE:
-        return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)
-                   ? OK
-                   : fail(err, ERR_NOT_FOUND, "source %s is neither a file nor a block device", source->path);
+        if (!is_file && !S_ISBLK(st.st_mode))
+            return fail(err, ERR_NOT_FOUND, "source %s is neither a file nor a block device", source->path);
+        if (is_file && st.st_size == 0)
+            return fail(err, ERR_FORMAT, "source %s is empty: an index of nothing cannot be stored", source->path);
+        break;
     case SOURCE_BLOB:
-        return S_ISREG(st.st_mode) ? OK : fail(err, ERR_NOT_FOUND, "source %s is not a file", source->path);
+        if (!is_file)
+            return fail(err, ERR_NOT_FOUND, "source %s is not a file", source->path);
+        if (st.st_size > BLOB_FILE_SIZE_MAX)
+            return fail(err, ERR_LIMIT, "source %s is larger than %d bytes", source->path, BLOB_FILE_SIZE_MAX);
+        break;
     }
     return OK;
 }
 
-enum status backup_check_sources(const struct backup_options *options, struct error *err)
+static enum status check_sources(const struct backup_options *options, struct error *err)
 {
     if (options->source_count == 0 || options->source_count > BACKUP_SOURCES_MAX)
         return fail(err, ERR_USAGE, "a backup has 1 to %d sources", BACKUP_SOURCES_MAX);
     for (size_t i = 0; i < options->source_count; i++) {
-        TRY(check_type(&options->sources[i], err));
+        TRY(check_source(&options->sources[i], err));
         char names[2][BACKUP_STORED_NAME_SIZE], others[2][BACKUP_STORED_NAME_SIZE];
         (void)backup_stored_names(&options->sources[i], options->archive.mode, names);
         for (size_t k = 0; k < i; k++) {
@@ -76,6 +86,13 @@ enum status backup_check_sources(const struct backup_options *options, struct er
         }
     }
     return OK;
+}
+
+enum status backup_check(const struct backup_options *options, struct error *err)
+{
+    struct archive_options prepared;
+    TRY(archive_options_prepare(&options->archive, &prepared, err));
+    return check_sources(options, err);
 }
 
 /* ---- what the parts share (flow/backup_run.h) ---- */
@@ -233,7 +250,7 @@ enum status backup_run(struct store *store, const struct backup_options *options
     *out = (struct backup_result){.snapshot = options->snapshot};
     struct archive_options archive;
     TRY(archive_options_prepare(&options->archive, &archive, err));
-    TRY(backup_check_sources(options, err));
+    TRY(check_sources(options, err));
     if (out->snapshot.time == 0)
         out->snapshot.time = clock_wall_seconds();
     TRY(snapshot_id_check(&out->snapshot, err));

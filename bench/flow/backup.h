@@ -69,9 +69,9 @@ struct backup_result {
     uint64_t duration_ns;
 };
 
-/* That the sources can be read and do not collide. Cheap: for callers that want to know before they make a store;
- * backup_run asks again. */
-MUST_CHECK enum status backup_check_sources(const struct backup_options *options, struct error *err);
+/* What backup_run refuses before it touches the store: options, sources that are not there or collide. Cheap: for
+ * callers that want to know before they make a store. */
+MUST_CHECK enum status backup_check(const struct backup_options *options, struct error *err);
 /* Prints the lines of section 12 as it goes. On failure no snapshot is left and earlier ones are whole; `out` then
  * holds what was counted so far. */
 MUST_CHECK enum status backup_run(struct store *store, const struct backup_options *options, struct backup_result *out,

@@ -24,6 +24,16 @@ static void expect_upload(const char *archive, const struct stream_stats *s, con
     buffer_deinit(&out);
 }
 
+static void expect_catalog(const struct stream_stats *s, const char *expected)
+{
+    struct buffer out = BUFFER_INIT(65536);
+    struct error err = {0};
+    assert_int_equal(summary_catalog(s, &out, &err), OK);
+    assert_int_equal(buffer_append_u8(&out, 0, &err), OK);
+    assert_string_equal((const char *)out.data, expected);
+    buffer_deinit(&out);
+}
+
 static void test_example_14_1_upstream(void **state)
 {
     (void)state;
@@ -224,9 +234,20 @@ static void test_average_survives_huge_numbers(void **state)
                   "x.ppxar: had to backup 16 TiB of 16 TiB (compressed 0 B) in 35184372.09 s (average 488.281 KiB/s)");
 }
 
+static void test_catalog_has_a_line_of_its_own(void **state)
+{
+    (void)state;
+    const struct stream_stats small = {.size = 71, .known_bytes = 71, .known_chunks = 1, .duration_ns = 1000};
+    expect_catalog(&small, "Uploaded backup catalog (71 B)");
+    const struct stream_stats large = {.size = 2097152, .known_bytes = 1048576, .duration_ns = 1000};
+    expect_catalog(&large, "Uploaded backup catalog (2 MiB)\n"
+                           "catalog.pcat1: backup was done incrementally, reused 1 MiB (50.0%)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_catalog_has_a_line_of_its_own),
         cmocka_unit_test(test_example_14_1_upstream),
         cmocka_unit_test(test_example_14_1_tight),
         cmocka_unit_test(test_example_14_2_nothing_changed),
