@@ -31,8 +31,10 @@ MUST_CHECK enum status catalog_add(struct catalog_writer *w, const struct catalo
 MUST_CHECK enum status catalog_finish(struct catalog_writer *w, struct error *err);
 
 /* Walks the whole catalog depth first in stored order. `path` starts with "./": "./root.pxar.didx/a"; NUL-terminated,
- * valid during the call. Everything is checked (magic, root offset, names, distances, tables consumed, types, depth and
- * total work bounded: a block that is referred to twice is ERR_FORMAT). */
+ * valid during the call. Everything is checked: magic (ERR_NOT_ARCHIVE), root offset, names, distances, tables
+ * consumed, types, depth. Blocks must stand in the order in which their directories end, as every writer makes them:
+ * each byte is then part of one block at most, and the work is bounded by the stream's length. Memory: the tables of
+ * the open directories, as far as they could be read. `visit`'s failure ends the walk. */
 typedef enum status catalog_visit(void *context, const char *path, size_t path_size, const struct catalog_entry *entry,
                                   struct error *err);
 MUST_CHECK enum status catalog_walk(struct source_at stream, catalog_visit *visit, void *context, struct error *err);
