@@ -6,12 +6,18 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum status extract_args_pattern(const char *text, struct restore_options *options, struct error *err)
+{
+    enum status status = selection_add(options->selection, text, strlen(text), err);
+    return status == ERR_FORMAT ? ERR_USAGE : status;
+}
+
 enum status extract_args_take(int option, struct restore_options *options, bool *out_taken, struct error *err)
 {
     struct extract_options *x = &options->extract;
     *out_taken = true;
     switch (option) {
-    case EXTRACT_ARGS_PATTERN: return selection_add(options->selection, optarg, strlen(optarg), err);
+    case EXTRACT_ARGS_PATTERN: return extract_args_pattern(optarg, options, err);
     case EXTRACT_ARGS_ALLOW_EXISTING_DIRS: x->allow_existing_dirs = true; return OK;
     case EXTRACT_ARGS_OVERWRITE: x->overwrite_files = x->overwrite_symlinks = x->overwrite_hardlinks = true; return OK;
     case EXTRACT_ARGS_OVERWRITE_FILES: x->overwrite_files = true; return OK;
@@ -29,11 +35,10 @@ enum status extract_args_take(int option, struct restore_options *options, bool 
 
 static json_t *not_applied(const struct attr_not_applied *n)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "xattrs_denied", cli_json_count(n->xattrs_denied),
-                     "xattrs", cli_json_count(n->xattrs), "fcaps", cli_json_count(n->fcaps), "acls",
-                     cli_json_count(n->acls), "acl_masks", cli_json_count(n->acl_masks), "project_ids",
-                     cli_json_count(n->project_ids), "flags", cli_json_count(n->flags), "nodump",
-                     cli_json_count(n->nodump));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "xattrs_denied", cli_json_count(n->xattrs_denied), "xattrs",
+                     cli_json_count(n->xattrs), "fcaps", cli_json_count(n->fcaps), "acls", cli_json_count(n->acls),
+                     "acl_masks", cli_json_count(n->acl_masks), "project_ids", cli_json_count(n->project_ids), "flags",
+                     cli_json_count(n->flags));
 }
 
 enum status extract_args_report(const struct restore_stats *stats, enum output_format format, struct error *err)

@@ -344,7 +344,6 @@ static void report_not_applied(const struct attr_not_applied *n)
         {n->acls, "files are without their ACLs"},
         {n->project_ids, "files are without their project ids"},
         {n->flags, "files are without some of their chattr flags"},
-        {n->nodump, "files had the nodump flag, which is not restored"},
         {n->xattrs, "extended attributes have names that are not restored"},
         {n->acl_masks, "ACLs are stored without a mask, the mode's group bits have its place"},
     };

@@ -159,7 +159,9 @@ static enum status apply_project_id(struct applying *x, struct error *err)
         if (ioctl(x->at.fd, FS_IOC_FSSETXATTR, &fsx) == 0)
             return OK;
     }
-    if (!needs_root())
+    /* A target without project ids (ENOTTY, EOPNOTSUPP, ...) must not stop the restore: there is no option that leaves
+     * them out. */
+    if (!needs_root() && !attr_flags_error_is_tolerated(errno))
         return fail(err, ERR_IO, "cannot set project id %" PRIu64, id);
     x->not_applied->project_ids++;
     return OK;
@@ -234,10 +236,10 @@ static void apply_flags(struct applying *x)
 {
     uint64_t stored = x->a->stat.flags;
     bool refused = false;
-    x->not_applied->nodump += (stored & FILE_FLAG_NODUMP) != 0;
-    if (stored & FILE_FLAGS_RESTORED & FILE_FLAGS_CHATTR)
+    /* NODUMP, too, which the reference client leaves out: what was stored is not lost here. */
+    if (stored & FILE_FLAGS_CHATTR)
         step(x, apply_kernel_flags(x->at.fd, &chattr_ioctl, file_flags_to_chattr(stored),
-                                   file_flags_to_chattr(FILE_FLAGS_RESTORED), &refused, err_of(x)));
+                                   file_flags_to_chattr(FILE_FLAGS_CHATTR), &refused, err_of(x)));
     if (stored & FILE_FLAGS_FAT)
         step(x, apply_kernel_flags(x->at.fd, &fat_ioctl, file_flags_to_fat(stored), file_flags_to_fat(FILE_FLAGS_FAT),
                                    &refused, err_of(x)));

@@ -34,7 +34,6 @@ struct attr_not_applied {
     uint64_t fcaps;         /* files */
     uint64_t project_ids;   /* files */
     uint64_t flags;         /* files some of whose flags were refused */
-    uint64_t nodump;        /* files with the flag that upstream never restores */
     uint64_t xattrs;        /* names that are none of ours: one each */
     uint64_t xattrs_denied; /* names that were refused: one each */
 };
@@ -45,9 +44,9 @@ enum attr_apply_to {
 };
 
 /* EOPNOTSUPP of chown, chmod and utimensat is ignored, that of setxattr ends the extended attributes and capabilities
- * of this file, ENOTTY, ENOSYS, EBADF, EOPNOTSUPP and EINVAL of the flags mean a target without them. Anything else is
- * ERR_IO, or ERR_FORMAT for a stored ACL that cannot be one. The sentence is without a path, so that none has to be
- * made for the files that succeed: put it in front with fail_within. Symlinks keep their mode. */
+ * of this file, ENOTTY, ENOSYS, EBADF, EOPNOTSUPP and EINVAL of flags and project ids mean a target without them.
+ * Anything else is ERR_IO, or ERR_FORMAT for a stored ACL that cannot be one. The sentence is without a path, so that
+ * none has to be made for the files that succeed: put it in front with fail_within. Symlinks keep their mode. */
 MUST_CHECK enum status attr_apply(int fd, enum attr_apply_to to, const struct attributes *a,
                                   const struct attr_apply_options *options, struct attr_not_applied *not_applied,
                                   struct error *err);

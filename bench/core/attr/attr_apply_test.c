@@ -437,8 +437,9 @@ static void test_what_the_target_does_not_have(void **state)
         {"security.capability", EINVAL, false},
         {"system.posix_acl_access", EOPNOTSUPP, false},
         {"system.posix_acl_default", EOPNOTSUPP, false},
-        {"getproject", ENOTTY, false},
-        {"setproject", EOPNOTSUPP, false},
+        {"getproject", ENOTTY, true},
+        {"setproject", EOPNOTSUPP, true},
+        {"setproject", EIO, false},
         {"chmod", EOPNOTSUPP, true},
         {"chmod", EPERM, false},
         {"utimens", EOPNOTSUPP, true},
@@ -517,18 +518,18 @@ static void test_flags_take_the_stored_bits_and_keep_the_others(void **state)
     struct fixture f;
     begin(&f);
     fake.flags_taken = true;
-    fake.chattr = FS_EXTENT_FL | FS_NODUMP_FL | FS_SYNC_FL;
+    fake.chattr = FS_EXTENT_FL | FS_TOPDIR_FL | FS_SYNC_FL;
     fake.fat = ATTR_RO | ATTR_HIDDEN;
     f.attributes.stat.flags = 0x10000 | 0x20000 | 0x8000 | (UINT64_C(1) << 40); /* append, noatime, archive, unknown */
     assert_int_equal(apply_with(&f, &everything), OK);
-    assert_int_equal(fake.chattr, FS_EXTENT_FL | FS_NODUMP_FL | FS_APPEND_FL | FS_NOATIME_FL);
+    assert_int_equal(fake.chattr, FS_EXTENT_FL | FS_TOPDIR_FL | FS_APPEND_FL | FS_NOATIME_FL);
     assert_int_equal(fake.fat, ATTR_RO | ATTR_ARCH);
     assert_int_equal(f.not_applied.flags, 0);
     end(&f);
 }
 
-/* The client's default feature set lacks it: not restored, but counted. */
-static void test_nodump_is_never_restored(void **state)
+/* The client's default feature set lacks it: we do not. */
+static void test_nodump_is_restored(void **state)
 {
     (void)state;
     struct fixture f;
@@ -536,11 +537,10 @@ static void test_nodump_is_never_restored(void **state)
     fake.flags_taken = true;
     f.attributes.stat.flags = 0x100000;
     assert_int_equal(apply_with(&f, &everything), OK);
-    assert_string_equal(fake.trace, "chown chmod utimens ");
-    f.attributes.stat.flags = 0x100000 | 0x800000;
+    assert_int_equal(fake.chattr, FS_NODUMP_FL);
+    f.attributes.stat.flags = 0x800000;
     assert_int_equal(apply_with(&f, &everything), OK);
     assert_int_equal(fake.chattr, FS_SYNC_FL);
-    assert_int_equal(f.not_applied.nodump, 2);
     end(&f);
 }
 
@@ -747,7 +747,7 @@ int main(void)
         cmocka_unit_test(test_first_failure_is_told),
         cmocka_unit_test(test_no_set_id_bits_without_the_owner),
         cmocka_unit_test(test_flags_take_the_stored_bits_and_keep_the_others),
-        cmocka_unit_test(test_nodump_is_never_restored),
+        cmocka_unit_test(test_nodump_is_restored),
         cmocka_unit_test(test_early_flags),
         cmocka_unit_test(test_project_id_over_32_bits_is_refused),
         cmocka_unit_test(test_unprivileged_counts_what_only_root_may),

@@ -25,8 +25,6 @@
 /* Set on a file that has no contents yet. */
 #define FILE_FLAGS_EARLY                                                                                               \
     (FILE_FLAG_NOATIME | FILE_FLAG_COMPR | FILE_FLAG_NOCOW | FILE_FLAG_NOCOMP | FILE_FLAG_PROJINHERIT)
-/* Set when all else is done: the flags of the client's default feature set, which lacks NODUMP. */
-#define FILE_FLAGS_RESTORED ((FILE_FLAGS_CHATTR | FILE_FLAGS_FAT) & ~FILE_FLAG_NODUMP)
 
 /* Bits that the table does not know are dropped on the way. */
 uint64_t file_flags_from_chattr(uint32_t chattr);
