@@ -148,12 +148,80 @@ static void test_failing_read_is_no_short_listing(void **state)
     end(&f);
 }
 
+/* Drops names that start with '-'; "restart" makes it drop those with '+' as well, from the start. */
+struct sieve {
+    bool plus_goes;
+    int calls;
+};
+
+static enum status sieve_judge(void *context, struct listing_entry *entry, enum listing_verdict *out, struct error *err)
+{
+    struct sieve *s = context;
+    s->calls++;
+    assert_int_equal(entry->name_size, strlen(entry->name));
+    if (strcmp(entry->name, "fatal") == 0)
+        return fail(err, ERR_FORMAT, "the judge says no");
+    *out = LISTING_KEEP;
+    if (!s->plus_goes && strcmp(entry->name, "restart") == 0) {
+        s->plus_goes = true;
+        *out = LISTING_RESTART;
+    } else if (entry->name[0] == '-' || (s->plus_goes && entry->name[0] == '+')) {
+        *out = LISTING_DROP;
+    } else if (strcmp(entry->name, "typed") == 0) {
+        entry->type = DT_BLK;
+        entry->errnum = 7;
+    }
+    return OK;
+}
+
+static void test_filter_drops_before_counting(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    for (int i = 0; i < 40; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%c%d", i % 2 ? '-' : '+', i);
+        touch(&f, name);
+    }
+    touch(&f, "typed");
+    struct sieve sieve = {0};
+    struct listing_filter filter = {sieve_judge, &sieve};
+    struct listing_options options = {.entries_max = 121, .entries_held = 100, .filter = &filter};
+    assert_int_equal(listing_read(f.fd, &options, &f.listing, &f.err), OK);
+    assert_int_equal(f.listing.count, 21);
+    assert_int_equal(sieve.calls, 41);
+    assert_string_equal(f.listing.entries[20].name, "typed");
+    assert_int_equal(f.listing.entries[20].type, DT_BLK);
+    assert_int_equal(f.listing.entries[20].errnum, 7);
+    assert_int_equal(f.listing.entries[0].errnum, 0);
+    listing_deinit(&f.listing);
+    options.entries_held++;
+    assert_int_equal(listing_read(f.fd, &options, &f.listing, &f.err), ERR_LIMIT);
+    assert_string_equal(f.err.text, "exceeded allowed number of file entries (> 121)");
+    /* A restart helps also when it comes after the limit was reached. */
+    touch(&f, "restart");
+    options.entries_max = options.entries_held + 2;
+    assert_int_equal(listing_read(f.fd, &options, &f.listing, &f.err), OK);
+    assert_int_equal(f.listing.count, 2);
+    assert_string_equal(f.listing.entries[0].name, "restart");
+    assert_string_equal(f.listing.entries[1].name, "typed");
+    listing_deinit(&f.listing);
+    touch(&f, "fatal");
+    assert_int_equal(listing_read(f.fd, &options, &f.listing, &f.err), ERR_FORMAT);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty),        cmocka_unit_test(test_sorted_by_unsigned_bytes),
-        cmocka_unit_test(test_many_entries), cmocka_unit_test(test_pattern_file_is_left_out_of_the_root_alone),
-        cmocka_unit_test(test_types),        cmocka_unit_test(test_failing_read_is_no_short_listing),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_sorted_by_unsigned_bytes),
+        cmocka_unit_test(test_many_entries),
+        cmocka_unit_test(test_pattern_file_is_left_out_of_the_root_alone),
+        cmocka_unit_test(test_filter_drops_before_counting),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_failing_read_is_no_short_listing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

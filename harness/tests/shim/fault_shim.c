@@ -2,8 +2,8 @@
  *
  * FAULT_RULES holds one rule per line: CALL GLOB WHEN ACTION [ARGUMENT]
  *
- *   CALL    open, create (an open with O_CREAT), stat (by name), fstat, read, getdents, readlink, xattr, write, rename
- *           (by the old name), mkdir, unlink, sync; change: any of create, write, rename, mkdir, unlink, sync
+ *   CALL    open, create (an open with O_CREAT), stat (by name), fstat, statfs, read, getdents, readlink, xattr, write,
+ *           rename (by the old name), mkdir, unlink, sync; change: any of create, write, rename, mkdir, unlink, sync
  *   GLOB    of the absolute path; '*' also matches '/'
  *   WHEN    3: the third call that matches; 3+: that one and all after it
  *   ACTION  errno N      the call fails with that number and is not made
@@ -14,6 +14,8 @@
  *           kill         SIGKILL
  *           pause PATH   makes PATH and waits until somebody removes it
  *           note PATH    PATH gets a byte more: its size is the number of calls
+ *           untyped      getdents: the names that the call gives have no types (DT_UNKNOWN)
+ *           magic HEX    statfs: the call tells of a file system of this type
  *
  * Tests only: rules are trusted, memory is never freed. */
 #define _GNU_SOURCE
@@ -31,6 +33,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -48,6 +51,8 @@ struct rule {
 };
 
 static struct rule rules[RULES_MAX];
+/* What is to be done with the answer of the call that comes next; NULL: nothing. */
+static _Thread_local const struct rule *with_answer;
 static int rule_count;
 
 __attribute__((noreturn)) static void complain(const char *what)
@@ -146,6 +151,8 @@ static int act(const struct rule *r, const char *path)
         pause_at(r->argument);
     else if (strcmp(action, "note") == 0)
         raw_fill(r->argument, O_CREAT | O_APPEND, 1);
+    else if (strcmp(action, "untyped") == 0 || strcmp(action, "magic") == 0)
+        with_answer = r;
     else
         complain("unknown action");
     return 0;
@@ -189,6 +196,7 @@ static int fault(const char *call, int dir_fd, const char *name)
     char path[PATH_MAX];
     int known = 0;
     int kept = errno;
+    with_answer = NULL;
     for (int i = 0; i < rule_count; i++) {
         struct rule *r = &rules[i];
         if (!call_matches(r->call, call))
@@ -264,7 +272,6 @@ CALL(int, fstatat64, "stat", d, p, (int d, const char *restrict p, struct stat64
 CALL(int, fstat, "fstat", fd, NULL, (int fd, struct stat *s), (fd, s))
 CALL(int, fstat64, "fstat", fd, NULL, (int fd, struct stat64 *s), (fd, s))
 CALL(ssize_t, read, "read", fd, NULL, (int fd, void *data, size_t size), (fd, data, size))
-CALL(ssize_t, getdents64, "getdents", fd, NULL, (int fd, void *data, size_t size), (fd, data, size))
 CALL(ssize_t, readlinkat, "readlink", d, p, (int d, const char *restrict p, char *restrict out, size_t size),
      (d, p, out, size))
 CALL(ssize_t, flistxattr, "xattr", fd, NULL, (int fd, char *list, size_t size), (fd, list, size))
@@ -280,3 +287,29 @@ CALL(int, unlinkat, "unlink", d, p, (int d, const char *p, int flags), (d, p, fl
 CALL(int, unlink, "unlink", AT_FDCWD, p, (const char *p), (p))
 CALL(int, fsync, "sync", fd, NULL, (int fd), (fd))
 CALL(int, syncfs, "sync", fd, NULL, (int fd), (fd))
+
+ssize_t getdents64(int fd, void *data, size_t size)
+{
+    REAL(getdents64)
+    FAULT("getdents", fd, NULL)
+    ssize_t got = real(fd, data, size);
+    for (ssize_t at = 0; with_answer && at < got;) {
+        struct dirent64 *entry = (struct dirent64 *)((char *)data + at);
+        entry->d_type = DT_UNKNOWN;
+        at += entry->d_reclen;
+    }
+    return got;
+}
+
+#define STATFS(name, type)                                                                                             \
+    int name(int fd, struct type *out)                                                                                 \
+    {                                                                                                                  \
+        REAL(name)                                                                                                     \
+        FAULT("statfs", fd, NULL)                                                                                      \
+        int result = real(fd, out);                                                                                    \
+        if (result == 0 && with_answer)                                                                                \
+            out->f_type = (__typeof__(out->f_type))strtoul(with_answer->argument, NULL, 16);                           \
+        return result;                                                                                                 \
+    }
+STATFS(fstatfs, statfs)
+STATFS(fstatfs64, statfs64)
