@@ -148,7 +148,7 @@ def links(root: Path) -> None:
 
 
 def attributes(root: Path) -> None:
-    """Extended attributes, ACLs, capabilities."""
+    """Extended attributes and capabilities."""
     root.mkdir()
     path = _file(root / "xattrs")
     for name, value in [
@@ -160,6 +160,10 @@ def attributes(root: Path) -> None:
     os.setxattr(_file(root / "caps"), "security.capability", capability(1 << 13 | 1 << 38))
     os.setxattr(_file(root / "caps-and-user"), "user.k", b"v")
     os.setxattr(root / "caps-and-user", "security.capability", capability(1))
+
+
+def acls(root: Path) -> None:
+    root.mkdir()
     named = [(USER_OBJ, 6, NO_ID), (USER, 4, 1001), (USER, 7, 1002), (GROUP_OBJ, 4, NO_ID), (GROUP, 1, 5), (MASK, 5, NO_ID),
              (OTHER, 0, NO_ID)]  # fmt: skip
     os.setxattr(_file(root / "acl"), "system.posix_acl_access", acl(named))
@@ -225,7 +229,9 @@ def settle(root: Path) -> None:
                     pass  # immutable
 
 
-def build(root: Path, *, entries: int, with_flags: bool = True, with_projects: bool = True, with_xattrs: bool = True) -> None:
+def build(
+    root: Path, *, entries: int, with_flags: bool, with_projects: bool, with_xattrs: bool, with_acls: bool
+) -> None:  # fmt: skip
     """`root` exists and is empty. `entries`: of the wide directory."""
     names(root / "names")
     kinds(root / "kinds")
@@ -235,6 +241,8 @@ def build(root: Path, *, entries: int, with_flags: bool = True, with_projects: b
     wide(root / "wide", entries)
     if with_xattrs:
         attributes(root / "attributes")
+    if with_acls:
+        acls(root / "acls")
     if with_projects:
         projects(root / "projects")
     settle(root)
