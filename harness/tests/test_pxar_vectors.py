@@ -2,7 +2,7 @@
 
 One test per vector; each prints one line that says what was compared, e.g.
 
-    t01-basic: mpxar ok, ppxar ok, pxar ok, dump ok, dump1 ok
+    t01-basic: mpxar ok, ppxar ok, pxar ok, dump ok, dump1 ok, lookup ok, lookup1 ok
 
 The vectors are not part of the repository: see locate.vectors() for where they are looked for. A further kind of check
 is a function (vector, cli, directory) -> None that asserts, entered in CHECKS.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -91,8 +92,9 @@ def archive(name: str, cli: Cli, directory: Path) -> Path:
     path = directory / f"{name}.pxar"
     if stored(path.name):
         return place(path.name, directory)
-    encode(name, cli, directory, path)
-    assert_stream(name, "pxar", path)
+    if not path.exists():
+        encode(name, cli, directory, path)
+        assert_stream(name, "pxar", path)
     return path
 
 
@@ -156,6 +158,26 @@ def check_dump1(name: str, cli: Cli, directory: Path) -> None:
     assert_lines(lines_of(dumped.stdout), lines_of(read(f"{name}.dump1.jsonl")))
 
 
+def bytes_of(value: dict[str, Any], key: str) -> bytes:
+    return value[key].encode() if key in value else base64.b64decode(value[f"{key}_b64"])
+
+
+def check_lookups(name: str, side: str, cli: Cli, *words: str | Path) -> None:
+    expected = lines_of(read(f"{name}.lookup.jsonl"))
+    paths = [os.fsdecode(bytes_of(line, "path")) for line in expected]
+    found = lines_of(cli("pxar", "lookup", *words, *paths).check_ok().stdout)
+    assert_lines(found, [line[side] for line in expected])
+
+
+def check_lookup(name: str, cli: Cli, directory: Path) -> None:
+    metadata, payload = place(f"{name}.mpxar", directory), place(f"{name}.ppxar", directory)
+    check_lookups(name, "split", cli, "--payload-input", payload, metadata)
+
+
+def check_lookup1(name: str, cli: Cli, directory: Path) -> None:
+    check_lookups(name, "unified", cli, archive(name, cli, directory))
+
+
 #: In the order of the printed line.
 CHECKS: dict[str, Callable[[str, Cli, Path], None]] = {
     "mpxar": check_mpxar,
@@ -163,6 +185,8 @@ CHECKS: dict[str, Callable[[str, Cli, Path], None]] = {
     "pxar": check_pxar,
     "dump": check_dump,
     "dump1": check_dump1,
+    "lookup": check_lookup,
+    "lookup1": check_lookup1,
 }
 
 
