@@ -74,7 +74,7 @@ static enum status run_selected(int argc, char **argv, struct selection *selecti
     const char *archive = argv[optind + 1];
     const char *target = argv[optind + 2];
     for (int i = optind + 3; i < argc; i++)
-        TRY(selection_add(selection, argv[i], strlen(argv[i]), err));
+        TRY(extract_args_pattern(argv[i], &a.options, err));
     if (strcmp(target, "-") == 0 && a.format != OUTPUT_TEXT)
         return fail(err, ERR_USAGE, "--output-format: standard output is the TARGET");
     TRY(cli_repository(a.repository, &a.repository, err));

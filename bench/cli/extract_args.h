@@ -52,6 +52,8 @@ enum {
     "                           device nodes that cannot be made are counted and no error\n"                           \
     "  --prelude-target FILE    write the archive's prelude to FILE\n"
 
+/* A pattern as typed: one that cannot be is ERR_USAGE. */
+MUST_CHECK enum status extract_args_pattern(const char *text, struct restore_options *options, struct error *err);
 /* Sets *out_taken if the option was one of these. Patterns are added to options->selection. */
 MUST_CHECK enum status extract_args_take(int option, struct restore_options *options, bool *out_taken,
                                          struct error *err);

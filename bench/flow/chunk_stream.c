@@ -43,7 +43,7 @@ struct chunk_stream {
     size_t failed_chunk;
     enum status failed_status;
     struct error failure;
-    uint64_t limit;
+    uint64_t wanted_begin, wanted_end;
     bool waiting; /* the reader, for the current chunk */
     /* Of whoever fetches: */
     struct chunk_fetcher fetcher;
@@ -57,12 +57,14 @@ static enum status fetch(struct chunk_stream *s, size_t chunk, struct buffer *ou
     return OK;
 }
 
-/* Under the lock. What lies behind the limit may never be read: only the reader's own wish brings it. */
+/* Under the lock. What lies outside of what is wanted may never be read: only the reader itself brings it. */
 static bool may_fetch_next(const struct chunk_stream *s)
 {
     if (s->failed || s->next >= s->index->count || s->next - s->current >= s->slot_count)
         return false;
-    return dynamic_index_start(s->index, s->next) < s->limit || (s->waiting && s->next == s->current);
+    if (s->waiting && s->next == s->current)
+        return true;
+    return dynamic_index_start(s->index, s->next) < s->wanted_end && s->index->entries[s->next].end > s->wanted_begin;
 }
 
 static void *fetch_ahead(void *argument)
@@ -112,7 +114,7 @@ enum status chunk_stream_new(struct store_reader *reader, const struct dynamic_i
     pthread_cond_init(&s->changed, NULL);
     s->index = index;
     s->size = dynamic_index_size(index);
-    s->limit = UINT64_MAX;
+    s->wanted_end = UINT64_MAX;
     s->has_thread = ahead > 0;
     s->name = strdup(name);
     if (!s->name)
@@ -247,10 +249,11 @@ static enum status stream_skip(void *context, uint64_t size, struct error *err)
     return move_to(s, s->position + size, err);
 }
 
-void chunk_stream_limit(struct chunk_stream *s, uint64_t end)
+void chunk_stream_want(struct chunk_stream *s, uint64_t begin, uint64_t end)
 {
     pthread_mutex_lock(&s->lock);
-    s->limit = end;
+    s->wanted_begin = begin;
+    s->wanted_end = end;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }

@@ -13,9 +13,9 @@ struct chunk_stream;
 MUST_CHECK enum status chunk_stream_new(struct store_reader *reader, const struct dynamic_index *index,
                                         const char *name, size_t ahead, struct chunk_stream **out, struct error *err);
 struct source chunk_stream_source(struct chunk_stream *s);
-/* No chunk that begins at or behind `end` is read ahead; it is fetched when it is read. UINT64_MAX at first: no limit.
- * For readers that know which parts they will skip. */
-void chunk_stream_limit(struct chunk_stream *s, uint64_t end);
+/* From now on only chunks with bytes of begin..end are read ahead; others are fetched when they are read. At first
+ * everything is. For readers that know what they will skip; to be called before the skip. */
+void chunk_stream_want(struct chunk_stream *s, uint64_t begin, uint64_t end);
 uint64_t chunk_stream_fetched(const struct chunk_stream *s);
 void chunk_stream_free(struct chunk_stream *s); /* stops its thread; accepts NULL */
 

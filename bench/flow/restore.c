@@ -61,26 +61,26 @@ static enum status write_prelude(const uint8_t *prelude, size_t size, const stru
 struct sequence {
     struct decoder *decoder;
     struct chunk_stream *contents;
-    uint64_t wanted_end; /* of the current file's contents */
+    uint64_t begin, end; /* of the current file's contents in it; 0: told already */
 };
 
 static enum status read_contents(void *context, uint8_t *data, size_t size, size_t *out_size, struct error *err)
 {
     struct sequence *s = context;
-    if (s->contents && s->wanted_end > 0)
-        chunk_stream_limit(s->contents, s->wanted_end);
-    s->wanted_end = 0;
+    if (s->contents && s->end > 0)
+        chunk_stream_want(s->contents, s->begin, s->end);
+    s->end = 0;
     return decoder_content(s->decoder, data, size, out_size, err);
 }
 
-/* Where the contents end. Hostile numbers do no harm: a limit only says what may be read ahead. */
-static uint64_t contents_end(const struct archive_entry *entry)
+/* Hostile numbers do no harm: these only say what may be read ahead. */
+static void find_contents(struct sequence *s, const struct archive_entry *entry)
 {
-    uint64_t end;
-    bool over = entry->content_offset > 0
-                    ? __builtin_add_overflow(entry->content_offset, entry->size, &end)
-                    : __builtin_add_overflow(entry->payload_offset + ITEM_HEADER_SIZE, entry->size, &end);
-    return over ? UINT64_MAX : end;
+    bool unified = entry->content_offset > 0;
+    s->begin = unified ? entry->content_offset : entry->payload_offset;
+    uint64_t header = unified ? 0 : ITEM_HEADER_SIZE;
+    if (__builtin_add_overflow(s->begin, header, &s->end) || __builtin_add_overflow(s->end, entry->size, &s->end))
+        s->end = UINT64_MAX;
 }
 
 static enum status extract_in_order(struct sequence *s, struct extraction *x, struct error *err)
@@ -93,7 +93,7 @@ static enum status extract_in_order(struct sequence *s, struct extraction *x, st
             return extraction_finish(x, err);
         TRY(status);
         if (entry.kind == ENTRY_FILE)
-            s->wanted_end = contents_end(&entry);
+            find_contents(s, &entry);
         TRY(extraction_entry(x, &entry, &content, err));
     }
 }
@@ -195,7 +195,7 @@ static enum status tree_in_order(struct open_snapshot *s, const char *target, co
     }
     struct chunk_stream *contents = selection_is_empty(options->selection) ? NULL : split ? s->payload : s->metadata;
     if (contents)
-        chunk_stream_limit(contents, 0);
+        chunk_stream_want(contents, 0, 0);
     enum status status = restore_in_order(chunk_stream_source(s->metadata), split ? &payload : NULL, contents, target,
                                           options, out, err);
     out->metadata_chunks = chunk_stream_fetched(s->metadata);

@@ -458,6 +458,38 @@ static void test_skipped_chunks_are_not_fetched(void **state)
     stream_end(&s);
 }
 
+/* However fast the thread is: outside of what is wanted it fetches nothing that was not read. */
+static void test_only_what_is_wanted_is_read_ahead(void **state)
+{
+    (void)state;
+    struct stream_fixture s;
+    stream_begin(&s);
+    uint8_t byte;
+    for (int i = 0; i < 20; i++) {
+        struct source source = stream_open(&s, 5);
+        chunk_stream_want(s.stream, 0, 0);
+        assert_int_equal(source_read_exact(&source, &byte, 1, 0, &s.f.err), OK);
+        usleep(1000);
+        assert_int_equal(chunk_stream_fetched(s.stream), 1);
+        /* A byte of chunk 4, all of 5, a byte of 6. */
+        chunk_stream_want(s.stream, 5 * STORED_CHUNK_SIZE - 1, 6 * STORED_CHUNK_SIZE + 1);
+        usleep(1000);
+        assert_int_equal(chunk_stream_fetched(s.stream), 1);
+        assert_int_equal(source_skip(&source, 5 * STORED_CHUNK_SIZE - 2, 0, &s.f.err), OK);
+        for (int k = 0; k < STORED_CHUNK_SIZE + 2; k += STORED_CHUNK_SIZE / 2)
+            assert_int_equal(source_read_exact(&source, &byte, 1, 0, &s.f.err), OK);
+        for (int wait = 0; wait < 5000 && chunk_stream_fetched(s.stream) < 4; wait++)
+            usleep(1000);
+        usleep(1000);
+        assert_int_equal(chunk_stream_fetched(s.stream), 4);
+        /* Read all the same. */
+        assert_int_equal(source_skip(&source, 3 * STORED_CHUNK_SIZE, 0, &s.f.err), OK);
+        assert_int_equal(source_read_exact(&source, &byte, 1, 0, &s.f.err), OK);
+        assert_int_equal(chunk_stream_fetched(s.stream), 5);
+    }
+    stream_end(&s);
+}
+
 static void damage(struct stream_fixture *s, size_t chunk, char *path, size_t path_size)
 {
     store_chunk_path(s->reader, &s->index.entries[chunk].digest, path, path_size);
@@ -566,6 +598,7 @@ int main(void)
         cmocka_unit_test(test_chunk_that_is_missing_or_of_another_length),
         cmocka_unit_test(test_stream_is_the_data_whatever_the_parts),
         cmocka_unit_test(test_skipped_chunks_are_not_fetched),
+        cmocka_unit_test(test_only_what_is_wanted_is_read_ahead),
         cmocka_unit_test(test_damaged_chunk_names_everything),
         cmocka_unit_test(test_damage_that_no_file_needs_is_no_error),
         cmocka_unit_test(test_streams_may_be_left_at_any_time),
