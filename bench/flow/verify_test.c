@@ -223,7 +223,7 @@ static void test_missing_chunk(void **state)
 
 static void flip_byte(const char *path, off_t at)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
     byte ^= 1;
