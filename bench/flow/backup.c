@@ -162,12 +162,13 @@ struct upload_totals {
     uint64_t count, size, compressed, duplicates;
 };
 
+/* As a server counts: what was sent to it, not what the indexes list. */
 static void add_stream(struct upload_totals *t, const struct stream_stats *s)
 {
-    t->count += s->chunks;
-    t->size += s->size;
+    t->count += s->new_chunks;
+    t->size += s->new_bytes;
     t->compressed += s->compressed_bytes;
-    t->duplicates += s->chunks - s->new_chunks + s->duplicate_chunks;
+    t->duplicates += s->duplicate_chunks;
 }
 
 static enum status finish(struct backup_run *run, const struct backup_result *result, struct error *err)
@@ -177,6 +178,7 @@ static enum status finish(struct backup_run *run, const struct backup_result *re
         add_stream(&t, &result->archives[i].metadata);
         add_stream(&t, &result->archives[i].payload);
         add_stream(&t, &result->archives[i].stream);
+        t.size += result->archives[i].blob.size; /* the reference adds blobs to the raw size, and nowhere else */
     }
     add_stream(&t, &result->catalog);
     TRY(manifest_set_upload_stats(&run->manifest, t.count, t.size, t.compressed, t.duplicates, err));
