@@ -13,6 +13,7 @@ import shlex
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -73,18 +74,21 @@ def pack(pxarbench: Path, tmp_path: Path) -> Pack:
 def fails(pxarbench: Path, tmp_path: Path) -> Callable[..., str]:
     """fails(tree, ...) packs, must fail, and gives the sentence."""
 
-    def call(tree: Path, *options: str, env: dict[str, str] | None = None, before: Sequence[str] = (), code: int = 1) -> str:
+    def call(
+        tree: Path, *options: str, env: dict[str, str] | None = None, before: Sequence[str] = (), code: int = 1
+    ) -> str:
         archive = tmp_path / "failed.mpxar"
-        words = [*before, pxarbench, "pxar", "create", tree, archive, "--payload-output", tmp_path / "failed.ppxar", *options]
+        payload = tmp_path / "failed.ppxar"
+        words = [*before, pxarbench, "pxar", "create", tree, archive, "--payload-output", payload, *options]
         text = sentence(run.run(words, env=env or {}, timeout=60), code)
-        assert not archive.exists() and not (tmp_path / "failed.ppxar").exists()
+        assert not archive.exists() and not payload.exists()
         return text
 
     return call
 
 
-def make(root: Path, *names: str, **contents: str) -> Path:
-    """Empty files, and directories where a name ends with a slash; `contents` by name."""
+def make(root: Path, *names: str) -> Path:
+    """Empty files, and directories where a name ends with a slash."""
     root.mkdir(exist_ok=True)
     for name in names:
         path = root / name
@@ -188,7 +192,7 @@ def test_names_with_a_meaning_are_taken_literally(tree: Path, pack: Pack) -> Non
     assert {name for name in done.names if name.endswith("/x")} == {f"{name}/deep/x" for name in odd} | {"ab/x", "aa/x"}
 
 
-def test_lost_and_found(tree: Path, pxarbench: Path, repository: Repository, tmp_path: Path) -> None:
+def test_lost_and_found(tree: Path, repository: Repository, tmp_path: Path) -> None:
     make(tree, "lost+found/x", "a/lost+found", "a/b/lost+found/y", "a/z")
     repository.run(tree, T1, "--skip-lost-and-found", mode="data").result.check_ok()
     target = tmp_path / "restored"
@@ -352,7 +356,8 @@ def cells() -> list[Any]:
     numbers = [errno.ENOENT, errno.EACCES, errno.ESTALE, errno.EIO]
     rows: list[tuple[str, str, int, str]] = []
     for path, context in (("d/link", 'error at "d": '), ("link", "")):
-        rows += [("stat", path, number, stat_texts.get(number, context + f'stat failed on "{path}": ')) for number in numbers]
+        fatal = f'{context}stat failed on "{path}": '
+        rows += [("stat", path, number, stat_texts.get(number, fatal)) for number in numbers]
     for path, word in (("d/file", "the file"), ("file", "the file"), ("d/sub", "directory")):
         fatal = f'error at "{path}": cannot open {word}: '
         rows += [("open", path, number, open_texts.get(number, fatal)) for number in numbers]
@@ -426,7 +431,7 @@ def test_attributes_of_the_root(on_disk: Path, fails: Callable[..., str], faults
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink"])
-def test_directory_that_is_replaced(tree: Path, pack: Pack, pxarbench: Path, kind: str, faults: Faults, tmp_path: Path) -> None:
+def test_directory_that_is_replaced(tree: Path, pack: Pack, faults: Faults, tmp_path: Path, kind: str) -> None:
     make(tree, "d/", "z")
     flag = tmp_path / "paused"
     replaced = threading.Event()
@@ -545,9 +550,7 @@ def test_all_file_systems_are_entered(with_mount: tuple[Path, list[str]], pack: 
     assert done.names == ["d", *inner, "d/z", "z"] and skipped(done) == []
 
 
-def test_given_devices_are_entered(
-    with_mount: tuple[Path, list[str]], repository: Repository, pxarbench: Path
-) -> None:
+def test_given_devices_are_entered(with_mount: tuple[Path, list[str]], repository: Repository) -> None:
     tree, before = with_mount
     repository.run(tree, T1, "--include-dev", str(tree / "d" / "mnt"), mode="data", before=before).result.check_ok()
     names = [entry["path"] for entry in repository.dump(T1) if "path" in entry]
@@ -579,7 +582,8 @@ def test_virtual_file_system_by_its_type(
         "6e667364", "9fa0", "6165676c", "67596969", "73636673", "f97cff8c", "43415d53", "62656572",
     ]  # fmt: skip
     for magic in virtual:
-        assert skipped(pack(tree, "--all-file-systems", before=before, env=faults(f"statfs */mnt 1+ magic {magic}"))) == ["d/mnt"]
+        env = faults(f"statfs */mnt 1+ magic {magic}")
+        assert skipped(pack(tree, "--all-file-systems", before=before, env=env)) == ["d/mnt"]
     assert "refusing to backup a virtual file system" in fails(tree, env=faults(f"statfs {tree} 1+ magic 9fa0"))
     for number, magic in enumerate(("74726163", "cafe4a11")):
         env = faults(f"statfs */mnt 1+ magic {magic}")
@@ -606,9 +610,7 @@ def test_features_are_those_of_each_file_system(tmp_path: Path, pack: Pack, name
     run.run(["mkfs.ext4", "-q", "-F", image], timeout=60).check_ok()
     tree = make(tmp_path / "tree", "disk/")
     disk = shlex.quote(str(tree / "disk"))
-    mark = "setfattr -n user.mark -v value"
-    if shutil.which("setfattr") is None:
-        mark = shlex.join(["/usr/bin/env", "python3", "-c", "import os,sys\nfor p in sys.argv[1:]: os.setxattr(p,'user.mark',b'value')"])
+    mark = shlex.join([sys.executable, "-c", "import os, sys\nfor p in sys.argv[1:]: os.setxattr(p, 'user.mark', b'1')"])
     commands = [
         f"mount -o loop {shlex.quote(str(image))} {disk}", f"mkdir {disk}/a {disk}/mem {disk}/z",
         tmpfs(tree / "disk" / "mem"), f"mkdir {disk}/mem/in", f"mount -o loop {shlex.quote(str(image))} {disk}/mem/in",
