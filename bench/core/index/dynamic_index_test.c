@@ -46,6 +46,17 @@ static void test_writes_the_example_of_the_specification(void **state)
                         "2c2232bca1383b799d9cf0bdd58feac6d506b4d939a32762d0dd028298b97b54");
 }
 
+static void test_magic_is_the_digest_of_its_text(void **state)
+{
+    (void)state;
+    static const char text[] = "Proxmox Backup dynamic sized chunk index v1.0";
+    uint8_t bytes[EXAMPLE_SIZE];
+    struct digest digest;
+    digest_of(text, strlen(text), &digest);
+    example_bytes(bytes);
+    assert_memory_equal(bytes, digest.bytes, 8);
+}
+
 static void test_reads_what_it_writes(void **state)
 {
     (void)state;
@@ -193,6 +204,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_writes_the_example_of_the_specification),
+        cmocka_unit_test(test_magic_is_the_digest_of_its_text),
         cmocka_unit_test(test_reads_what_it_writes),
         cmocka_unit_test(test_csum_changes_with_any_entry_byte),
         cmocka_unit_test(test_csum_of_many_entries_is_the_hash_of_their_bytes),

@@ -38,6 +38,17 @@ static void test_writes_the_example_of_the_specification(void **state)
                         "960aea37d0aa3c6445a6fc2b70486d46747189745f2d03340b0366e6c83e1ddb");
 }
 
+static void test_magic_is_the_digest_of_its_text(void **state)
+{
+    (void)state;
+    static const char text[] = "Proxmox Backup fixed sized chunk index v1.0";
+    uint8_t bytes[EXAMPLE_SIZE];
+    struct digest digest;
+    digest_of(text, strlen(text), &digest);
+    example_bytes(bytes);
+    assert_memory_equal(bytes, digest.bytes, 8);
+}
+
 static void test_reads_what_it_writes(void **state)
 {
     (void)state;
@@ -180,6 +191,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_writes_the_example_of_the_specification),
+        cmocka_unit_test(test_magic_is_the_digest_of_its_text),
         cmocka_unit_test(test_reads_what_it_writes),
         cmocka_unit_test(test_csum_changes_with_any_entry_byte),
         cmocka_unit_test(test_last_chunk_is_the_rest_or_a_whole_one),

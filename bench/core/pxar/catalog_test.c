@@ -139,6 +139,17 @@ static void test_writes_the_example_of_the_specification(void **state)
     buffer_deinit(&out);
 }
 
+static void test_magic_is_the_digest_of_its_text(void **state)
+{
+    (void)state;
+    static const char text[] = "Proxmox Backup Catalog file v1.0";
+    uint8_t bytes[EXAMPLE_SIZE];
+    char start[17];
+    example_bytes(bytes);
+    hex_encode(bytes, 8, start);
+    assert_int_equal(strncmp(sha256_hex(text, strlen(text)), start, 16), 0);
+}
+
 static void test_all_types_several_archives_and_empty_directories(void **state)
 {
     (void)state;
@@ -515,6 +526,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_writes_the_example_of_the_specification),
+        cmocka_unit_test(test_magic_is_the_digest_of_its_text),
         cmocka_unit_test(test_all_types_several_archives_and_empty_directories),
         cmocka_unit_test(test_no_archives),
         cmocka_unit_test(test_misuse_is_refused_and_stays),
