@@ -88,7 +88,7 @@ static const char tree[] =
     "d \"./" name "\"\n"                                                                                               \
     "d \"./" name "/d\"\n"                                                                                             \
     "p \"./" name "/d/p\"\n"                                                                                           \
-    "f \"./" name "/f\" 300000 1969-12-31T23:59:59Z\n"                                                                \
+    "f \"./" name "/f\" 300000 1969-12-31T23:59:59Z\n"                                                                 \
     "h \"./" name "/h\"\n"                                                                                             \
     "l \"./" name "/l\"\n"
 
