@@ -90,6 +90,25 @@ static void test_wrong_text_is_refused(void **state)
     }
 }
 
+static void test_every_week_is_that_of_the_c_library(void **state)
+{
+    (void)state;
+    const int64_t step = 6 * 86400 + 3607; /* meets every day of the year and every second of the day */
+    size_t count = 0;
+    for (int64_t seconds = -62167219200; seconds <= 253402300799; seconds += step, count++) {
+        char text[TIME_TEXT_SIZE], wanted[TIME_TEXT_SIZE];
+        struct tm parts;
+        time_t value = (time_t)seconds;
+        assert_true(time_format_utc(seconds, text));
+        assert_non_null(gmtime_r(&value, &parts));
+        /* strftime does not pad years before 1000 */
+        assert_true(strftime(wanted, sizeof wanted, "-%m-%dT%H:%M:%SZ", &parts) > 0);
+        assert_string_equal(text + 4, wanted);
+        assert_int_equal(strtol(text, NULL, 10), parts.tm_year + 1900);
+    }
+    assert_true(count > 500000);
+}
+
 static void test_clocks_go_forward(void **state)
 {
     (void)state;
@@ -109,6 +128,7 @@ int main(void)
         cmocka_unit_test(test_zone_of_the_machine_does_not_matter),
         cmocka_unit_test(test_years_outside_four_digits_have_no_text),
         cmocka_unit_test(test_wrong_text_is_refused),
+        cmocka_unit_test(test_every_week_is_that_of_the_c_library),
         cmocka_unit_test(test_clocks_go_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
