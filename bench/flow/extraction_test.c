@@ -428,6 +428,25 @@ static void test_errors_are_collected(void **state)
     end(&f);
 }
 
+static void test_only_what_is_below_a_failed_directory_is_left_out(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.options.collect_errors = true;
+    f.options.no_device_nodes = true;
+    f.options.extract.allow_existing_dirs = true;
+    assert_int_equal(mkdir(f.target, 0755), 0);
+    assert_int_equal(mkdir(in(&f, "d"), 0700), 0);
+    write_file(in(&f, "d/deep"), "old", 3);
+    assert_int_equal(extract(&f), ERR_MISMATCH);
+    assert_int_equal(f.stats.errors, 1);
+    assert_string_equal(tree_of(&f), "a d/ d/deep d/z e/ h l p zz");
+    assert_int_equal(stat_of(in(&f, "d")).st_mode, S_IFDIR | 0711);
+    assert_int_equal(stat_of(in(&f, "d")).st_mtim.tv_sec, 1700000000);
+    end(&f);
+}
+
 static void test_directory_made_late_that_fails_is_one_error(void **state)
 {
     (void)state;
@@ -559,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_hardlink_without_its_target),
         cmocka_unit_test(test_first_error_ends_a_restore),
         cmocka_unit_test(test_errors_are_collected),
+        cmocka_unit_test(test_only_what_is_below_a_failed_directory_is_left_out),
         cmocka_unit_test(test_directory_made_late_that_fails_is_one_error),
         cmocka_unit_test(test_device_nodes_may_be_left_out_by_a_user),
         cmocka_unit_test(test_archives_cut_anywhere_are_errors),

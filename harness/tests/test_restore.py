@@ -317,8 +317,10 @@ def test_hardlink_without_its_target_names_both(archives: Archives, tmp_path: Pa
 
 
 def test_what_is_not_there_is_said(archives: Archives, tmp_path: Path) -> None:
-    log = small(archives).extract(tmp_path / "out", "--pattern", "/d/missing").check_ok().stderr.decode()
-    assert "not in the archive: /d/missing" in log and "no entry of the archive is selected" in log
+    words = ["--pattern", "/d/missing", "--pattern", "/a/below"]
+    log = small(archives).extract(tmp_path / "out", *words).check_ok().stderr.decode()
+    assert "not in the archive: /d/missing" in log and "not in the archive: /a/below" in log
+    assert "no entry of the archive is selected" in log
     assert tree_of(tmp_path / "out") == []
     assert (tmp_path / "out").stat().st_mtime_ns == T1 * 10**9 + 5
     assert 'pattern "a[b": set without end' in sentence(archives.extract(tmp_path / "out2", "--pattern", "a[b"), 2)
@@ -585,3 +587,50 @@ def test_damaged_payload_is_never_a_success(repository: Repository, tmp_path: Pa
         assert where_text in sentence(result)
         repository.set_stream(T1, "ppxar", payload)
     repository.check_restore(T1)
+
+
+# ---- there and back ----
+
+
+def test_attributes_and_links_survive_a_restore(archives: Archives, cli: Cli, nobody: Path) -> None:
+    """Checklist 16 to 20 on the disk: what was extracted is archived again to the same bytes."""
+    mask = {"users": [{"id": 1000, "perm": 6}], "groups": [{"id": 7, "perm": 4}], "group_obj": 4}
+    defaults = {"default": {"user_obj": 7, "group_obj": 5, "other": 0, "mask": None}}
+    named = {"default": {"user_obj": 7, "group_obj": 5, "other": 0, "mask": 7}, "default_users": [{"id": 1, "perm": 7}]}
+    xattrs = [{"name": "user.b", "value_b64": "Yg=="}, {"name": "user.a", "value_b64": ""}]
+    archives.make(
+        described("file", "a", content=text("a"), acl=mask, mode="0660", flags=0x400000, fcaps_b64=FCAPS),
+        folder("d", described("file", "f", content=text("f"), mode="4755"), described("hardlink", "g", target="a"),
+               acl=named, flags=0x10000, mode="2750"),
+        folder("e", described("hardlink", "z", target="d/f"), acl=defaults),
+        described("chardev", "null", major=1, minor=3, mode="0666"),
+        described("symlink", "s", target="d/f", mode="0777"),
+        described("fifo", "t", mode="0620"),
+        described("file", "u", content=text("u"), xattrs=xattrs),
+    )  # fmt: skip
+    out = nobody / "out"
+    archives.extract(out).check_ok()
+    assert (out / "a").stat().st_ino == (out / "d" / "g").stat().st_ino
+    assert (out / "d" / "f").stat().st_ino == (out / "e" / "z").stat().st_ino
+    again = nobody / "again.mpxar"
+    cli("pxar", "create", out, again, "--payload-output", nobody / "again.ppxar").check_ok()
+    differing = cli("pxar", "diff", archives.split, again)
+    assert differing.returncode == 0, differing
+    assert again.read_bytes() == archives.split.read_bytes()
+    assert (nobody / "again.ppxar").read_bytes() == archives.payload.read_bytes()
+
+
+def test_symlinks_with_several_links_stay_separate(repository: Repository, tmp_path: Path) -> None:
+    """Checklist 18."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").symlink_to("nowhere")
+    os.link(tree / "a", tree / "b", follow_symlinks=False)
+    (tree / "f").write_text("f")
+    (tree / "d").mkdir()
+    os.link(tree / "f", tree / "d" / "g")
+    repository.backup(tree, T1, mode="data")
+    restore(repository, T1, f"{NAME}.pxar", tmp_path / "out").check_ok()
+    a, b = ((tmp_path / "out" / name).lstat() for name in "ab")
+    assert a.st_ino != b.st_ino and a.st_nlink == b.st_nlink == 1
+    assert (tmp_path / "out" / "f").stat().st_ino == (tmp_path / "out" / "d" / "g").stat().st_ino
