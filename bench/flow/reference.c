@@ -103,6 +103,9 @@ static void open_metadata(struct previous *previous, const char *name, struct re
         chunk_stream_new(previous->reader, &r->metadata_index, name, REFERENCE_CHUNKS_AHEAD, &r->stream, &err);
     if (status == OK)
         status = decoder_new(chunk_stream_source(r->stream), NULL, &r->decoder, &err);
+    if (status == OK && decoder_version(r->decoder) != 2)
+        status = fail(&err, ERR_FORMAT, "%s: is an archive of version %u, a metadata stream has version 2", name,
+                      decoder_version(r->decoder));
     if (status != OK) {
         set_reason(r, REFERENCE_METADATA_UNREADABLE, &err);
         return;

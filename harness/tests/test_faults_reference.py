@@ -379,6 +379,14 @@ def test_metadata_stream_of_noise(first: Repository, tree: Path) -> None:
     check_fallback(first, tree, "metadata-unreadable")
 
 
+def test_metadata_stream_that_is_a_whole_archive(first: Repository, tree: Path, pxarbench: Path, tmp_path: Path) -> None:
+    """Of version 1: it has the same files, but nothing in it refers to the payload stream."""
+    unified = tmp_path / "whole.pxar"
+    run.run([pxarbench, "pxar", "create", tree, unified]).check_ok()
+    first.set_stream(T1, "mpxar", unified.read_bytes())
+    assert "version 1" in check_fallback(first, tree, "metadata-unreadable")
+
+
 def test_metadata_stream_that_ends_early(first: Repository, tree: Path) -> None:
     content = first.stream(T1, "mpxar")
     first.set_stream(T1, "mpxar", content[: len(content) * 2 // 3])
