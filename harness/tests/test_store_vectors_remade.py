@@ -65,8 +65,9 @@ def backup(pxarbench: Path, sources: Sources, tmp_path_factory: pytest.TempPathF
             what += [f"{name}:{sources.folder / name}" for name in ("app.conf", "rnd.conf")]
         for pattern in EXCLUDES.get(key, ()):
             what += ["--exclude", pattern]
-        words = ["--repository", store, "--backup-id", snapshot.manifest["backup-id"], "--backup-time",
-                 str(snapshot.manifest["backup-time"]), "--change-detection-mode", mode, "--sync-level", "none", "--stats", stats]  # fmt: skip
+        words = ["--repository", store, "--backup-id", snapshot.manifest["backup-id"],
+                 "--backup-time", str(snapshot.manifest["backup-time"]), "--change-detection-mode", mode,
+                 "--sync-level", "none", "--stats", stats]  # fmt: skip
         run.run([pxarbench, "backup", *what, *words, *more]).check_ok()
         told: Json = json.loads(stats.read_text())
         return told
