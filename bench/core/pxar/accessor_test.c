@@ -468,18 +468,24 @@ static void test_hardlinks_to_anything_but_a_file_are_refused(void **state)
     struct archive a;
     make_tree(&a, 2);
     struct accessor_entry d = found(&a, "/d"), link = found(&a, "/h"), file;
-    const uint64_t distances[] = {
-        link.entry.filename_offset - d.entry.filename_offset, /* a directory */
-        link.entry.filename_offset - d.entry.entry_offset,    /* no FILENAME */
-        link.entry.filename_offset - 1,                       /* before the root's members */
-        5,                                                    /* in the middle of an item */
+    const uint64_t at_link = link.entry.filename_offset;
+    const struct {
+        uint64_t distance;
+        const char *said;
+    } bad[] = {
+        {at_link - d.entry.filename_offset, "which is no file"},
+        {at_link - d.entry.entry_offset, "FILENAME or GOODBYE is due"},
+        {at_link - 1, "where no member is"},
+        {5, "unknown item type"},
     };
-    for (size_t i = 0; i < sizeof distances / sizeof *distances; i++) {
-        store_u64le(at_offset(&a, (size_t)link.range_start + ITEM_HEADER_SIZE), distances[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        store_u64le(at_offset(&a, (size_t)link.range_start + ITEM_HEADER_SIZE), bad[i].distance);
         archive_open(&a);
         struct accessor_entry changed = found(&a, "/h");
         assert_int_equal(accessor_follow(a.accessor, &changed, &file, &a.err), ERR_FORMAT);
         assert_non_null(strstr(a.err.text, "x.mpxar: corrupt at offset "));
+        if (!strstr(a.err.text, bad[i].said))
+            assert_string_equal(a.err.text, bad[i].said);
         accessor_entry_deinit(&changed);
     }
     accessor_entry_deinit(&d);
@@ -858,6 +864,25 @@ static void test_wrong_tables_are_refused(void **state)
     archive_deinit(&a);
 }
 
+static void test_a_row_that_leads_to_no_filename_is_refused(void **state)
+{
+    (void)state;
+    struct archive a;
+    struct accessor_entry e;
+    make_tree(&a, 2);
+    struct accessor_entry wanted = found(&a, "/tail");
+    size_t count, rows = rows_of(&a, "/", &count);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *offset = at_offset(&a, rows + i * PXAR_GOODBYE_ROW_SIZE + 8);
+        if (rows - ITEM_HEADER_SIZE - load_u64le(offset) == wanted.entry.filename_offset)
+            store_u64le(offset, load_u64le(offset) - 1);
+    }
+    assert_int_equal(lookup(&a, "/tail", &e), ERR_FORMAT);
+    assert_non_null(strstr(a.err.text, "does not lead to a FILENAME"));
+    accessor_entry_deinit(&wanted);
+    archive_deinit(&a);
+}
+
 static void test_a_directory_that_reaches_beyond_its_parent_is_refused(void **state)
 {
     (void)state;
@@ -928,6 +953,7 @@ int main(void)
         cmocka_unit_test(test_a_cut_archive_cannot_be_opened),
         cmocka_unit_test(test_every_byte_may_be_wrong),
         cmocka_unit_test(test_wrong_tables_are_refused),
+        cmocka_unit_test(test_a_row_that_leads_to_no_filename_is_refused),
         cmocka_unit_test(test_a_directory_that_reaches_beyond_its_parent_is_refused),
         cmocka_unit_test(test_a_stream_that_claims_to_be_huge_costs_nothing),
         cmocka_unit_test(test_empty_objects_are_accepted),
