@@ -315,7 +315,8 @@ def test_an_archive_is_the_same_as_itself_in_either_version(cli: Cli, archives: 
             code, lines, counts = diff(cli, a, b)
             assert (code, lines) == (0, [])
             assert counts == {
-                "same": 12, "different": 0, "only_a": 0, "only_b": 0, "contents_compared": 4, "contents_not_compared": 0,
+                "same": 12, "different": 0, "only_a": 0, "only_b": 0,
+                "contents_compared": 4, "contents_not_compared": 0,
             }  # fmt: skip
     code, lines, counts = diff(cli, made[0], made[1][:1])
     assert (code, lines, counts["contents_compared"], counts["contents_not_compared"]) == (0, [], 0, 4)
