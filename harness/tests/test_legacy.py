@@ -217,6 +217,13 @@ def test_mode_applies_to_every_directory_and_to_nothing_else(repository: Reposit
                 assert sizes[name] == (stream["size"], stream["csum"])
         assert archives[3]["blob"]["raw_size"] == 6 and archives[1]["stream"]["size"] == 100_000
         assert archives[1]["file_bytes_read"] == 100_000
+        streams = [archive[key] for archive in archives for key in ("metadata", "payload", "stream")]
+        streams = [stream for stream in [*streams, done.stats["catalog"]] if stream]
+        totals = repository.manifest(at)["unprotected"]["chunk_upload_stats"]
+        blobs = sum(archive["blob"]["size"] for archive in archives if archive["blob"])
+        assert totals["count"] == sum(stream["new_chunks"] for stream in streams)
+        assert totals["size"] == sum(stream["new_bytes"] for stream in streams) + blobs
+        assert totals["compressed_size"] == sum(stream["compressed_bytes"] for stream in streams)
         # Images know their chunks in every mode.
         assert archives[1]["stream"]["known_chunks"] == (0 if at == T1 else archives[1]["stream"]["chunks"])
         assert (done.stats["catalog"] is None) == (mode != "legacy")
@@ -374,6 +381,19 @@ def test_one_catalog_for_all_archives(repository: Repository, tree: Path, tmp_pa
     listed = catalog(repository, T1)
     assert listed == wanted and list(listed) == list(wanted)
     assert stored_names(repository, T1) == [f"{NAME}.pxar.didx", "zz.pxar.didx", "aa.pxar.didx", CATALOG]
+
+
+def test_catalog_is_cut_at_its_own_size(repository: Repository, tmp_path: Path) -> None:
+    """Chunks of 512 KiB on average, whatever the archives' are: never less than a quarter of that."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(8000):
+        (tree / (f"{number:06}" + noise(str(number), 110).hex())).touch()
+    legacy(repository, tree, T1)
+    assert catalog(repository, T1) == should_list(tree, f"{NAME}.pxar.didx")
+    ends = [end for end, _ in index_entries((repository.snapshot(T1) / CATALOG).read_bytes())]
+    sizes = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    assert len(sizes) > 2 and all(131072 <= size <= 2097152 for size in sizes[:-1])
 
 
 def test_without_a_directory_there_is_no_catalog(repository: Repository, tmp_path: Path) -> None:
