@@ -260,7 +260,7 @@ def test_files_of_patterns_are_opened_only_where_they_are(
 # ---- what a .pxarexclude can be ----
 
 
-def test_file_of_patterns_that_is_no_regular_file(tree: Path, pack: Pack) -> None:
+def test_file_of_patterns_that_is_no_regular_file(tree: Path, pack: Pack, faults: Faults, tmp_path: Path) -> None:
     make(tree, "d/x", "d/.pxarexclude/x", "l/x", "p/x", "s/x", "n/x", "target")
     (tree / "target").write_text("x\n")
     (tree / "l" / ".pxarexclude").symlink_to("../target")
@@ -272,7 +272,9 @@ def test_file_of_patterns_that_is_no_regular_file(tree: Path, pack: Pack) -> Non
             bound.bind(f"/proc/self/fd/{here}/.pxarexclude")
         finally:
             os.close(here)
-    done = pack(tree)
+    note = tmp_path / "note"
+    done = pack(tree, env=faults(f"open */[lnps]/.pxarexclude 1+ note {note}"))
+    assert calls(note) == 0  # opening may do more than reading
     assert {f"{name}/x" for name in "dlnps"} < set(done.names)
     said = warnings_of(done.result)
     assert len(said) == 5
