@@ -38,7 +38,7 @@ def test_a_real_tree_round_trips(
         print(f"{len(outcome.differences)} differences", end="")
         for which, (first, second) in streams.items():
             same = "the same again" if first == second else f"then {second[0]}"
-            print(f"\n  {which} stream {first[1]:,} bytes, csum {first[0]}, {same}", end="")
+            print(f"\n  {which}: {first[1]:,} bytes, csum {first[0]}, {same}", end="")
         print()
     assert outcome.differences == []
     for first, second in streams.values():
