@@ -4,9 +4,10 @@
  *     workers    open, stat, read attributes and small files' contents, in any order
  *     archiver   takes nodes in archive order; does the work of the next one itself when nobody has begun it
  *
- * The window is bounded in entries and in bytes of contents. What a node holds depends on the tree alone, never on who
- * read it or when. readahead_next is for one thread, the archiver.
- * Source: bench/spec/archive-creation.md A2, A3, A7; DESIGN of the threads: bench/README.md. */
+ * What is walked is decided by the scout alone (flow/walk_filter.h, device sets): an entry that is left out never
+ * becomes a node. The window is bounded in entries and in bytes of contents. What a node holds depends on the tree
+ * alone, never on who read it or when. readahead_next is for one thread, the archiver. Source:
+ * bench/spec/archive-creation.md A2, A3, A7; DESIGN of the threads: bench/README.md. */
 #ifndef PXB_FLOW_READAHEAD_H
 #define PXB_FLOW_READAHEAD_H
 
@@ -21,7 +22,8 @@ struct readahead_options {
 
 struct readahead;
 /* Opens `path` and starts the threads. ERR_IO/ERR_USAGE when it is no directory; ERR_UNSUPPORTED for a virtual file
- * system. `not_stored` is borrowed. */
+ * system. `not_stored` and what the walk's options point to are borrowed until readahead_free. Errors here and later
+ * are whole sentences, with the context of A10. */
 MUST_CHECK enum status readahead_new(const char *path, const struct readahead_options *options,
                                      struct attr_not_stored *not_stored, struct readahead **out,
                                      struct attributes *out_root, struct error *err);

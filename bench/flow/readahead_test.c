@@ -24,8 +24,9 @@ static void write_file(const char *path, size_t size)
 /* Walks the tree and writes a line per node. */
 static void walk(const char *path, unsigned threads, bool contents, size_t read_size_max, char *log)
 {
-    struct readahead_options options = {
-        .threads = threads, .walk.entries_max = 100000, .reading = {read_size_max, contents}};
+    struct readahead_options options = {.threads = threads,
+                                        .walk.entries_max = 100000,
+                                        .reading = {.read_size_max = read_size_max, .want_contents = contents}};
     struct attr_not_stored not_stored = {0};
     struct readahead *r;
     struct attributes root;

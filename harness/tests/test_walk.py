@@ -200,6 +200,17 @@ def test_lost_and_found(tree: Path, repository: Repository, tmp_path: Path) -> N
     assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == ["a", "a/b", "a/z"]
 
 
+def test_excluded_first_name_of_a_file_with_links(tree: Path, pack: Pack) -> None:
+    make(tree, "b/x", "c/x")
+    (tree / "b" / "x").write_bytes(b"content")
+    os.link(tree / "b" / "x", tree / "a")
+    (tree / "c" / "x").unlink()
+    os.link(tree / "a", tree / "c" / "x")
+    done = pack(tree, "--exclude", "/a")
+    assert [(path, done.entries[path]["kind"]) for path in ("b/x", "c/x")] == [("b/x", "file"), ("c/x", "hardlink")]
+    assert done.entries["b/x"]["size"] == 7
+
+
 def test_patterns_in_the_archive(tree: Path, pack: Pack) -> None:
     make(tree, ".pxarexclude-cli", "a/.pxarexclude-cli", "z", "~")
     split, unified = (pack(tree, "--exclude", "foo/", "--exclude", "!bar", unified=one) for one in (False, True))
