@@ -341,9 +341,11 @@ def test_memory_is_bounded(repository: Repository, tmp_path: Path) -> None:
         file.truncate(600 << 20)
     for number in range(3000):
         (tree / f"small{number:04}").write_bytes(b"x" * 1000)
-    done = legacy(repository, tree, T1, "--chunk-size", "4096", "--threads", "2")
+    # By a shell in between: what a process starts with counts the memory of the one that made it.
+    shell = ["sh", "-c", '"$@"; exit "$?"', "sh"]
+    done = repository.run(tree, T1, "--chunk-size", "4096", "--threads", "2", mode="legacy", before=shell)
     assert done.archive["file_bytes_read"] == (600 << 20) + 3_000_000
-    assert done.stats["peak_rss_bytes"] < 256 << 20
+    assert done.stats["peak_rss_bytes"] < 200 << 20
 
 
 # ---- the catalog ----
