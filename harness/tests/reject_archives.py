@@ -477,7 +477,7 @@ def ends() -> Iterator[Case]:
 
     for label, full_size in (("2-63", 2**63), ("max", MAX64)):
         size = full_size - 16
-        yield huge(f"prelude-{label}", VERSION_2 + header(m.PRELUDE, full_size) + b"{}", f"prelude of {size} bytes")
+        yield huge(f"prelude-{label}", VERSION_2 + header(m.PRELUDE, full_size) + b"{}", f": at offset 24: prelude of {size} bytes: at most {2**26}")
         start = Archive(b"").add(entry()).data
         text = "ends early" if label == "2-63" else f"PAYLOAD of {size} bytes"
         yield huge(f"payload-{label}", bytes(start) + header(m.PAYLOAD, full_size) + b"content", text, pxar=True)
@@ -490,7 +490,7 @@ def ends() -> Iterator[Case]:
             yield huge(f"{name.lower()}-{label}", before + header(kind, full_size) + bytes(100), error)
     many = 2**40
     yield huge("goodbye-rows", EMPTY[:80] + header(m.GOODBYE, 16 + 24 * many), corrupt(80, "/", f"GOODBYE with {24 * many} bytes of content for 0 members"))
-    yield huge("prelude-limit", VERSION_2 + header(m.PRELUDE, 16 + 2**26 + 1), "prelude of 67108865 bytes: at most 67108864")
+    yield huge("prelude-limit", VERSION_2 + header(m.PRELUDE, 16 + 2**26 + 1), ": at offset 24: prelude of 67108865 bytes: at most 67108864")
     yield huge("prelude-cut", VERSION_2 + header(m.PRELUDE, 16 + 2**26) + bytes(1000), "ends early")
 
 

@@ -196,8 +196,8 @@ static enum status read_prelude(struct decoder *d, struct error *err)
     if (item.type != PXAR_PRELUDE)
         return OK;
     if (item.content_size > PRELUDE_SIZE_MAX)
-        return fail(err, ERR_LIMIT, "%s: prelude of %" PRIu64 " bytes: at most %d", d->metadata.source.name,
-                    item.content_size, PRELUDE_SIZE_MAX);
+        return fail(err, ERR_LIMIT, "%s: at offset %" PRIu64 ": prelude of %" PRIu64 " bytes: at most %d",
+                    d->metadata.source.name, item.offset, item.content_size, PRELUDE_SIZE_MAX);
     window_take(&d->metadata, ITEM_HEADER_SIZE);
     /* Grows with what is really there, not with what the header claims. */
     TRY(buffer_reserve(&d->prelude, 1, err));
