@@ -108,6 +108,7 @@ def words(case: Case, files: Files, directory: Path) -> list[str]:
     return [*command, os.fspath(paths[0]), *case.arguments, *payload]
 
 
+Cli = Callable[..., run.Result]
 Bounded = Callable[[list[str], int], run.Result]
 
 
@@ -142,6 +143,29 @@ def test_is_refused_with_its_sentence(case: Case, bounded: Bounded, tmp_path: Pa
 
 
 @pytest.mark.parametrize("case", [case for case in BY_NAME if case.values[0].inside is not None])  # type: ignore[union-attr]
-def test_its_neighbour_inside_the_rule_is_read(case: Case, bounded: Bounded, tmp_path: Path) -> None:
+def test_its_neighbour_inside_the_rule_is_read(case: Case, cli: Cli, tmp_path: Path) -> None:
     assert case.inside is not None
-    bounded(words(case, case.inside, tmp_path), case.memory_mib).check_ok()
+    cli(*words(case, case.inside, tmp_path)).check_ok()
+
+
+def test_listing_refuses_what_dumping_refuses(cli: Cli, tmp_path: Path) -> None:
+    """Two readers of the same road; contents, which only one of them reads, are left out."""
+    wrong = []
+    for case in CASES:
+        if case.reader == "pxar dump" and len(case.files) == 1:
+            ((extension, data),) = case.files.items()
+            path = tmp_path / f"{case.name}.{extension}"
+            path.write_bytes(data)
+            result = cli("pxar", "list", path)
+            if result.returncode != 1 or case.error not in result.stderr.decode():
+                wrong.append(f"{case.name}: exit {result.returncode}: {result.stderr.decode()}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_memory_bound_is_one(pxarbench: Path, bounded: Bounded, tmp_path: Path) -> None:
+    """The frame bomb does pass the small bound: what is measured is the program's memory."""
+    if is_sanitized(pxarbench):
+        pytest.skip("a sanitizer's memory is not bounded")
+    bomb = next(case for case in CASES if case.name == "blob-frame-bomb")
+    with pytest.raises(AssertionError, match="bytes of memory"):
+        bounded(words(bomb, bomb.files, tmp_path), 64)
