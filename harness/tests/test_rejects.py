@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -160,6 +161,21 @@ def test_listing_refuses_what_dumping_refuses(cli: Cli, tmp_path: Path) -> None:
             if result.returncode != 1 or case.error not in result.stderr.decode():
                 wrong.append(f"{case.name}: exit {result.returncode}: {result.stderr.decode()}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"a\0b", b"n" * 4097])
+def test_names_that_are_not_read_are_not_written(name: bytes, cli: Cli, tmp_path: Path) -> None:
+    def encode(name: bytes) -> run.Result:
+        stat = {"mode": "0644", "uid": 0, "gid": 0, "mtime": [0, 0]}
+        entry = {"name_b64": base64.b64encode(name).decode(), "type": "fifo", **stat}
+        tree = {"schema": "pxar-vector-tree/1", "name": "t", "root": {**stat, "entries": [entry]}}
+        (tmp_path / "x.tree.json").write_text(json.dumps(tree))
+        return cli("pxar", "encode", tmp_path / "x.tree.json", tmp_path / "x.pxar")
+
+    result = encode(name)
+    assert result.returncode == 1 and "x.tree.json: root.entries[0]" in result.stderr.decode()
+    assert not (tmp_path / "x.pxar").exists()
+    encode(name.replace(b"/", b"-").replace(b"\0", b"-").replace(b".", b"-")[:4096] or b"n").check_ok()
 
 
 def test_the_memory_bound_is_one(pxarbench: Path, bounded: Bounded, tmp_path: Path) -> None:
