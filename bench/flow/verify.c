@@ -76,6 +76,15 @@ static enum status report_chunk(struct verify *v, struct seen_chunk *seen, enum 
     return report(v, kind, &seen->digest, offset, text, err);
 }
 
+/* The chunk itself is at fault, wherever it is referred to. */
+static enum status report_bad(struct verify *v, struct seen_chunk *seen, enum verify_problem_kind kind, uint64_t offset,
+                              const char *text, struct error *err)
+{
+    seen->bad = true;
+    seen->why = (uint8_t)kind;
+    return report_chunk(v, seen, kind, offset, text, err);
+}
+
 /* Our own trouble is no verdict on the data. */
 static bool is_ours(enum status status)
 {
@@ -108,10 +117,9 @@ static enum status check_content(struct verify *v, struct seen_chunk *seen, uint
     struct digest found;
     digest_of(v->raw.data, v->raw.size, &found);
     if (!digest_equal(&found, &seen->digest)) {
-        seen->bad = true;
         snprintf(text, sizeof text, "%s: digest of its %zu bytes is %s", path, v->raw.size,
                  digest_text(&found, found_text));
-        return report_chunk(v, seen, VERIFY_WRONG_DIGEST, offset, text, err);
+        return report_bad(v, seen, VERIFY_WRONG_DIGEST, offset, text, err);
     }
     seen->size = (uint32_t)v->raw.size; /* at most CHUNK_RAW_SIZE_MAX */
     v->stats->verified_bytes += v->raw.size;
@@ -137,27 +145,24 @@ static enum status load_chunk(struct verify *v, struct seen_chunk *seen, uint64_
 {
     struct error reason = {0};
     enum blob_kind kind;
-    seen->bad = true; /* until it proves good */
+    seen->bad = false;
     enum status status = store_get_chunk(v->reader, &seen->digest, &v->encoded, &reason);
     if (is_ours(status))
         return give_up(status, &reason, err);
     if (status != OK)
-        return report_chunk(v, seen, problem_of_load(status), offset, reason.text, err);
+        return report_bad(v, seen, problem_of_load(status), offset, reason.text, err);
     v->stats->chunks++;
     v->stats->encoded_bytes += v->encoded.size;
     if (blob_check(v->encoded.data, v->encoded.size, path, &kind, &reason) != OK)
-        return report_chunk(v, seen, VERIFY_DAMAGED_CHUNK, offset, reason.text, err);
+        return report_bad(v, seen, VERIFY_DAMAGED_CHUNK, offset, reason.text, err);
     seen->encrypted = blob_is_encrypted(kind);
-    if (seen->encrypted) {
-        seen->bad = false;
+    if (seen->encrypted)
         return check_kind(v, seen, offset, path, err);
-    }
     status = blob_open(v->context, v->encoded.data, v->encoded.size, CHUNK_RAW_SIZE_MAX, path, &v->raw, &reason);
     if (is_ours(status))
         return give_up(status, &reason, err);
     if (status != OK)
-        return report_chunk(v, seen, VERIFY_DAMAGED_CHUNK, offset, reason.text, err);
-    seen->bad = false;
+        return report_bad(v, seen, VERIFY_DAMAGED_CHUNK, offset, reason.text, err);
     seen->unchecked = v->encrypted; /* digests there are keyed: what is here by mistake need not have that one */
     TRY(check_kind(v, seen, offset, path, err));
     return seen->unchecked ? OK : check_content(v, seen, offset, length, path, err);
@@ -170,7 +175,7 @@ static enum status check_again(struct verify *v, struct seen_chunk *seen, uint64
     char text[ERROR_TEXT_MAX];
     if (seen->bad) {
         snprintf(text, sizeof text, "%s: is missing or damaged, as said above", path);
-        return report_chunk(v, seen, VERIFY_DAMAGED_CHUNK, offset, text, err);
+        return report_chunk(v, seen, (enum verify_problem_kind)seen->why, offset, text, err);
     }
     TRY(check_kind(v, seen, offset, path, err));
     if (seen->encrypted || v->encrypted || seen->size == length)

@@ -11,6 +11,7 @@ struct seen_chunk {
     uint32_t file; /* number of the file that a problem of it was reported for last; 0: none */
     bool used;
     bool bad;       /* missing or damaged */
+    uint8_t why;    /* it is bad: a verify_problem_kind */
     bool encrypted; /* its kind */
     bool unchecked; /* not encrypted, but met where it should be: its digest was not compared */
 };

@@ -221,6 +221,25 @@ static void test_missing_chunk(void **state)
     assert_reported("a.mpxar.didx missing-chunk 1@1000\n= a.mpxar.didx failed 1\n" IMAGE_GOOD BLOB_GOOD);
 }
 
+/* It is looked at once; the next file that refers to it is told the same of it. */
+static void test_bad_chunk_of_two_files(void **state)
+{
+    (void)state;
+    char path[PATH_MAX];
+    static const struct snapshot_plan twice = {.index_mode = "none", .blob_mode = "none", .twice = true};
+    make(&twice);
+    chunk_path(1, path);
+    assert_int_equal(unlink(path), 0);
+    assert_reported("a.mpxar.didx missing-chunk 1@1000\n= a.mpxar.didx failed 1\n"
+                    "b.mpxar.didx missing-chunk 1@1000\n= b.mpxar.didx failed 1\n" IMAGE_GOOD BLOB_GOOD);
+    put_blob_file(path, "x", 1);
+    assert_reported("a.mpxar.didx wrong-digest 1@1000\n= a.mpxar.didx failed 1\n"
+                    "b.mpxar.didx wrong-digest 1@1000\n= b.mpxar.didx failed 1\n" IMAGE_GOOD BLOB_GOOD);
+    put_file(path, "x", 1);
+    assert_reported("a.mpxar.didx damaged-chunk 1@1000\n= a.mpxar.didx failed 1\n"
+                    "b.mpxar.didx damaged-chunk 1@1000\n= b.mpxar.didx failed 1\n" IMAGE_GOOD BLOB_GOOD);
+}
+
 static void flip_byte(const char *path, off_t at)
 {
     uint8_t byte = 0;
@@ -512,6 +531,7 @@ int main(void)
         TEST(test_good_snapshot_each_chunk_once),
         TEST(test_only_the_archives_asked_for),
         TEST(test_missing_chunk),
+        TEST(test_bad_chunk_of_two_files),
         TEST(test_every_part_of_a_chunk_counts),
         TEST(test_other_content_has_another_digest),
         TEST(test_length_is_that_of_the_range),
