@@ -13,7 +13,6 @@ enum {
     /* Holds any item but PRELUDE and GOODBYE whole, and a read of useful size behind it. */
     METADATA_WINDOW_SIZE = 128 * 1024,
     PAYLOAD_WINDOW_SIZE = 64 * 1024,
-    PRELUDE_SIZE_MAX = 64 * 1024 * 1024,
     OPEN_PATH_MAX = (PXAR_DEPTH_MAX + 1) * (PXAR_NAME_SIZE_MAX + 1) + 1,
     NANOS_PER_SECOND = 1000000000,
     TYPE_BITS = 0170000,
@@ -195,9 +194,9 @@ static enum status read_prelude(struct decoder *d, struct error *err)
     TRY(peek_item(d, &item, err));
     if (item.type != PXAR_PRELUDE)
         return OK;
-    if (item.content_size > PRELUDE_SIZE_MAX)
+    if (item.content_size > PXAR_PRELUDE_SIZE_MAX)
         return fail(err, ERR_LIMIT, "%s: at offset %" PRIu64 ": prelude of %" PRIu64 " bytes: at most %d",
-                    d->metadata.source.name, item.offset, item.content_size, PRELUDE_SIZE_MAX);
+                    d->metadata.source.name, item.offset, item.content_size, PXAR_PRELUDE_SIZE_MAX);
     window_take(&d->metadata, ITEM_HEADER_SIZE);
     /* Grows with what is really there, not with what the header claims. */
     TRY(buffer_reserve(&d->prelude, 1, err));
@@ -254,7 +253,7 @@ enum status decoder_new(struct source metadata, const struct source *payload, st
     CLEANUP(decoder_freep) struct decoder *d = calloc(1, sizeof *d);
     if (!d)
         return fail(err, ERR_MEMORY, "out of memory for the archive decoder");
-    d->prelude.limit = PRELUDE_SIZE_MAX;
+    d->prelude.limit = PXAR_PRELUDE_SIZE_MAX;
     d->path.limit = OPEN_PATH_MAX;
     decoder_attributes_init(&d->attributes);
     d->references_end = ITEM_HEADER_SIZE;
@@ -407,22 +406,6 @@ static enum status read_device(struct decoder *d, const struct item *item, struc
     return OK;
 }
 
-/* Relative to the root, of member names only: nothing a reader could be led astray by. */
-static enum status check_target_path(const struct decoder *d, const struct item *item, const char *path, size_t size,
-                                     struct error *err)
-{
-    while (true) {
-        const char *slash = memchr(path, '/', size);
-        size_t name_size = slash ? (size_t)(slash - path) : size;
-        if (member_name_check(path, name_size, ERR_FORMAT, NULL) != OK)
-            return bad(d, item->offset, err, "HARDLINK path with an %s", name_size ? "impossible name" : "empty name");
-        if (!slash)
-            return OK;
-        path = slash + 1;
-        size -= name_size + 1;
-    }
-}
-
 static enum status read_hardlink(struct decoder *d, const struct item *item, struct archive_entry *out,
                                  struct error *err)
 {
@@ -430,7 +413,8 @@ static enum status read_hardlink(struct decoder *d, const struct item *item, str
     TRY(take_item(d, item, &content, err));
     size_t size = (size_t)item->content_size - 8;
     TRY(check_string(d, item, content + 8, size, err));
-    TRY(check_target_path(d, item, (const char *)content + 8, size - 1, err));
+    if (hardlink_path_check((const char *)content + 8, size - 1, ERR_FORMAT, err) != OK)
+        return place(d, &d->metadata, item->offset, err);
     out->kind = ENTRY_HARDLINK;
     out->target = (const char *)content + 8;
     out->target_size = size - 1;

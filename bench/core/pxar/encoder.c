@@ -241,6 +241,8 @@ static enum status append_reference(struct buffer *out, uint64_t offset, uint64_
 
 static enum status start_split(struct encoder *e, const uint8_t *prelude, size_t prelude_size, struct error *err)
 {
+    if (prelude_size > PXAR_PRELUDE_SIZE_MAX)
+        return fail(err, ERR_LIMIT, "prelude of %zu bytes: at most %d", prelude_size, PXAR_PRELUDE_SIZE_MAX);
     TRY(item_append_header(&e->member, PXAR_FORMAT_VERSION, 8, err));
     TRY(buffer_append_u64le(&e->member, 2, err));
     if (prelude_size > 0) {
@@ -410,10 +412,9 @@ static enum status put_hardlink(struct encoder *e, const char *name, const char 
     struct begun begun;
     TRY(begin_member(e, name, &begun, err));
     size_t size = strlen(target_path);
-    if (size == 0 || target_path[0] == '/')
-        return fail(err, ERR_USAGE, "hardlink path \"%s\" is not relative to the root", target_path);
     if (size > PXAR_TARGET_SIZE_MAX)
         return fail(err, ERR_LIMIT, "hardlink path of %zu bytes: at most %d", size, PXAR_TARGET_SIZE_MAX);
+    TRY(hardlink_path_check(target_path, size, ERR_USAGE, err));
     if (target_offset == 0 || target_offset >= begun.filename_offset)
         return fail(err, ERR_USAGE, "hardlink at offset %" PRIu64 " to offset %" PRIu64 ": not an earlier member",
                     begun.filename_offset, target_offset);

@@ -16,7 +16,8 @@
 
 struct encoder;
 
-/* Writes FORMAT_VERSION, the prelude (if `prelude_size` > 0), the root's entry, and the payload start marker. */
+/* Writes FORMAT_VERSION, the prelude (if `prelude_size` > 0; ERR_LIMIT above PXAR_PRELUDE_SIZE_MAX, which readers
+ * refuse), the root's entry, and the payload start marker. */
 MUST_CHECK enum status encoder_new(struct sink metadata, struct sink payload, const struct attributes *root,
                                    const uint8_t *prelude, size_t prelude_size, struct encoder **out,
                                    struct error *err);
@@ -42,7 +43,8 @@ MUST_CHECK enum status encoder_reference(struct encoder *e, const char *name, co
 MUST_CHECK enum status encoder_advance(struct encoder *e, uint64_t size, struct error *err);
 MUST_CHECK enum status encoder_symlink(struct encoder *e, const char *name, const struct attributes *a,
                                        const char *target, size_t target_size, struct error *err);
-/* `target_path` from the root, no leading slash; `target_offset` from encoder_file or encoder_reference. */
+/* `target_path` from the root, no leading slash, names as members have them; `target_offset` from encoder_file or
+ * encoder_reference. */
 MUST_CHECK enum status encoder_hardlink(struct encoder *e, const char *name, const char *target_path,
                                         uint64_t target_offset, struct error *err);
 /* Char or block by mode. */

@@ -491,8 +491,19 @@ static void test_link_targets_are_bounded(void **state)
         uint64_t offset;
         enum status expected;
     } links[] = {
-        {"a", 80, OK},         {"a", 0, ERR_USAGE}, {"a", 186, ERR_USAGE},
-        {"/a", 80, ERR_USAGE}, {"", 80, ERR_USAGE}, {target, 80, ERR_LIMIT},
+        {"a", 80, OK},
+        {"a", 0, ERR_USAGE},
+        {"a", 186, ERR_USAGE},
+        {"/a", 80, ERR_USAGE},
+        {"", 80, ERR_USAGE},
+        {target, 80, ERR_LIMIT},
+        /* Paths that readers refuse. */
+        {"a/", 80, ERR_USAGE},
+        {"d//a", 80, ERR_USAGE},
+        {"./a", 80, ERR_USAGE},
+        {"../a", 80, ERR_USAGE},
+        {"d/..", 80, ERR_USAGE},
+        {"d/a", 80, OK},
     };
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
         CLEANUP(archive_deinit) struct archive c;
@@ -500,6 +511,20 @@ static void test_link_targets_are_bounded(void **state)
         assert_int_equal(encoder_file(c.encoder, "a", &file, 0, NULL, NULL), OK);
         assert_int_equal(encoder_hardlink(c.encoder, "b", links[i].path, links[i].offset, NULL), links[i].expected);
     }
+}
+
+static void test_preludes_are_what_readers_take(void **state)
+{
+    (void)state;
+    uint8_t *prelude = calloc(1, (size_t)PXAR_PRELUDE_SIZE_MAX + 1);
+    assert_non_null(prelude);
+    for (size_t i = 0; i < 2; i++) {
+        CLEANUP(archive_deinit) struct archive a = {0};
+        assert_int_equal(encoder_new(sink_to_buffer(&a.metadata), sink_to_buffer(&a.payload), &root_attributes, prelude,
+                                     (size_t)PXAR_PRELUDE_SIZE_MAX + i, &a.encoder, NULL),
+                         i == 0 ? OK : ERR_LIMIT);
+    }
+    free(prelude);
 }
 
 static void test_directories_balance(void **state)
@@ -631,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_positions_cannot_overflow),
         cmocka_unit_test(test_kind_agrees_with_mode),
         cmocka_unit_test(test_link_targets_are_bounded),
+        cmocka_unit_test(test_preludes_are_what_readers_take),
         cmocka_unit_test(test_directories_balance),
         cmocka_unit_test(test_every_failing_write_is_reported),
         cmocka_unit_test(test_large_directories_and_many_levels),

@@ -188,6 +188,20 @@ enum status member_name_check(const char *name, size_t size, enum status status,
     return OK;
 }
 
+enum status hardlink_path_check(const char *path, size_t size, enum status status, struct error *err)
+{
+    while (true) {
+        const char *slash = size > 0 ? memchr(path, '/', size) : NULL;
+        size_t name_size = slash ? (size_t)(slash - path) : size;
+        if (member_name_check(path, name_size, status, NULL) != OK)
+            return fail(err, status, "HARDLINK path with an %s", name_size ? "impossible name" : "empty name");
+        if (!slash)
+            return OK;
+        path = slash + 1;
+        size -= name_size + 1;
+    }
+}
+
 enum status item_append_header(struct buffer *out, uint64_t type, uint64_t content_size, struct error *err)
 {
     ASSERT(content_size <= ANY_SIZE);

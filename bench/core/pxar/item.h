@@ -36,6 +36,7 @@ enum {
     PXAR_TARGET_SIZE_MAX = 4096, /* symlink target, hardlink path */
     PXAR_XATTR_CONTENT_MAX = 65791,
     PXAR_GOODBYE_ROW_SIZE = 24,
+    PXAR_PRELUDE_SIZE_MAX = 64 * 1024 * 1024, /* ours: the format has none */
     PXAR_DEPTH_MAX = 4096,
 };
 
@@ -70,6 +71,9 @@ void goodbye_arrange(struct goodbye_row *rows, struct goodbye_row *scratch, size
 
 /* ERR_USAGE/ERR_FORMAT by `status`: empty, ".", "..", '/', NUL inside, too long. */
 MUST_CHECK enum status member_name_check(const char *name, size_t size, enum status status, struct error *err);
+
+/* Relative to the root, of member names only: nothing a reader could be led astray by. Status as above. */
+MUST_CHECK enum status hardlink_path_check(const char *path, size_t size, enum status status, struct error *err);
 
 /* Appends header and content. */
 MUST_CHECK enum status item_append_header(struct buffer *out, uint64_t type, uint64_t content_size, struct error *err);
