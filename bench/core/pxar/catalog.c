@@ -309,8 +309,9 @@ static enum status enter(struct walk *w, uint64_t start, uint64_t floor, uint64_
                     "%s: table of %" PRIu64 " bytes at offset %" PRIu64 ", where %" PRIu64 " have room", w->stream.name,
                     table_size, start, limit - table_start);
     void *levels = w->levels;
-    TRY(array_grow(&levels, w->level_count, &w->level_capacity, sizeof *w->levels, DEPTH_MAX, "nested directories",
-                   err));
+    if (array_grow(&levels, w->level_count, &w->level_capacity, sizeof *w->levels, DEPTH_MAX, "nested directories",
+                   err) != OK)
+        return fail_within(err, "%s: directory at offset %" PRIu64, w->stream.name, start);
     w->levels = levels;
     struct walk_level *level = &w->levels[w->level_count++];
     *level = (struct walk_level){.start = start, .floor = floor, .path_size = w->path.size - 1};

@@ -219,14 +219,15 @@ enum status dump_lookup(struct buffer *out, const struct archive_entry *e, const
 
 enum status dump_path(struct buffer *out, const char *path, struct error *err)
 {
-    for (const char *p = path; *p; p++) {
-        uint8_t byte = (uint8_t)*p;
-        if (byte < 0x20 || byte == 0x7f)
-            TRY(buffer_printf(out, err, "\\x%02x", byte));
-        else
-            TRY(buffer_append_u8(out, byte, err));
+    for (const char *p = path;;) {
+        const char *plain = p;
+        while ((uint8_t)*p >= 0x20 && *p != 0x7f)
+            p++;
+        TRY(buffer_append(out, plain, (size_t)(p - plain), err));
+        if (*p == '\0')
+            return OK;
+        TRY(buffer_printf(out, err, "\\x%02x", (unsigned)(uint8_t)*p++));
     }
-    return OK;
 }
 
 /* A walk over one archive that collects lines. */
