@@ -322,7 +322,7 @@ enum status manifest_parse(const uint8_t *data, size_t size, const char *name, s
     json_error_t parse_error;
     /* Depth is bounded by jansson (2048), duplicates would make two readers see two manifests. */
     CLEANUP(json_cleanup)
-    json_t *root = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, &parse_error);
+    json_t *root = json_loadb(size > 0 ? (const char *)data : "", size, JSON_REJECT_DUPLICATES, &parse_error);
     if (!root)
         return fail(err, ERR_FORMAT, "%s: line %d, column %d, offset %d: %s", name, parse_error.line,
                     parse_error.column, parse_error.position, parse_error.text);

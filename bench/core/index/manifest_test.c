@@ -196,6 +196,10 @@ static void test_rejects_with_the_member_named(void **state)
             assert_string_equal(err.text, cases[i].part); /* shows both */
         assert_null(m.backup_id);
     }
+    struct manifest m;
+    struct error err = {0};
+    assert_int_equal(manifest_parse(NULL, 0, "m", &m, &err), ERR_FORMAT); /* of an empty blob */
+    assert_non_null(strstr(err.text, "m: line 1"));
 }
 
 static void test_bounds_hostile_sizes(void **state)
