@@ -55,6 +55,21 @@ static enum status image_open(const char *path, struct image *out, struct error 
     return OK;
 }
 
+static enum status fail_shrunk(const struct image *image, uint64_t end, struct error *err)
+{
+    return fail(err, ERR_MISMATCH, "image \"%s\" shrank while being read: ends at offset %" PRIu64 " of %" PRIu64,
+                image->path, end, image->size);
+}
+
+/* Behind the end of a file there are no data either, and that is no hole. */
+static enum status check_not_shrunk(const struct image *image, struct error *err)
+{
+    struct stat st;
+    if (fstat(image->fd, &st) != 0)
+        return fail(err, ERR_IO, "stat \"%s\"", image->path);
+    return (uint64_t)st.st_size >= image->size ? OK : fail_shrunk(image, (uint64_t)st.st_size, err);
+}
+
 /* Where data begins at or behind `offset`, at most `end`. */
 static enum status next_data(struct image *image, uint64_t offset, uint64_t end, uint64_t *out, struct error *err)
 {
@@ -66,6 +81,7 @@ static enum status next_data(struct image *image, uint64_t offset, uint64_t end,
         *out = (uint64_t)found < end ? (uint64_t)found : end;
     } else if (errno == ENXIO) { /* a hole to the end */
         *out = end;
+        return check_not_shrunk(image, err);
     } else if (errno == EINVAL || errno == EOPNOTSUPP) {
         image->has_holes = false;
     } else {
@@ -98,9 +114,7 @@ static enum status read_range(struct image *image, uint8_t *data, uint64_t offse
         if (got < 0)
             return fail(err, ERR_IO, "read \"%s\" at offset %" PRIu64, image->path, offset);
         if (got == 0)
-            return fail(err, ERR_MISMATCH,
-                        "image \"%s\" shrank while being read: ends at offset %" PRIu64 " of %" PRIu64, image->path,
-                        offset, image->size);
+            return fail_shrunk(image, offset, err);
         *image->bytes_read += (uint64_t)got;
         data += got;
         offset += (uint64_t)got;

@@ -353,6 +353,18 @@ def test_error_in_the_second_source_takes_the_first_with_it(
     first.check_whole()
 
 
+@pytest.mark.parametrize("rest", [0, 100, 4 << 20, (9 << 20) - 1])
+@pytest.mark.parametrize("when", [1, 2])
+def test_image_that_shrinks_is_no_image_with_a_hole(
+    first: Repository, tree: Path, faults: Faults, tmp_path: Path, rest: int, when: int
+) -> None:
+    image = tmp_path / "disk"
+    image.write_bytes(noise("disk", 9 << 20))
+    done = first.run(tree, T2, f"disk.img:{image}", env=faults(f"read {image} {when} truncate {rest}"))
+    assert f'image "{image}" shrank while being read: ends at offset ' in done.failed()
+    first.check_whole()
+
+
 def test_names_in_sentences_stay_on_one_line(first: Repository, tree: Path, faults: Faults) -> None:
     (tree / "d1" / "two\nlines").write_bytes(b"x")
     text = first.run(tree, T2, env=faults(f"read *lines 1 errno {errno.EIO}")).failed()

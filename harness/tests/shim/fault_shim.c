@@ -272,6 +272,8 @@ CALL(int, fstatat64, "stat", d, p, (int d, const char *restrict p, struct stat64
 CALL(int, fstat, "fstat", fd, NULL, (int fd, struct stat *s), (fd, s))
 CALL(int, fstat64, "fstat", fd, NULL, (int fd, struct stat64 *s), (fd, s))
 CALL(ssize_t, read, "read", fd, NULL, (int fd, void *data, size_t size), (fd, data, size))
+CALL(ssize_t, pread, "read", fd, NULL, (int fd, void *data, size_t size, off_t at), (fd, data, size, at))
+CALL(ssize_t, pread64, "read", fd, NULL, (int fd, void *data, size_t size, off64_t at), (fd, data, size, at))
 CALL(ssize_t, readlinkat, "readlink", d, p, (int d, const char *restrict p, char *restrict out, size_t size),
      (d, p, out, size))
 CALL(ssize_t, flistxattr, "xattr", fd, NULL, (int fd, char *list, size_t size), (fd, list, size))
