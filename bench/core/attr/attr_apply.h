@@ -5,9 +5,15 @@
  * A step that fails does not keep the later ones from being tried: the first failure is returned, and a caller that
  * goes on with the next file (pxar extract) leaves this one with all that could be set. Rights never grow by that:
  *
- *   - a file whose owner was refused gets no set-id bits;
+ *   - a file that does not belong to the stored owner or group afterwards, because that was refused or is ignored, is
+ *     without the set-id bit of that;
  *   - the stored group bits of a file with an ACL are the ACL's mask. Without the ACL they would be the group's own
- *     rights, so a file whose ACL is ignored or refused gives its group what the ACL gave it, if that is less.
+ *     rights, so a file whose ACL is ignored or refused gives its group what the ACL gave it, if that is less;
+ *   - an ACL that the file has and the archive has not (inherited from its directory's default ACL, or of a directory
+ *     that was there before) is removed: the stored group bits would become its mask. It stays if ACLs are ignored.
+ *
+ * What else a directory hands down stays, as with the reference: chattr flags of a file that is stored without any, the
+ * project id of one that is stored without. Extended attributes are added to those that are there.
  *
  * Thread-safe; counters belong to the caller.
  * Source: bench/spec/archive-creation.md B5, B6; bench/spec/pxar.md 5.6, 6. */
@@ -36,6 +42,8 @@ struct attr_not_applied {
     uint64_t flags;         /* files some of whose flags were refused */
     uint64_t xattrs;        /* names that are none of ours: one each */
     uint64_t xattrs_denied; /* names that were refused: one each */
+    uint64_t set_ids;       /* files without a set-id bit, for they belong to somebody else */
+    uint64_t mtimes;        /* times that the file system cannot hold: another one was set */
 };
 
 enum attr_apply_to {
@@ -44,7 +52,8 @@ enum attr_apply_to {
 };
 
 /* EOPNOTSUPP of chown, chmod and utimensat is ignored, that of setxattr ends the extended attributes and capabilities
- * of this file, ENOTTY, ENOSYS, EBADF, EOPNOTSUPP and EINVAL of flags and project ids mean a target without them.
+ * of this file, ENOTTY, ENOSYS, EBADF, EOPNOTSUPP and EINVAL of flags and project ids mean a target without them (of
+ * flags: without some; those it has are set).
  * Anything else is ERR_IO, or ERR_FORMAT for a stored ACL that cannot be one. The sentence is without a path, so that
  * none has to be made for the files that succeed: put it in front with fail_within. Symlinks keep their mode. */
 MUST_CHECK enum status attr_apply(int fd, enum attr_apply_to to, const struct attributes *a,

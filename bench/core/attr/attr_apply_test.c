@@ -33,6 +33,7 @@ static struct {
     size_t acl_size;
     bool flags_taken; /* flags and project id live here; `root_only` bits are refused to others */
     uint32_t chattr, root_only, fat, project;
+    uint32_t unknown; /* flags that the file system does not have */
 } fake;
 
 /* 0, or -1 with errno. */
@@ -79,6 +80,14 @@ int fsetxattr(int fd, const char *name, const void *value, size_t size, int flag
     return geteuid() == 0 || strncmp(name, "user.", 5) == 0 ? 0 : -1;
 }
 
+/* Only those of ACLs are told. */
+ssize_t fgetxattr(int fd, const char *name, void *value, size_t size)
+{
+    if (strncmp(name, "system.", 7) == 0 && enter("getacl"))
+        return -1;
+    return syscall(SYS_fgetxattr, fd, name, value, size);
+}
+
 static int fake_ioctl(unsigned long request, void *argument)
 {
     struct fsxattr *fsx = argument;
@@ -92,6 +101,14 @@ static int fake_ioctl(unsigned long request, void *argument)
     default: break;
     }
     memcpy(&wanted, argument, sizeof wanted);
+    if (wanted & fake.unknown) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    if (fake.chattr & wanted & FS_IMMUTABLE_FL) {
+        errno = EPERM;
+        return -1;
+    }
     if (geteuid() != 0 && ((wanted ^ fake.chattr) & fake.root_only)) {
         errno = EPERM;
         return -1;
@@ -281,13 +298,13 @@ static void test_order_of_the_steps(void **state)
     end(&f);
 }
 
-static void test_plain_file_costs_three_calls(void **state)
+static void test_plain_file_costs_four_calls(void **state)
 {
     (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(apply_with(&f, &everything), OK);
-    assert_string_equal(fake.trace, "chown chmod utimens ");
+    assert_string_equal(fake.trace, "chown getacl chmod utimens ");
     end(&f);
 }
 
@@ -499,16 +516,73 @@ static void test_first_failure_is_told(void **state)
     end(&f);
 }
 
-static void test_no_set_id_bits_without_the_owner(void **state)
+/* Refused, ignored or fine: what counts is whose the file is. */
+static void test_set_id_bits_are_for_the_stored_owner_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        uid_t uid_more;
+        gid_t gid_more;
+        mode_t wanted;
+    } rows[] = {{0, 0, 06755}, {1, 0, 02755}, {0, 1, 04755}, {1, 1, 0755}};
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        struct fixture f;
+        begin(&f);
+        struct attr_apply_options options = {.ignore_ownership = i % 2 == 0};
+        fake.faults[0].call = "chown";
+        fake.faults[0].errnum = EPERM;
+        f.attributes.stat.mode = S_IFREG | 06755;
+        f.attributes.stat.uid += rows[i / 2].uid_more;
+        f.attributes.stat.gid += rows[i / 2].gid_more;
+        assert_int_equal(apply_with(&f, &options), options.ignore_ownership ? OK : ERR_IO);
+        assert_int_equal(mode_of(&f), S_IFREG | rows[i / 2].wanted);
+        assert_int_equal(f.not_applied.set_ids, rows[i / 2].wanted != 06755);
+        end(&f);
+    }
+}
+
+/* To the kernel the largest id means that there is nothing to change. */
+static void test_owner_that_cannot_be(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        begin(&f);
+        f.attributes.stat.mode = S_IFREG | 06755;
+        *(i == 0 ? &f.attributes.stat.uid : &f.attributes.stat.gid) = UINT32_MAX;
+        assert_int_equal(apply_with(&f, &everything), ERR_FORMAT);
+        assert_non_null(strstr(f.err.text, "4294967295"));
+        assert_int_equal(mode_of(&f), S_IFREG | (i == 0 ? 02755 : 04755));
+        end(&f);
+    }
+}
+
+static void test_flags_that_are_known_are_set(void **state)
 {
     (void)state;
     struct fixture f;
     begin(&f);
-    f.attributes.stat.mode = S_IFREG | 06755;
-    fake.faults[0].call = "chown";
-    fake.faults[0].errnum = EPERM;
+    fake.flags_taken = true;
+    fake.unknown = FS_NOCOW_FL | FS_COMPR_FL;
+    fake.chattr = FS_EXTENT_FL | FS_SYNC_FL;
+    f.attributes.stat.flags = 0x400000 | 0x80000 | 0x40000 | 0x100000 | 0x20000;
+    assert_int_equal(apply_with(&f, &everything), OK);
+    assert_int_equal(fake.chattr, FS_EXTENT_FL | FS_IMMUTABLE_FL | FS_NODUMP_FL | FS_NOATIME_FL);
+    assert_int_equal(f.not_applied.flags, 1);
+    end(&f);
+}
+
+static void test_names_in_errors_hold_no_control_characters(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_int_equal(attributes_add_xattr(&f.attributes, "user.\033[2J", 9, (const uint8_t *)"1", 1, NULL), OK);
+    fake.faults[0].call = "user.\033[2J";
+    fake.faults[0].errnum = ENOSPC;
     assert_int_equal(apply_with(&f, &everything), ERR_IO);
-    assert_int_equal(mode_of(&f), S_IFREG | 0755);
+    assert_non_null(strstr(f.err.text, "user.\\x1b[2J"));
+    assert_null(strchr(f.err.text, '\033'));
     end(&f);
 }
 
@@ -736,7 +810,7 @@ int main(void)
         cmocka_unit_test(test_options_leave_out),
         cmocka_unit_test(test_xattrs_are_set_and_foreign_names_are_not),
         cmocka_unit_test(test_order_of_the_steps),
-        cmocka_unit_test(test_plain_file_costs_three_calls),
+        cmocka_unit_test(test_plain_file_costs_four_calls),
         cmocka_unit_test(test_each_option_leaves_out_its_step),
         cmocka_unit_test(test_ignored_acls_stay_out_on_xfs_too),
         cmocka_unit_test(test_group_gets_no_more_without_its_acl),
@@ -745,7 +819,10 @@ int main(void)
         cmocka_unit_test(test_what_the_target_does_not_have),
         cmocka_unit_test(test_first_unsupported_xattr_ends_xattrs_and_capabilities),
         cmocka_unit_test(test_first_failure_is_told),
-        cmocka_unit_test(test_no_set_id_bits_without_the_owner),
+        cmocka_unit_test(test_set_id_bits_are_for_the_stored_owner_alone),
+        cmocka_unit_test(test_owner_that_cannot_be),
+        cmocka_unit_test(test_flags_that_are_known_are_set),
+        cmocka_unit_test(test_names_in_errors_hold_no_control_characters),
         cmocka_unit_test(test_flags_take_the_stored_bits_and_keep_the_others),
         cmocka_unit_test(test_nodump_is_restored),
         cmocka_unit_test(test_early_flags),

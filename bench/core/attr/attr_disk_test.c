@@ -348,6 +348,63 @@ static void test_default_acl_without_a_mask(void **state)
     end(&p);
 }
 
+/* Of the file or directory that was there, or inherited: the archive has none. */
+static void test_acls_that_are_not_stored_go(void **state)
+{
+    for (int directories = 0; directories < 2; directories++) {
+        struct pair p;
+        begin(&p, state, directories);
+        assert_int_equal(fchmod(p.from, 0664), 0);
+        set_full_acl(p.to, POSIX_ACL_ACCESS_NAME);
+        if (directories)
+            set_full_acl(p.to, POSIX_ACL_DEFAULT_NAME);
+        static const struct attr_apply_options ignored = {.ignore_acls = true};
+        read_into(&p, p.from, &p.a);
+        assert_int_equal(attr_apply(p.to, APPLY_TO_OPEN_FILE, &p.a, &ignored, &p.not_applied, &p.err), OK);
+        assert_true(fgetxattr(p.to, POSIX_ACL_ACCESS_NAME, NULL, 0) > 0);
+        copy(&p);
+        assert_equal_attributes(&p);
+        assert_int_equal(fgetxattr(p.to, POSIX_ACL_ACCESS_NAME, NULL, 0), -1);
+        assert_int_equal(fgetxattr(p.to, POSIX_ACL_DEFAULT_NAME, NULL, 0), -1);
+        assert_int_equal(p.b.stat.mode & 07777, 0664);
+        end(&p);
+    }
+}
+
+static void test_no_permissions_by_an_acl(void **state)
+{
+    struct pair p;
+    begin(&p, state, false);
+    set_full_acl(p.from, POSIX_ACL_ACCESS_NAME);
+    assert_int_equal(fchmod(p.from, 0674), 0);
+    static const struct attr_apply_options ignored = {.ignore_permissions = true};
+    read_into(&p, p.from, &p.a);
+    assert_int_equal(attr_apply(p.to, APPLY_TO_OPEN_FILE, &p.a, &ignored, &p.not_applied, &p.err), OK);
+    read_into(&p, p.to, &p.b);
+    assert_int_equal(p.b.stat.mode, S_IFREG | 0600);
+    if (stores_acls(&p)) {
+        assert_int_equal(p.b.extras->users.count, 2);
+        assert_int_equal(p.b.extras->group_obj, 5);
+    }
+    end(&p);
+}
+
+static void test_times_that_do_not_fit_are_counted(void **state)
+{
+    struct pair p;
+    begin(&p, state, false);
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = INT64_C(64060588800)}};
+    assert_int_equal(futimens(p.from, times), 0);
+    read_into(&p, p.from, &p.a);
+    bool fits = p.a.stat.mtime_secs == INT64_C(64060588800);
+    p.a.stat.mtime_secs = INT64_C(64060588800);
+    static const struct attr_apply_options everything = {0};
+    assert_int_equal(attr_apply(p.to, APPLY_TO_OPEN_FILE, &p.a, &everything, &p.not_applied, &p.err), OK);
+    assert_int_equal(p.not_applied.mtimes, !fits);
+    assert_true(fits == (p.fs->magic != 0xEF53 && p.fs->magic != 0x58465342));
+    end(&p);
+}
+
 static uint32_t chattr_of(struct pair *p, int fd)
 {
     uint32_t flags = 0;
@@ -509,6 +566,9 @@ int main(void)
         {"access_acl_with_a_mask_only", test_access_acl_with_a_mask_only},
         {"directory_with_access_and_default_acl", test_directory_with_access_and_default_acl},
         {"default_acl_without_a_mask", test_default_acl_without_a_mask},
+        {"acls_that_are_not_stored_go", test_acls_that_are_not_stored_go},
+        {"no_permissions_by_an_acl", test_no_permissions_by_an_acl},
+        {"times_that_do_not_fit_are_counted", test_times_that_do_not_fit_are_counted},
         {"chattr_flags", test_chattr_flags},
         {"directory_flags", test_directory_flags},
         {"project_id", test_project_id},
