@@ -137,6 +137,19 @@ static enum status apply(struct extractor *x, int fd, enum attr_apply_to to, con
     return status;
 }
 
+/* They are the target's affair (a quota, compression), as with the reference, but the tree will not be the stored one.
+ */
+static void say_inherited_flags(int fd, const char *target)
+{
+    const int inherited = FS_SYNC_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_COMPR_FL | FS_NOCOMP_FL | FS_DIRSYNC_FL |
+                          FS_NOCOW_FL | FS_PROJINHERIT_FL;
+    int flags = 0;
+    char text[LOG_PATH_MAX];
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & inherited))
+        log_warning("warning: %s has chattr flags that new files inherit: those stored without any will have them",
+                    log_path(target, text));
+}
+
 enum status extractor_new(const char *target, const struct extract_options *options, struct extractor **out,
                           struct error *err)
 {
@@ -148,6 +161,7 @@ enum status extractor_new(const char *target, const struct extract_options *opti
     struct stat st;
     if (fstat(fd, &st))
         return fail(err, ERR_IO, "%s: cannot stat target directory", target);
+    say_inherited_flags(fd, target);
     struct extractor *x = calloc(1, sizeof *x);
     if (!x)
         return fail(err, ERR_MEMORY, "out of memory for an extractor");
@@ -515,7 +529,7 @@ enum status extract_node(struct extractor *x, const char *name, const struct att
 static enum status open_beneath(struct extractor *x, const char *name, const char **path, int *out_fd,
                                 struct error *err)
 {
-    char place[LOG_PATH_MAX], text[LOG_PATH_MAX];
+    char place[LOG_PATH_MAX], text[LOG_PATH_MAX], part_text[LOG_PATH_MAX];
     CLEANUP(fd_close) int fd = -1;
     const char *whole = *path;
     for (const char *part = whole;;) {
@@ -537,7 +551,7 @@ static enum status open_beneath(struct extractor *x, const char *name, const cha
             return fail(err, ERR_FORMAT,
                         "%s: target \"%.300s\" of the hardlink leads through \"%.300s\", which is not "
                         "a directory of the archive",
-                        shown(x, name, place), log_path(whole, text), component);
+                        shown(x, name, place), log_path(whole, text), log_path(component, part_text));
         if (next < 0) {
             shown(x, name, place);
             log_path(whole, text);

@@ -342,6 +342,10 @@ static void test_hardlink_targets_stay_inside(void **state)
     }
     assert_int_equal(make_link(&f, "s", "../outside"), OK);
     assert_int_equal(hardlink_to(&f, "h", "s/secret"), ERR_FORMAT);
+    assert_int_equal(make_link(&f, "s\033[2J", "x"), OK);
+    assert_int_equal(hardlink_to(&f, "h", "s\033[2J/secret"), ERR_FORMAT);
+    assert_non_null(strstr(f.err.text, "through \"s\\x1b[2J\""));
+    assert_null(strchr(f.err.text, '\033'));
     assert_int_equal(make_link(&f, "t", "../outside/secret"), OK);
     assert_int_equal(hardlink_to(&f, "h", "t"), ERR_FORMAT);
     assert_int_equal(hardlink_to(&f, "h", "a"), ERR_FORMAT); /* a directory */
