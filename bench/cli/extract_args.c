@@ -35,27 +35,34 @@ enum status extract_args_take(int option, struct restore_options *options, bool 
 
 static json_t *not_applied(const struct attr_not_applied *n)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "xattrs_denied", cli_json_count(n->xattrs_denied), "xattrs",
-                     cli_json_count(n->xattrs), "fcaps", cli_json_count(n->fcaps), "acls", cli_json_count(n->acls),
-                     "acl_masks", cli_json_count(n->acl_masks), "project_ids", cli_json_count(n->project_ids), "flags",
-                     cli_json_count(n->flags));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "xattrs_denied", cli_json_count(n->xattrs_denied),
+                     "xattrs", cli_json_count(n->xattrs), "fcaps", cli_json_count(n->fcaps), "acls",
+                     cli_json_count(n->acls), "acl_masks", cli_json_count(n->acl_masks), "project_ids",
+                     cli_json_count(n->project_ids), "flags", cli_json_count(n->flags), "set_ids",
+                     cli_json_count(n->set_ids), "mtimes", cli_json_count(n->mtimes));
 }
 
 enum status extract_args_report(const struct restore_stats *stats, enum output_format format, struct error *err)
 {
     if (format == OUTPUT_TEXT) {
         char size[SIZE_TEXT_SIZE];
-        log_info("restored %" PRIu64 " entries, %" PRIu64 " files with %s of data, in %.2f s", stats->entries,
-                 stats->files, size_text(stats->file_bytes, size), (double)stats->duration_ns / 1e9);
+        size_text(stats->file_bytes, size);
+        double seconds = (double)stats->duration_ns / 1e9;
+        if (stats->entries > 0) /* a tree: it has a root */
+            log_info("restored %" PRIu64 " entries, %" PRIu64 " files with %s of data, in %.2f s", stats->entries,
+                     stats->files, size, seconds);
+        else
+            log_info("restored %s of data, in %.2f s", size, seconds);
         if (stats->metadata_chunks + stats->payload_chunks > 0)
             log_info("read %" PRIu64 " metadata chunks, %" PRIu64 " payload chunks", stats->metadata_chunks,
                      stats->payload_chunks);
         return OK;
     }
     return cli_print_json(
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "entries", cli_json_count(stats->entries), "files",
-                  cli_json_count(stats->files), "file_bytes", cli_json_count(stats->file_bytes), "errors",
-                  cli_json_count(stats->errors), "device_errors", cli_json_count(stats->device_errors), "not_applied",
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "entries", cli_json_count(stats->entries),
+                  "files", cli_json_count(stats->files), "file_bytes", cli_json_count(stats->file_bytes), "errors",
+                  cli_json_count(stats->errors), "device_errors", cli_json_count(stats->device_errors), "devices",
+                  cli_json_count(stats->devices), "set_id_files", cli_json_count(stats->set_id_files), "not_applied",
                   not_applied(&stats->not_applied), "metadata_chunks", cli_json_count(stats->metadata_chunks),
                   "payload_chunks", cli_json_count(stats->payload_chunks), "duration_ns",
                   cli_json_count(stats->duration_ns)),

@@ -293,12 +293,16 @@ static enum status member(struct extraction *x, const struct archive_entry *entr
     if (status != OK)
         return directory_failed(x, status, err);
     x->stats->entries += pending;
-    bool device = is_device(entry); /* the entry goes with its contents */
+    /* The entry goes with its contents. */
+    bool device = is_device(entry);
+    bool set_id = entry->kind == ENTRY_FILE && (entry->attributes.stat.mode & (S_ISUID | S_ISGID)) != 0;
     enum stage stage = MAKING;
     status = extract_member(x, entry, content, &stage, err);
-    if (status == OK)
+    if (status == OK) {
         x->stats->entries++;
-    else if (stage != READING)
+        x->stats->devices += device;
+        x->stats->set_id_files += set_id && !x->options->extract.apply.ignore_permissions;
+    } else if (stage != READING)
         status = entry_failed(x, stage == MAKING ? (const char *)x->path.data : NULL, device, status, err);
     return status;
 }
@@ -345,6 +349,8 @@ static void report_not_applied(const struct attr_not_applied *n)
         {n->project_ids, "files are without their project ids"},
         {n->flags, "files are without some of their chattr flags"},
         {n->xattrs, "extended attributes have names that are not restored"},
+        {n->set_ids, "files are without set-id bits, they belong to somebody else now"},
+        {n->mtimes, "modification times are none that the file system can hold"},
         {n->acl_masks, "ACLs are stored without a mask, the mode's group bits have its place"},
     };
     const char *why = geteuid() == 0 ? "" : " (not running as root)";
@@ -353,11 +359,21 @@ static void report_not_applied(const struct attr_not_applied *n)
             log_warning("warning: not restored%s: %" PRIu64 " %s", why, notes[i].count, notes[i].what);
 }
 
+/* What an archive of unknown origin should not have brought along without a word. */
+static void report_powers(const struct restore_stats *stats)
+{
+    if (stats->devices > 0)
+        log_info("restored %" PRIu64 " device nodes", stats->devices);
+    if (stats->set_id_files > 0)
+        log_info("restored %" PRIu64 " files that are stored with set-id bits", stats->set_id_files);
+}
+
 enum status extraction_finish(struct extraction *x, struct error *err)
 {
     progress_end();
     x->stats->not_applied = *extractor_not_applied(x->extractor);
     report_not_applied(&x->stats->not_applied);
+    report_powers(x->stats);
     if (x->stats->device_errors > 0)
         log_warning("warning: %" PRIu64 " device nodes could not be restored", x->stats->device_errors);
     if (x->selection && x->stats->entries <= 1 && x->stats->errors == 0)

@@ -24,6 +24,8 @@ struct restore_stats {
     uint64_t file_bytes;
     uint64_t errors;                          /* collected; a directory that cannot be made is one, whatever is in it */
     uint64_t device_errors;                   /* ignored */
+    uint64_t devices;                         /* made */
+    uint64_t set_id_files;                    /* made of what is stored with set-id bits */
     uint64_t metadata_chunks, payload_chunks; /* fetched; the chunks of a unified archive are metadata */
     struct attr_not_applied not_applied;
     uint64_t duration_ns;

@@ -295,9 +295,9 @@ struct target {
 
 static enum status target_open(struct target *t, const char *path, struct error *err)
 {
-    *t = (struct target){.path = path};
-    t->is_stdout = strcmp(path, "-") == 0;
-    t->fd = t->is_stdout ? STDOUT_FILENO : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    bool is_stdout = strcmp(path, "-") == 0;
+    *t = (struct target){.path = is_stdout ? "standard output" : path, .is_stdout = is_stdout};
+    t->fd = is_stdout ? STDOUT_FILENO : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     return t->fd < 0 ? fail(err, ERR_IO, "create \"%s\"", path) : OK;
 }
 

@@ -31,6 +31,10 @@ from backup_tools import (
     time_text,
     write_tree,
 )
+from everything_tree import NO_ID, set_flags
+from everything_tree import acl as posix_acl
+from loop_mount import mounted
+
 from pxarbench_harness import run
 from pxarbench_harness.tree import differences, scan
 
@@ -149,6 +153,18 @@ def test_standard_output(repository: Repository, tmp_path: Path, cli: Cli) -> No
     assert catalog == repository_stream(repository, T2, "catalog.pcat1.didx")
     refused = sentence(restore(repository, T2, f"{NAME}.pxar", "-", "/d0"), 2)
     assert "patterns not allowed when restoring to stdout" in refused
+
+
+def test_full_standard_output_is_named(repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "app.conf").write_text("key = value\n")
+    repository.backup(write_tree(tmp_path / "tree"), T1, f"app.conf:{tmp_path / 'app.conf'}")
+    with open("/dev/full", "wb") as full:
+        command = [repository.program, "restore", f"{GROUP}/{time_text(T1)}", "app.conf", "-", "--repository", repository.path]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b'write "standard output" at offset 0: No space left on device' in done.stderr
+    file = restore(repository, T1, "app.conf", tmp_path / "again").check_ok()
+    assert b"restored 12 B of data" in file.stderr and b"entries" not in file.stderr
 
 
 def repository_stream(repository: Repository, at: int, name: str) -> bytes:
@@ -541,6 +557,54 @@ def test_options_that_leave_attributes_out(archives: Archives, nobody: Path) -> 
     archives.extract(nobody / "out", "--ignore-permissions", "--no-device-nodes").check_ok()
     assert stat.S_IMODE((nobody / "out" / "ro").stat().st_mode) == 0o700
     assert stat.S_IMODE((nobody / "out" / "ro" / "f").stat().st_mode) == 0o600
+
+
+def test_default_acl_of_the_target_gives_no_rights(archives: Archives, tmp_path: Path) -> None:
+    """What is restored has the ACLs of the archive, none included. The target's own flags stay, which is said."""
+    acl = {"users": [{"id": 1002, "perm": 4}], "groups": [], "group_obj": 4}
+    inside = [described("file", "f", content=text("f"), mode="0660"), described("fifo", "p", mode="0660")]
+    archives.make(folder("d", *inside, mode="0770"), described("file", "with", content=text("w"), mode="0660", acl=acl), *inside)
+    with mounted("ext4", tmp_path) as mount:
+        target, plain = mount / "target", mount / "plain"
+        target.mkdir()
+        entries = [(1, 7, NO_ID), (2, 7, 1001), (4, 5, NO_ID), (16, 7, NO_ID), (32, 5, NO_ID)]
+        os.setxattr(target, "system.posix_acl_default", posix_acl(entries))
+        (target / "d").mkdir()
+        assert "system.posix_acl_default" in os.listxattr(target / "d")
+        archives.extract(target, "--allow-existing-dirs").check_ok()
+        archives.extract(plain).check_ok()
+        assert differences(scan(plain), scan(target)) == []
+        names = {path.name: os.listxattr(path) for path in [target, *target.rglob("*")]}
+        assert names.pop("with") == ["system.posix_acl_access"]
+        assert not any(names.values())
+
+        kept = mount / "kept"
+        kept.mkdir()
+        os.setxattr(kept, "system.posix_acl_default", posix_acl(entries))
+        archives.extract(kept, "--ignore-acls").check_ok()
+        assert "system.posix_acl_access" in os.listxattr(kept / "f")
+
+        flagged = mount / "flagged"
+        flagged.mkdir()
+        assert set_flags(flagged, 0x40)  # nodump
+        done = archives.extract(flagged)
+        done.check_ok()
+        assert b"flagged has chattr flags that new files inherit" in done.stderr
+
+
+def test_set_id_bits_and_devices_are_said(archives: Archives, nobody: Path) -> None:
+    """A program of somebody else does not become one of whoever restores it."""
+    own = described("file", "own", content=text("x"), mode="06755")
+    other = described("file", "other", content=text("x"), mode="06755", uid=1234, gid=4321)
+    archives.make(own, other, described("chardev", "null", major=1, minor=3))
+    done = archives.extract(nobody / "t", "--ignore-ownership")
+    done.check_ok()
+    assert stat.S_IMODE(os.lstat(nobody / "t" / "own").st_mode) == 0o6755
+    assert stat.S_IMODE(os.lstat(nobody / "t" / "other").st_mode) == 0o755
+    assert b"1 files are without set-id bits" in done.stderr
+    assert b"restored 1 device nodes" in done.stderr and b"restored 2 files that are stored with set-id bits" in done.stderr
+    archives.extract(nobody / "u").check_ok()
+    assert stat.S_IMODE(os.lstat(nobody / "u" / "other").st_mode) == 0o6755
 
 
 def test_order_of_system_calls(archives: Archives, pxarbench: Path, nobody: Path) -> None:
