@@ -136,11 +136,21 @@ def streams() -> Iterator[Case]:
         yield Case(f"version-{name}", version(number), "5.1", error, inside=version(2))
     for size in (7, 9):
         data = item(m.FORMAT_VERSION, u64(2, 0)[:size]) + EMPTY[24:]
-        yield Case(f"version-of-{size}-bytes", metadata(data), "11", corrupt(0, "/", f"FORMAT_VERSION with {size} bytes of content"))
+        yield Case(
+            f"version-of-{size}-bytes",
+            metadata(data),
+            "11",
+            corrupt(0, "/", f"FORMAT_VERSION with {size} bytes of content"),
+        )
     due = "item where ENTRY is due"
     yield Case("version-twice", metadata(VERSION_2 + EMPTY), "5.1", corrupt(24, "/", f"FORMAT_VERSION {due}"))
     late = Archive(b"").add(first=VERSION_2).end()
-    yield Case("version-behind-the-root", unified(late), "5.1", corrupt(56, "/", "FORMAT_VERSION item where FILENAME or GOODBYE is due"))
+    yield Case(
+        "version-behind-the-root",
+        unified(late),
+        "5.1",
+        corrupt(56, "/", "FORMAT_VERSION item where FILENAME or GOODBYE is due"),
+    )
     late = Archive().add(VERSION_2, entry("fifo")).end()
     yield Case("version-in-a-member", metadata(late), "5.1", corrupt(MEMBER_ENTRY, "/m", f"FORMAT_VERSION {due}"))
     prelude = item(m.PRELUDE, b"{}")
@@ -149,10 +159,22 @@ def streams() -> Iterator[Case]:
     twice = Archive(VERSION_2 + prelude + prelude).end()
     yield Case("prelude-twice", metadata(twice), "5.2", corrupt(42, "/", f"PRELUDE {due}"), inside=good)
     late = Archive(root=entry("dir") + prelude).end()
-    yield Case("prelude-behind-the-root", metadata(late), "5.2", corrupt(80, "/", "PRELUDE item where FILENAME or GOODBYE is due"), inside=good)
+    yield Case(
+        "prelude-behind-the-root",
+        metadata(late),
+        "5.2",
+        corrupt(80, "/", "PRELUDE item where FILENAME or GOODBYE is due"),
+        inside=good,
+    )
     version_1 = item(m.FORMAT_VERSION, u64(1))
     inside = unified(Archive(version_1).end())
-    yield Case("prelude-in-version-1", unified(Archive(version_1 + prelude).end()), "1", corrupt(24, "/", f"PRELUDE {due}"), inside=inside)
+    yield Case(
+        "prelude-in-version-1",
+        unified(Archive(version_1 + prelude).end()),
+        "1",
+        corrupt(24, "/", f"PRELUDE {due}"),
+        inside=inside,
+    )
     for name, start, at in (("version", VERSION_2, 24), ("prelude", VERSION_2 + prelude, 42)):
         data = start + filename(b"m") + entry("fifo")
         yield Case(f"no-root-behind-{name}", metadata(data), "11", corrupt(at, "/", f"FILENAME {due}"))
@@ -160,7 +182,9 @@ def streams() -> Iterator[Case]:
         mode = m.TYPE_BITS[kind] | 0o644
         data = Archive(root=entry(kind)).end()
         yield Case(f"root-is-a-{kind}", metadata(data), "11", corrupt(24, "/", f"root with mode 0{mode:o} is no directory"))
-    yield Case("root-with-mode-0", unified(Archive(b"", entry(mode=0)).end()), "11", corrupt(0, "/", "mode 00 of no file type"))
+    yield Case(
+        "root-with-mode-0", unified(Archive(b"", entry(mode=0)).end()), "11", corrupt(0, "/", "mode 00 of no file type")
+    )
     not_one = ": not an archive: does not begin with an item of pxar"
     yield Case("zip", metadata(b"PK\3\4" + bytes(60)), "1", not_one)
     yield Case("one-byte", metadata(b"\0"), "1", not_one)
@@ -169,9 +193,21 @@ def streams() -> Iterator[Case]:
     yield Case("index-as-metadata", metadata(bytes.fromhex("1c914ea519bab3cd") + bytes(64)), "1", not_one)
     yield Case("member-first", metadata(filename(b"m") + entry("fifo")), "1", not_one)
     yield Case("empty", metadata(b""), "11", corrupt(0, "/", "ends early: 16 more bytes wanted"))
-    yield Case("behind-the-end", metadata(EMPTY + b"\0"), "10.3", corrupt(120, "/", "bytes behind the root's goodbye table"), inside=metadata(EMPTY))
+    yield Case(
+        "behind-the-end",
+        metadata(EMPTY + b"\0"),
+        "10.3",
+        corrupt(120, "/", "bytes behind the root's goodbye table"),
+        inside=metadata(EMPTY),
+    )
     yield Case("two-archives", metadata(EMPTY + EMPTY), "10.3", corrupt(120, "/", "bytes behind the root's goodbye table"))
-    yield Case("unified-behind-the-end", unified(EMPTY_1 + TAIL), "10.3", corrupt(96, "/", "bytes behind the root's goodbye table"), inside=unified(EMPTY_1))
+    yield Case(
+        "unified-behind-the-end",
+        unified(EMPTY_1 + TAIL),
+        "10.3",
+        corrupt(96, "/", "bytes behind the root's goodbye table"),
+        inside=unified(EMPTY_1),
+    )
 
 
 # ---- sizes ----
@@ -189,7 +225,16 @@ EXACT = {
 
 
 def sizes() -> Iterator[Case]:
-    def case(name: str, size: int, make: Callable[[int], bytes], inside: int, at: int = MEMBER_REST, path: str = "/m", *, cut: bool = False) -> Case:
+    def case(
+        name: str,
+        size: int,
+        make: Callable[[int], bytes],
+        inside: int,
+        at: int = MEMBER_REST,
+        path: str = "/m",
+        *,
+        cut: bool = False,
+    ) -> Case:
         """`cut`: only up to the announcement, so that the file stays small; nobody may wait for the rest."""
         data = make(size)
         item_name = name.replace("-", "_").upper()
@@ -268,7 +313,9 @@ def names() -> Iterator[Case]:
         ("without-nul", b"target", "SYMLINK without its final zero byte"),
         ("nul-inside", b"tar\0get\0", "SYMLINK with a zero byte inside"),
     ):
-        yield Case(f"symlink-{label}", link(content), "5.12", corrupt(MEMBER_REST, "/m", sentence), inside=link(b"target\0"))
+        yield Case(
+            f"symlink-{label}", link(content), "5.12", corrupt(MEMBER_REST, "/m", sentence), inside=link(b"target\0")
+        )
 
 
 def hardlinks() -> Iterator[Case]:
@@ -325,7 +372,15 @@ def hardlinks() -> Iterator[Case]:
 def kinds() -> Iterator[Case]:
     link = item(m.HARDLINK, u64(1) + b"m\0")
     content = item(m.PAYLOAD, b"")
-    good = {"file": NO_CONTENT, "symlink": SYMLINK, "chardev": DEVICE, "blockdev": DEVICE, "fifo": b"", "socket": b"", "dir": folder()[56:]}
+    good = {
+        "file": NO_CONTENT,
+        "symlink": SYMLINK,
+        "chardev": DEVICE,
+        "blockdev": DEVICE,
+        "fifo": b"",
+        "socket": b"",
+        "dir": folder()[56:],
+    }
     ends = {"file": "PAYLOAD_REF", "symlink": "SYMLINK", "chardev": "DEVICE", "blockdev": "DEVICE"}
     for kind, name, wrong in (
         ("file", "SYMLINK", SYMLINK),
@@ -348,13 +403,23 @@ def kinds() -> Iterator[Case]:
     ):
         error = corrupt(MEMBER_REST, "/m", f"{name} item where {ends.get(kind, 'FILENAME or GOODBYE')} is due")
         bad = metadata(member(entry(kind), wrong))
-        yield Case(f"{kind}-with-{name.lower().replace('_', '-')}", bad, "11", error, inside=metadata(member(entry(kind), good[kind])))
+        yield Case(
+            f"{kind}-with-{name.lower().replace('_', '-')}",
+            bad,
+            "11",
+            error,
+            inside=metadata(member(entry(kind), good[kind])),
+        )
     bad = unified(Archive(b"").add(entry(), NO_CONTENT).end())
     inside = unified(Archive(b"").add(entry(), content).end())
-    yield Case("reference-in-version-1", bad, "13", corrupt(130, "/m", "PAYLOAD_REF item where PAYLOAD is due"), inside=inside)
+    yield Case(
+        "reference-in-version-1", bad, "13", corrupt(130, "/m", "PAYLOAD_REF item where PAYLOAD is due"), inside=inside
+    )
     for mode in (0, 0o150644, 0o130644, 0o644):
         error = corrupt(MEMBER_ENTRY, "/m", f"mode 0{mode:o} of no file type")
-        yield Case(f"mode-{mode:o}", metadata(member(entry(mode=mode), NO_CONTENT)), "5.3", error, inside=metadata(ONE_FILE))
+        yield Case(
+            f"mode-{mode:o}", metadata(member(entry(mode=mode), NO_CONTENT)), "5.3", error, inside=metadata(ONE_FILE)
+        )
     for nanos in (10**9, 2**32 - 1):
         error = corrupt(MEMBER_ENTRY, "/m", f"ENTRY with {nanos} nanoseconds")
         bad, inside = (metadata(member(entry("fifo", nanos=n))) for n in (nanos, 10**9 - 1))
@@ -372,17 +437,47 @@ def items() -> Iterator[Case]:
         user = item(m.ACL_USER, u64(1, 2))
         error = corrupt(MEMBER_REST + len(one) + 32, "/m", f"second {name} of one entry")
         # Not side by side, and the same value: still one too many.
-        yield Case(f"second-{name.lower().replace('_', '-')}", metadata(file_with(one, user, one)), "11", error, inside=metadata(file_with(one, user)))
+        yield Case(
+            f"second-{name.lower().replace('_', '-')}",
+            metadata(file_with(one, user, one)),
+            "11",
+            error,
+            inside=metadata(file_with(one, user)),
+        )
     bad = metadata(file_with(item(m.XATTR, b"user.k=v")))
     inside = metadata(file_with(item(m.XATTR, b"user.k\0v")))
-    yield Case("xattr-without-nul", bad, "5.5", corrupt(MEMBER_REST, "/m", "XATTR without a zero byte behind its name"), inside=inside)
-    for label, kind in (("0", 0), ("goodbye-tail-marker", m.GOODBYE_TAIL_MARKER), ("near-entry", m.ENTRY ^ 1), ("max", MAX64)):
+    yield Case(
+        "xattr-without-nul",
+        bad,
+        "5.5",
+        corrupt(MEMBER_REST, "/m", "XATTR without a zero byte behind its name"),
+        inside=inside,
+    )
+    for label, kind in (
+        ("0", 0),
+        ("goodbye-tail-marker", m.GOODBYE_TAIL_MARKER),
+        ("near-entry", m.ENTRY ^ 1),
+        ("max", MAX64),
+    ):
         text = f"unknown item type {kind:016x}"
-        yield Case(f"item-{label}-in-a-member", metadata(file_with(item(kind))), "11", corrupt(MEMBER_REST, "/m", text), inside=metadata(ONE_FILE))
-        yield Case(f"item-{label}-between-members", metadata(Archive().add(first=item(kind)).end()), "11", corrupt(MEMBER, "/", text))
+        yield Case(
+            f"item-{label}-in-a-member",
+            metadata(file_with(item(kind))),
+            "11",
+            corrupt(MEMBER_REST, "/m", text),
+            inside=metadata(ONE_FILE),
+        )
+        yield Case(
+            f"item-{label}-between-members",
+            metadata(Archive().add(first=item(kind)).end()),
+            "11",
+            corrupt(MEMBER, "/", text),
+        )
     for name, kind in (("PAYLOAD_START_MARKER", m.PAYLOAD_START_MARKER), ("PAYLOAD_TAIL_MARKER", m.PAYLOAD_TAIL_MARKER)):
         error = corrupt(MEMBER, "/", f"{name} item where FILENAME or GOODBYE is due")
-        yield Case(f"{name.lower().replace('_', '-')}-in-metadata", metadata(Archive().add(first=item(kind)).end()), "3", error)
+        yield Case(
+            f"{name.lower().replace('_', '-')}-in-metadata", metadata(Archive().add(first=item(kind)).end()), "3", error
+        )
     for name, part in (("XATTR", item(m.XATTR, b"user.k\0v")), ("ENTRY", entry("fifo")), ("PAYLOAD_REF", NO_CONTENT)):
         error = corrupt(MEMBER_REST + 32, "/", f"{name} item where FILENAME or GOODBYE is due")
         bad = Archive().add(entry(), NO_CONTENT).add(first=part).end()
@@ -436,19 +531,27 @@ def goodbyes() -> Iterator[Case]:
     error = corrupt(at + 24, "/", "no GOODBYE where the tail row says")
     yield Case("goodbye-header-at", metadata(one.end(row + short)), "10.1", error, LOOKUP, ("/m",), inside=good)
     name, offset, size = struct.unpack("<QQQ", row)
+    beyond = f"goes on to offset {at}, but its goodbye row ends at {at - 1}"
+    no_name = "a goodbye row that does not lead to a FILENAME"
     rows = (
         ("row-offset-0", u64(name, 0, size), corrupt(at + 16, "/", "goodbye row with offset 0")),
         ("row-offset-beyond", u64(name, offset + 1, size), corrupt(at + 16, "/", f"goodbye row with offset {offset + 1}")),
         ("row-offset-max", u64(name, MAX64, size), corrupt(at + 16, "/", f"goodbye row with offset {MAX64}")),
         ("row-size-max", u64(name, offset, MAX64), corrupt(at + 16, "/", f"goodbye row with size {MAX64}")),
-        ("row-size-less", u64(name, offset, size - 1), corrupt(MEMBER, "/m", f"goes on to offset {at}, but its goodbye row ends at {at - 1}")),
-        ("row-to-entry", u64(name, offset - 18, size - 18), corrupt(MEMBER_ENTRY, "/", "a goodbye row that does not lead to a FILENAME")),
+        ("row-size-less", u64(name, offset, size - 1), corrupt(MEMBER, "/m", beyond)),
+        ("row-to-entry", u64(name, offset - 18, size - 18), corrupt(MEMBER_ENTRY, "/", no_name)),
     )
     for label, wrong, error in rows:
         yield Case(f"goodbye-{label}-at", metadata(one.end(wrong + tail)), "10.1", error, LOOKUP, ("/m",), inside=good)
     nested = Archive().add(entry("dir"), item(m.GOODBYE, u64(m.GOODBYE_TAIL_MARKER, 55, 40)), name=b"d")
     inside = metadata(Archive().add(folder(), name=b"d").end())
-    yield Case("goodbye-of-a-directory", metadata(nested.end()), "9.3", corrupt(MEMBER_REST, "/d", "GOODBYE with a wrong tail row"), inside=inside)
+    yield Case(
+        "goodbye-of-a-directory",
+        metadata(nested.end()),
+        "9.3",
+        corrupt(MEMBER_REST, "/d", "GOODBYE with a wrong tail row"),
+        inside=inside,
+    )
     error = corrupt(170, "/d", "tail row with offset 55")
     yield Case("goodbye-of-a-directory-at", metadata(nested.end()), "10.1", error, LOOKUP, ("/d/m",), inside=inside)
 
@@ -458,18 +561,39 @@ def goodbyes() -> Iterator[Case]:
 
 def ends() -> Iterator[Case]:
     whole = Archive(VERSION_2 + item(m.PRELUDE, b"prelude")).add(entry(), item(m.XATTR, b"user.k\0v"), NO_CONTENT).end()
-    marks = {"version": 20, "prelude": 42, "root-header": 55, "root": 70, "name": 120, "entry": 140, "xattr": 200, "reference": 225, "goodbye": 260, "tail": len(whole) - 1}
+    marks = {
+        "version": 20,
+        "prelude": 42,
+        "root-header": 55,
+        "root": 70,
+        "name": 120,
+        "entry": 140,
+        "xattr": 200,
+        "reference": 225,
+        "goodbye": 260,
+        "tail": len(whole) - 1,
+    }
     for label, size in marks.items():
         yield Case(f"cut-in-{label}", metadata(whole[:size]), "11", "ends early", inside=metadata(whole))
-    yield Case("cut-before-goodbye", metadata(EMPTY[:80]), "11", corrupt(80, "/", "ends early: 16 more bytes wanted"), inside=metadata(EMPTY))
+    yield Case(
+        "cut-before-goodbye",
+        metadata(EMPTY[:80]),
+        "11",
+        corrupt(80, "/", "ends early: 16 more bytes wanted"),
+        inside=metadata(EMPTY),
+    )
 
     def stored(content: bytes) -> bytes:
         return Archive(b"").add(entry(), item(m.PAYLOAD, content)).end()
 
-    yield Case("cut-in-content", unified(stored(bytes(1000))[:500]), "11", "ends early", inside=unified(stored(bytes(1000))))
+    yield Case(
+        "cut-in-content", unified(stored(bytes(1000))[:500]), "11", "ends early", inside=unified(stored(bytes(1000)))
+    )
     too_long = bytearray(stored(b"content"))
     too_long[138:146] = u64(16 + 8)
-    yield Case("content-one-byte-longer", unified(bytes(too_long)), "11", "unknown item type", inside=unified(stored(b"content")))
+    yield Case(
+        "content-one-byte-longer", unified(bytes(too_long)), "11", "unknown item type", inside=unified(stored(b"content"))
+    )
 
     # Sizes that nothing behind them justifies.
     def huge(label: str, data: bytes, error: str, *, pxar: bool = False, rule: str = "11") -> Case:
@@ -477,20 +601,39 @@ def ends() -> Iterator[Case]:
 
     for label, full_size in (("2-63", 2**63), ("max", MAX64)):
         size = full_size - 16
-        yield huge(f"prelude-{label}", VERSION_2 + header(m.PRELUDE, full_size) + b"{}", f": at offset 24: prelude of {size} bytes: at most {2**26}")
+        yield huge(
+            f"prelude-{label}",
+            VERSION_2 + header(m.PRELUDE, full_size) + b"{}",
+            f": at offset 24: prelude of {size} bytes: at most {2**26}",
+        )
         start = Archive(b"").add(entry()).data
         text = "ends early" if label == "2-63" else f"PAYLOAD of {size} bytes"
         yield huge(f"payload-{label}", bytes(start) + header(m.PAYLOAD, full_size) + b"content", text, pxar=True)
         text = f"GOODBYE with {size} bytes of content for 0 members"
         yield huge(f"goodbye-{label}", EMPTY[:80] + header(m.GOODBYE, full_size) + EMPTY[96:], corrupt(80, "/", text))
-        for name, kind in (("FILENAME", m.FILENAME), ("ENTRY", m.ENTRY), ("XATTR", m.XATTR), ("FCAPS", m.FCAPS), ("SYMLINK", m.SYMLINK), ("HARDLINK", m.HARDLINK)):
+        for name, kind in (
+            ("FILENAME", m.FILENAME),
+            ("ENTRY", m.ENTRY),
+            ("XATTR", m.XATTR),
+            ("FCAPS", m.FCAPS),
+            ("SYMLINK", m.SYMLINK),
+            ("HARDLINK", m.HARDLINK),
+        ):
             at = MEMBER if name == "FILENAME" else MEMBER_ENTRY if name in ("ENTRY", "HARDLINK") else MEMBER_REST
             before = member(entry("symlink" if name == "SYMLINK" else "file"), NO_CONTENT)[:at]
             error = corrupt(at, "/" if name == "FILENAME" else "/m", f"{name} with {size} bytes of content")
             yield huge(f"{name.lower()}-{label}", before + header(kind, full_size) + bytes(100), error)
     many = 2**40
-    yield huge("goodbye-rows", EMPTY[:80] + header(m.GOODBYE, 16 + 24 * many), corrupt(80, "/", f"GOODBYE with {24 * many} bytes of content for 0 members"))
-    yield huge("prelude-limit", VERSION_2 + header(m.PRELUDE, 16 + 2**26 + 1), ": at offset 24: prelude of 67108865 bytes: at most 67108864")
+    yield huge(
+        "goodbye-rows",
+        EMPTY[:80] + header(m.GOODBYE, 16 + 24 * many),
+        corrupt(80, "/", f"GOODBYE with {24 * many} bytes of content for 0 members"),
+    )
+    yield huge(
+        "prelude-limit",
+        VERSION_2 + header(m.PRELUDE, 16 + 2**26 + 1),
+        ": at offset 24: prelude of 67108865 bytes: at most 67108864",
+    )
     yield huge("prelude-cut", VERSION_2 + header(m.PRELUDE, 16 + 2**26) + bytes(1000), "ends early")
 
 
@@ -501,18 +644,33 @@ def lookups() -> Iterator[Case]:
         inside = metadata(Archive().add(entry(), NO_CONTENT).add(entry("fifo"), name=b"n").end())
         return Case(f"{label}-at", files, rule, error, LOOKUP, (path,), inside=inside)
 
-    yield at("version-3", metadata(item(m.FORMAT_VERSION, u64(3)) + ONE_FILE[24:]), ": unsupported version 3 of the pxar format")
+    yield at(
+        "version-3", metadata(item(m.FORMAT_VERSION, u64(3)) + ONE_FILE[24:]), ": unsupported version 3 of the pxar format"
+    )
     yield at("zip", metadata(b"PK\3\4" + bytes(60)), ": not an archive: ")
     yield at("of-23-bytes", metadata(ONE_FILE[:23]), corrupt(23, "/", "ends early"))
     yield at("of-24-bytes", metadata(ONE_FILE[:24]), corrupt(24, "/", "ends early"))
     yield at("only-root", metadata(ONE_FILE[:80]), "ends early")
-    yield at("cut-in-tail", metadata(ONE_FILE[:-1]), corrupt(len(ONE_FILE) - 25, "/", "no tail row where the directory ends"))
-    yield at("behind-the-end", metadata(ONE_FILE + b"\0"), corrupt(len(ONE_FILE) - 23, "/", "no tail row where the directory ends"))
-    yield at("root-is-a-file", metadata(Archive(root=entry()).end()), corrupt(24, "/", "root with mode 0100644 is no directory"))
+    yield at(
+        "cut-in-tail", metadata(ONE_FILE[:-1]), corrupt(len(ONE_FILE) - 25, "/", "no tail row where the directory ends")
+    )
+    yield at(
+        "behind-the-end",
+        metadata(ONE_FILE + b"\0"),
+        corrupt(len(ONE_FILE) - 23, "/", "no tail row where the directory ends"),
+    )
+    yield at(
+        "root-is-a-file", metadata(Archive(root=entry()).end()), corrupt(24, "/", "root with mode 0100644 is no directory")
+    )
     two = Archive().add(entry("fifo")).add(entry("fifo"), name=b"n")
     yield at("unknown-item", metadata(file_with(item(0))), corrupt(MEMBER_REST, "/m", "unknown item type"))
     two.data[MEMBER_REST : MEMBER_REST + 8] = u64(m.XATTR)
-    yield at("row-to-no-name", metadata(two.end()), corrupt(MEMBER_REST, "/", "a goodbye row that does not lead to a FILENAME"), "/n")
+    yield at(
+        "row-to-no-name",
+        metadata(two.end()),
+        corrupt(MEMBER_REST, "/", "a goodbye row that does not lead to a FILENAME"),
+        "/n",
+    )
 
 
 # ---- payload streams ----
@@ -533,7 +691,13 @@ def payloads() -> Iterator[Case]:
     nothing = split(START + TAIL)
 
     def at_start(label: str, payload: bytes, *, rule: str = "8") -> Case:
-        return Case(f"payload-start-{label}", split(payload), rule, ".ppxar: corrupt at offset 0 in /: no payload start marker", inside=nothing)
+        return Case(
+            f"payload-start-{label}",
+            split(payload),
+            rule,
+            ".ppxar: corrupt at offset 0 in /: no payload start marker",
+            inside=nothing,
+        )
 
     yield at_start("is-tail", TAIL + TAIL)
     yield at_start("is-file", item(m.PAYLOAD) + TAIL)
@@ -543,7 +707,13 @@ def payloads() -> Iterator[Case]:
     yield at_start("is-metadata", EMPTY)
     for size in (0, 15):
         sentence = f"ends early: {16 - size} more bytes wanted"
-        yield Case(f"payload-of-{size}-bytes", split(START[:size]), "8", f".ppxar: corrupt at offset {size} in /: {sentence}", inside=nothing)
+        yield Case(
+            f"payload-of-{size}-bytes",
+            split(START[:size]),
+            "8",
+            f".ppxar: corrupt at offset {size} in /: {sentence}",
+            inside=nothing,
+        )
     for label, payload in (
         ("missing", START),
         ("cut", START + TAIL[:15]),

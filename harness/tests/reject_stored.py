@@ -49,7 +49,11 @@ def indexes() -> Iterator[Case]:
 
     whole = good["didx"]
     yield dynamic("empty", b"", "neither a dynamic nor a fixed index: wrong magic number at offset 0")
-    yield dynamic("wrong-magic", didx(9, magic=DIDX[:7] + b"\0"), "neither a dynamic nor a fixed index: wrong magic number at offset 0")
+    yield dynamic(
+        "wrong-magic",
+        didx(9, magic=DIDX[:7] + b"\0"),
+        "neither a dynamic nor a fixed index: wrong magic number at offset 0",
+    )
     yield dynamic("of-8-bytes", DIDX, "index of 8 bytes ends within its header of 4096")
     yield dynamic("of-4095-bytes", whole[:4095], "index of 4095 bytes ends within its header of 4096")
     yield dynamic("no-entries", didx(), "index has no entries")
@@ -66,7 +70,12 @@ def indexes() -> Iterator[Case]:
         return Case(f"fidx-{label}", {"fidx": data}, "3", f".fidx: {error}", INDEX, inside={"fidx": inside}, huge=huge)
 
     two = fidx(5 * MIB, 4 * MIB, 2)
-    yield fixed("wrong-magic", fidx(1, 4096, 1, FIDX[:7] + b"\0"), "neither a dynamic nor a fixed index: wrong magic number at offset 0", two)
+    yield fixed(
+        "wrong-magic",
+        fidx(1, 4096, 1, FIDX[:7] + b"\0"),
+        "neither a dynamic nor a fixed index: wrong magic number at offset 0",
+        two,
+    )
     yield fixed("of-4095-bytes", two[:4095], "index of 4095 bytes ends within its header of 4096", two)
     for chunk_size in (0, 3, 4 * MIB - 1, 2**63 + 1):
         text = f"chunk size {chunk_size} at offset 72 is not a power of two"
@@ -125,7 +134,9 @@ def blobs() -> Iterator[Case]:
 
     def case(label: str, data: bytes, error: str, inside: bytes, *, huge: bool = False, memory_mib: int = 64) -> Case:
         files: Files = {"blob": data}
-        return Case(f"blob-{label}", files, "4", f".blob: {error}", BLOB, inside={"blob": inside}, huge=huge, memory_mib=memory_mib)
+        return Case(
+            f"blob-{label}", files, "4", f".blob: {error}", BLOB, inside={"blob": inside}, huge=huge, memory_mib=memory_mib
+        )
 
     empty = blob(PLAIN, b"")
     for size in (0, 8, 11):
@@ -133,13 +144,20 @@ def blobs() -> Iterator[Case]:
     for label, kind in (("encrypted", ENCRYPTED), ("encrypted-compressed", ENCRYPTED_ZSTD)):
         for size in (12, 43):
             at_least = blob(kind, b"", bytes(32))
-            yield case(f"{label}-of-{size}-bytes", at_least[:size], f"{size} bytes are too few for an encrypted blob", at_least)
+            yield case(
+                f"{label}-of-{size}-bytes", at_least[:size], f"{size} bytes are too few for an encrypted blob", at_least
+            )
     magic = bytes(8)
     yield case("unknown-magic", blob(magic, hello), f"not a blob: unknown magic {magic.hex()}", plain)
     magic = PLAIN[:7] + bytes([PLAIN[7] ^ 1])
     yield case("magic-one-bit", blob(magic, hello), f"not a blob: unknown magic {magic.hex()}", plain)
     yield case("index-as-blob", didx(9)[:64], f"not a blob: unknown magic {DIDX.hex()}", plain)
-    for label, good in (("uncompressed", plain), ("compressed", packed), ("encrypted", sealed[ENCRYPTED]), ("encrypted-compressed", sealed[ENCRYPTED_ZSTD])):
+    for label, good in (
+        ("uncompressed", plain),
+        ("compressed", packed),
+        ("encrypted", sealed[ENCRYPTED]),
+        ("encrypted-compressed", sealed[ENCRYPTED_ZSTD]),
+    ):
         (stored,) = struct.unpack("<I", good[8:12])
         flipped = good[:-1] + bytes([good[-1] ^ 1])
         at = 44 if label.startswith("encrypted") else 12
@@ -160,14 +178,26 @@ def blobs() -> Iterator[Case]:
     for label, behind in (("1-byte-behind", b"\0"), ("4-bytes-behind", b"\0\0\0\0"), ("half-a-frame-behind", one[:7])):
         yield case(f"frame-with-{label}", blob(ZSTD, one + behind), "zstd frame ", two)
     claims = frame(block(RAW, 12, hello, last=True), descriptor=b"\x20\x0b")
-    yield case("frame-claims-less", blob(ZSTD, claims), bad_frame, blob(ZSTD, frame(block(RAW, 12, hello, last=True), descriptor=b"\x20\x0c")))
+    yield case(
+        "frame-claims-less",
+        blob(ZSTD, claims),
+        bad_frame,
+        blob(ZSTD, frame(block(RAW, 12, hello, last=True), descriptor=b"\x20\x0c")),
+    )
     claims = frame(block(RAW, 12, hello, last=True), descriptor=b"\xc0\x38" + u64(2**63))
     yield case("frame-claims-2-63", blob(ZSTD, claims), "zstd frame ", two, huge=True)
     wide = frame(block(RAW, 12, hello, last=True), descriptor=b"\x00\xff")
     yield case("frame-window-2-41", blob(ZSTD, wide), bad_frame, two, huge=True)
     # Everything up to the limit must really be made before the limit can be passed: memory is the limit's here.
     bomb = blob(ZSTD, zeros(128 * MIB + 1))
-    yield case("frame-bomb", bomb, f"holds more than the {128 * MIB} bytes that are allowed", blob(ZSTD, zeros(MIB)), huge=True, memory_mib=320)
+    yield case(
+        "frame-bomb",
+        bomb,
+        f"holds more than the {128 * MIB} bytes that are allowed",
+        blob(ZSTD, zeros(MIB)),
+        huge=True,
+        memory_mib=320,
+    )
 
 
 # ---- 6: manifests ----
@@ -196,7 +226,9 @@ def manifests() -> Iterator[Case]:
         return case(label, text({**GOOD, **change}), error)
 
     def listed(label: str, change: Json, error: str) -> Case:
-        return case(label, text({**GOOD, "files": [ENTRY, {**ENTRY, "filename": "b.conf.blob", **change}]}), f"files[1]: {error}")
+        return case(
+            label, text({**GOOD, "files": [ENTRY, {**ENTRY, "filename": "b.conf.blob", **change}]}), f"files[1]: {error}"
+        )
 
     whole = good["json"]
     yield case("empty", b"", "index.json.blob: ")
@@ -213,11 +245,17 @@ def manifests() -> Iterator[Case]:
         yield case(f"no-{key}", text(without(GOOD, key)), f"member {key} is missing")
     for key in ("backup-type", "backup-id"):
         yield top(f"{key}-number", {key: 7}, f"member {key} is an integer, not a string")
-    for label, value, kind in (("string", "1000000000", "a string"), ("fraction", 1e9, "a fraction"), ("null", None, "null")):
+    for label, value, kind in (
+        ("string", "1000000000", "a string"),
+        ("fraction", 1e9, "a fraction"),
+        ("null", None, "null"),
+    ):
         yield top(f"backup-time-{label}", {"backup-time": value}, f"member backup-time is {kind}, not an integer")
     yield top("backup-type-unknown", {"backup-type": "hosts"}, 'member backup-type "hosts" is not host, vm or ct')
     for label, value in (("empty", ""), ("slash", "a/b"), ("256", "i" * 256)):
-        yield top(f"backup-id-{label}", {"backup-id": value}, "member backup-id is empty, longer than 255 bytes or has a '/'")
+        yield top(
+            f"backup-id-{label}", {"backup-id": value}, "member backup-id is empty, longer than 255 bytes or has a '/'"
+        )
     for label, value, kind in (("object", {}, "an object"), ("null", None, "null")):
         yield top(f"files-{label}", {"files": value}, f"member files is {kind}, not an array")
     yield top("unprotected-array", {"unprotected": []}, "member unprotected is an array, not an object")
@@ -232,7 +270,9 @@ def manifests() -> Iterator[Case]:
     yield listed("size-negative", {"size": -1}, "member size is negative: -1")
     yield listed("size-fraction", {"size": 1.5}, "member size is a fraction, not an integer")
     yield listed("size-string", {"size": "1"}, "member size is a string, not an integer")
-    yield case("size-2-63", whole.replace(b'"size":1', b'"size":9223372036854775808'), "index.json.blob: line 1, ", huge=True)
+    yield case(
+        "size-2-63", whole.replace(b'"size":1', b'"size":9223372036854775808'), "index.json.blob: line 1, ", huge=True
+    )
     for label, value in (("63-digits", "0" * 63), ("65-digits", "0" * 65), ("no-hex", "g" * 64), ("empty", "")):
         yield listed(f"csum-{label}", {"csum": value}, "member csum is not 64 hexadecimal digits")
     yield listed("crypt-mode-unknown", {"crypt-mode": "Encrypt"}, 'crypt-mode "Encrypt" is not none, encrypt or sign-only')
@@ -302,7 +342,11 @@ def catalogs() -> Iterator[Case]:
         error = f"the root's offset {at} at offset {limit} is outside of 8..{limit}"
         yield case(f"root-{label}", catalog(inner, root, root=at), error, huge=label == "huge")
     yield case("root-inside-a-block", catalog(inner, root, root=9), "catalog.pcat1.didx: ")
-    yield case("root-not-last", catalog(inner, root, root=8), f"{len(root)} bytes behind the root's table at offset {8 + len(inner)}")
+    yield case(
+        "root-not-last",
+        catalog(inner, root, root=8),
+        f"{len(root)} bytes behind the root's table at offset {8 + len(inner)}",
+    )
     yield case("cut", whole[:-1], "the root's offset ")
     yield case("table-of-0-bytes", catalog(b"\0"), "table of 0 bytes at offset 8")
     yield case("table-beyond", catalog(b"\x7f" + root[1:]), "table of 127 bytes at offset 8, where ")
@@ -333,18 +377,38 @@ def catalogs() -> Iterator[Case]:
     for kind in (b"\0", b"D", b"x", b"\xff"):
         error = f"entry of unknown type 0x{kind.hex()} at offset 10"
         yield listed(f"type-{kind.hex()}", entry(kind, b"n"), error, listing(entry(b"p", b"n")))
-    yield case("entries-less", listing(entry(b"l", b"n"), entry(b"l", b"o"), count=1), "3 bytes behind the last entry of a table at offset 13")
-    yield case("byte-behind-entries", listing(entry(b"l", b"n"), b"\0", count=1), "1 bytes behind the last entry of a table at offset 13")
+    yield case(
+        "entries-less",
+        listing(entry(b"l", b"n"), entry(b"l", b"o"), count=1),
+        "3 bytes behind the last entry of a table at offset 13",
+    )
+    yield case(
+        "byte-behind-entries",
+        listing(entry(b"l", b"n"), b"\0", count=1),
+        "1 bytes behind the last entry of a table at offset 13",
+    )
     yield case("entries-more", listing(entry(b"l", b"n"), count=2), "catalog.pcat1.didx: ")
     yield case("entries-huge", listing(entry(b"l", b"n"), count=MAX64), "catalog.pcat1.didx: ", huge=True)
     yield listed("size-missing", entry(b"f", b"n"), "catalog.pcat1.didx: ")
     yield listed("mtime-missing", entry(b"f", b"n", b"\5"), "catalog.pcat1.didx: ")
     good_file = listing(entry(b"f", b"n", vu(MAX64) + b"\x80" * 9 + b"\x81\0"))
-    yield listed("size-of-11-bytes", entry(b"f", b"n", b"\x80" * 10 + b"\1\0"), "number at offset 13 is out of range", good_file)
+    yield listed(
+        "size-of-11-bytes", entry(b"f", b"n", b"\x80" * 10 + b"\1\0"), "number at offset 13 is out of range", good_file
+    )
     yield listed("size-2-64", entry(b"f", b"n", b"\x80" * 9 + b"\2\0"), "number at offset 13 is out of range", good_file)
-    yield listed("mtime-of-12-bytes", entry(b"f", b"n", b"\5" + b"\x80" * 10 + b"\x81\0"), "number at offset 14 is out of range", good_file)
+    yield listed(
+        "mtime-of-12-bytes",
+        entry(b"f", b"n", b"\5" + b"\x80" * 10 + b"\x81\0"),
+        "number at offset 14 is out of range",
+        good_file,
+    )
     yield listed("mtime-2-63", entry(b"f", b"n", b"\5" + vu(2**63)), "number at offset 14 is out of range", good_file)
-    yield listed("mtime-below-min", entry(b"f", b"n", b"\5" + b"\x81" + b"\x80" * 8 + b"\x81\0"), "number at offset 14 is out of range", good_file)
+    yield listed(
+        "mtime-below-min",
+        entry(b"f", b"n", b"\5" + b"\x81" + b"\x80" * 8 + b"\x81\0"),
+        "number at offset 14 is out of range",
+        good_file,
+    )
 
 
 def cases() -> Iterator[Case]:

@@ -267,7 +267,10 @@ def test_together_the_trees_hold_every_shape() -> None:
     assert max(path.count(b"/") for path, _ in all_entries()) > 40
     assert any("prelude_b64" in tree for tree in all_of_them)
     padded = {
-        (path, n) for n, tree in enumerate(all_of_them) for path, entry in trees.in_archive_order(tree) if "payload_pad_before" in entry
+        (path, n)
+        for n, tree in enumerate(all_of_them)
+        for path, entry in trees.in_archive_order(tree)
+        if "payload_pad_before" in entry
     }
     linked = {
         (b"/" + model.text_bytes(entry, "target"), n)
