@@ -231,7 +231,7 @@ def manifests() -> Iterator[Case]:
         )
 
     whole = good["json"]
-    yield case("empty", b"", "index.json.blob: ")
+    yield case("empty", b"", "index.json.blob: line 1, column 0, offset 0: ")
     yield case("no-json", b"backup-type: host", "index.json.blob: line 1, ")
     yield case("cut", whole[:-1], f"index.json.blob: line 1, column {len(whole) - 1}, offset {len(whole) - 1}: ")
     yield case("behind-the-end", whole + b"{}", f"offset {len(whole) + 1}: ")
