@@ -5,8 +5,8 @@
 int cmd_pxar(int argc, char **argv)
 {
     static const struct cli_command commands[] = {
-        {"create", pxar_create_command, "pack a directory into a split archive"},
-        {"extract", pxar_extract_command, "unpack a split archive"},
+        {"create", pxar_create_command, "pack a directory into an archive"},
+        {"extract", pxar_extract_command, "unpack an archive"},
         {"list", pxar_list_command, "print the paths of an archive, or of a part of it"},
         {"dump", pxar_dump_command, "print every entry with all it has, as JSON lines"},
         {"lookup", pxar_lookup_command, "find entries by path, without reading the rest"},

@@ -12,6 +12,15 @@ enum status exclude_text(const struct pattern_list *patterns, struct buffer *out
     return pattern_list_text(patterns, out, err);
 }
 
+/* Control characters as the reference writes them (datastore.md 6.1): \u001b, where jansson gives \u001B. */
+static void lower_escapes(char *text)
+{
+    for (char *p = text; (p = strchr(p, '\\')); p += 2)
+        for (size_t i = 2; p[1] == 'u' && i < 6; i++)
+            if (p[i] >= 'A' && p[i] <= 'F')
+                p[i] = (char)(p[i] - 'A' + 'a');
+}
+
 /* Takes the value. */
 static enum status dump(json_t *value, struct buffer *out, struct error *err)
 {
@@ -19,6 +28,7 @@ static enum status dump(json_t *value, struct buffer *out, struct error *err)
     json_decref(value);
     if (!text)
         return fail(err, ERR_MEMORY, "out of memory for the exclude patterns");
+    lower_escapes(text);
     enum status status = buffer_append(out, text, strlen(text), err);
     free(text);
     return status;

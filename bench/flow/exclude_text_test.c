@@ -75,6 +75,15 @@ static void test_prelude_escapes_what_json_must_and_nothing_else(void **state)
     expect(f, "{\"exclude-patterns\":\"\\\"/\\t\xc3\xa4\\n\"}");
 }
 
+/* Bytes of the metadata stream: the case of a digit counts. */
+static void test_control_characters_are_escaped_as_by_the_reference(void **state)
+{
+    struct fixture *f = *state;
+    add(f, "\x1b\\\\u00AF\x0f"); /* an escaped backslash of the pattern is no escape of JSON */
+    assert_int_equal(exclude_prelude(f->patterns, &f->out, &f->err), OK);
+    expect(f, "{\"exclude-patterns\":\"\\u001b\\\\\\\\u00AF\\u000f\\n\"}");
+}
+
 static void test_bytes_that_are_not_utf8(void **state)
 {
     struct fixture *f = *state;
@@ -91,6 +100,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_patterns_no_text, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_text_and_prelude_of_the_specification, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_prelude_escapes_what_json_must_and_nothing_else, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_control_characters_are_escaped_as_by_the_reference, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bytes_that_are_not_utf8, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
