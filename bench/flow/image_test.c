@@ -10,9 +10,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define CHUNK ((uint64_t)FIXED_CHUNK_SIZE_DEFAULT)
+
+/* What reads the image: right behind the read that reaches `at`, the image becomes that long. */
+static struct {
+    const char *path; /* NULL: nothing happens */
+    uint64_t at;
+} shrinks;
+
+ssize_t pread(int fd, void *data, size_t size, off_t offset)
+{
+    ssize_t got = syscall(SYS_pread64, fd, data, size, offset);
+    if (shrinks.path && got > 0 && (uint64_t)(offset + got) == shrinks.at) {
+        assert_int_equal(truncate(shrinks.path, (off_t)shrinks.at), 0);
+        shrinks.path = NULL;
+    }
+    return got;
+}
 
 /* A datastore with a snapshot begun. */
 struct fixture {
@@ -230,6 +247,34 @@ static void test_what_is_no_image(void **state)
         ERR_USAGE);
 }
 
+/* What is missing must not pass for a hole. */
+static void test_an_image_that_shrinks_is_no_backup(void **state)
+{
+    struct fixture *f = *state;
+    static const uint64_t ends[] = {CHUNK, CHUNK + SLAB_POOLED_CAPACITY, 2 * CHUNK};
+    uint8_t *data = make_lcg(3 * CHUNK, 1);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        int fd = open(f->path, O_WRONLY | O_CREAT, 0644);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, data, 3 * CHUNK), 3 * CHUNK);
+        close(fd);
+        shrinks.path = f->path;
+        shrinks.at = ends[i];
+        struct error err = {0};
+        struct stream_stats stats;
+        uint64_t bytes_read;
+        char said[64];
+        assert_int_equal(
+            image_upload(f->pool, f->writer, "disk.img.fidx", f->path, NULL, &f->failure, &stats, &bytes_read, &err),
+            ERR_MISMATCH);
+        snprintf(said, sizeof said, "ends at offset %ju of %ju", (uintmax_t)ends[i], (uintmax_t)(3 * CHUNK));
+        assert_non_null(strstr(err.text, said));
+        end_snapshot(f);
+        begin_snapshot(f, 1000000001 + (int64_t)i);
+    }
+    free(data);
+}
+
 static void test_a_blob_comes_back(void **state)
 {
     struct fixture *f = *state;
@@ -273,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_sparse_image_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_chunks_of_the_previous_image_are_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_image, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_image_that_shrinks_is_no_backup, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_blob_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_empty_and_huge_blobs, setup, teardown),
     };
