@@ -84,7 +84,7 @@ enum status selection_add(struct selection *s, const char *text, size_t size, st
 static enum status add_lines(struct selection *s, FILE *file, const char *path, struct error *err)
 {
     char *line = NULL;
-    size_t capacity = 0;
+    size_t capacity = 0, before = pattern_list_count(s->patterns);
     enum status status = OK;
     for (size_t number = 1; status == OK; number++) {
         errno = 0;
@@ -104,6 +104,9 @@ static enum status add_lines(struct selection *s, FILE *file, const char *path, 
             (void)fail_within(err, "%s: line %zu", path, number);
     }
     free(line);
+    /* Without patterns everything is wanted: not what a list that came out empty asks for. */
+    if (status == OK && pattern_list_count(s->patterns) == before)
+        return fail(err, ERR_FORMAT, "%s: the list of patterns is empty", path);
     return status;
 }
 

@@ -13,7 +13,8 @@ MUST_CHECK enum status selection_new(struct selection **out, struct error *err);
 void selection_free(struct selection *s); /* accepts NULL */
 /* One include pattern; a leading '!' makes it exclude. The last one that matches decides. ERR_FORMAT, ERR_LIMIT. */
 MUST_CHECK enum status selection_add(struct selection *s, const char *text, size_t size, struct error *err);
-/* A file of patterns, one per line; empty lines are skipped, nothing else is special. Errors name file and line. */
+/* A file of patterns, one per line; empty lines are skipped, nothing else is special. Errors name file and line.
+ * ERR_FORMAT: no pattern at all, which would select everything. */
 MUST_CHECK enum status selection_add_file(struct selection *s, const char *path, struct error *err);
 /* No patterns: everything is wanted. NULL counts as empty. */
 bool selection_is_empty(const struct selection *s);

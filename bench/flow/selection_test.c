@@ -110,6 +110,11 @@ static void test_patterns_from_a_file(void **state)
     fclose(file);
     assert_int_equal(selection_add_file(s, path, &err), ERR_FORMAT);
     assert_non_null(strstr(err.text, "list: line 2: "));
+    file = fopen(path, "w");
+    fputs("\n\n", file);
+    fclose(file);
+    assert_int_equal(selection_add_file(s, path, &err), ERR_FORMAT);
+    assert_non_null(strstr(err.text, "list: the list of patterns is empty"));
     snprintf(path, sizeof path, "%s/missing", base);
     assert_int_equal(selection_add_file(s, path, &err), ERR_IO);
     assert_non_null(strstr(err.text, "missing"));
