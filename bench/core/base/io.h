@@ -11,6 +11,9 @@ struct source {
     enum status (*read)(void *context, uint8_t *data, size_t size, size_t *out_size, struct error *err);
     /* Discards exactly `size` bytes; ERR_FORMAT when the data ends before. NULL: callers read and drop. */
     enum status (*skip)(void *context, uint64_t size, struct error *err);
+    /* The next byte read is that at `offset` from the source's beginning, before or behind the last one; ERR_FORMAT
+     * when the data ends before. NULL: the source cannot go back. */
+    enum status (*seek)(void *context, uint64_t offset, struct error *err);
     void *context;
     const char *name; /* borrowed, for errors */
 };

@@ -658,14 +658,25 @@ enum status decoder_seek(struct decoder *d, uint64_t offset, const char *directo
     return push_level(d, (struct level){.path_size = path_size}, err);
 }
 
-static enum status begin_content(struct decoder *d, struct error *err)
+/* To the PAYLOAD header. Going back is what archives of older clients may need, once per file at most; what was passed
+ * over is still checked at the end, by the farthest reference. */
+static enum status go_to_content(struct decoder *d, struct error *err)
 {
     struct window *w = &d->payload;
-    if (d->content_offset < w->position)
+    if (d->content_offset >= w->position)
+        return skip(d, w, d->content_offset - w->position, err);
+    if (!w->source.seek)
         return bad(d, d->metadata.position, err,
                    "reference to payload offset %" PRIu64 ", but the payload was read up to %" PRIu64,
                    d->content_offset, w->position);
-    TRY(skip(d, w, d->content_offset - w->position, err));
+    enum status status = window_seek(w, d->content_offset, err);
+    return status == ERR_FORMAT ? place(d, w, d->content_offset, err) : status;
+}
+
+static enum status begin_content(struct decoder *d, struct error *err)
+{
+    struct window *w = &d->payload;
+    TRY(go_to_content(d, err));
     TRY(need(d, w, ITEM_HEADER_SIZE, err));
     const uint8_t *header = window_take(w, ITEM_HEADER_SIZE);
     if (load_u64le(header) != PXAR_PAYLOAD || load_u64le(header + 8) != ITEM_HEADER_SIZE + d->content_size)

@@ -57,8 +57,10 @@ const uint8_t *decoder_prelude(const struct decoder *d, size_t *out_size);
 MUST_CHECK enum status decoder_next(struct decoder *d, struct archive_entry *out, struct error *err);
 /* Contents of the current file, in parts; OK with *out_size 0 at its end. Checks the PAYLOAD header first. What is not
  * read is skipped later, by the source. ERR_USAGE, without harm to the decoder: not on a file, or a split archive
- * without its payload stream. ERR_FORMAT: also
- * for a reference behind what was read already (archives of older clients may have them: they can be listed). */
+ * without its payload stream.
+ * Archives of older clients may refer to what was read already, or to the same bytes twice: a payload source that can
+ * seek goes back, at most once per file, and the contents are given as stored. ERR_FORMAT where it cannot: such an
+ * archive can only be listed. */
 MUST_CHECK enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size,
                                        struct error *err);
 uint64_t decoder_metadata_position(const struct decoder *d);

@@ -1,5 +1,6 @@
 /* Input: one byte of options, then the streams. Options: bit 0 no payload, bit 1 list instead of dump, bit 2 short
- * reads, bit 3 a unified archive, bit 4 a source that can skip.
+ * reads, bit 3 a unified archive, bit 4 a source that can skip, bit 5 a payload that
+ * can be read from any place.
  * Split: a 16-bit size, then that many bytes of metadata stream and the rest as payload stream. Unified: the rest. */
 #include "pxar/dump.h"
 
@@ -28,6 +29,15 @@ static enum status skip_some(void *context, uint64_t size, struct error *err)
     return OK;
 }
 
+static enum status seek_any(void *context, uint64_t offset, struct error *err)
+{
+    struct memory_source *m = &((struct short_source *)context)->whole;
+    (void)err;
+    ASSERT(offset < m->position); /* the decoder only goes back */
+    m->position = (size_t)offset;
+    return OK;
+}
+
 static enum status discard(void *context, const uint8_t *data, size_t size, struct error *err)
 {
     (void)data;
@@ -36,7 +46,7 @@ static enum status discard(void *context, const uint8_t *data, size_t size, stru
     return OK;
 }
 
-enum { NO_PAYLOAD = 1, LIST = 2, SHORT_READS = 4, UNIFIED = 8, CAN_SKIP = 16 };
+enum { NO_PAYLOAD = 1, LIST = 2, SHORT_READS = 4, UNIFIED = 8, CAN_SKIP = 16, CAN_SEEK = 32 };
 
 static enum status show(const uint8_t *data, size_t size, size_t metadata_size, uint8_t options)
 {
@@ -48,6 +58,8 @@ static enum status show(const uint8_t *data, size_t size, size_t metadata_size, 
     struct source payload = {.read = read_some, .context = &p, .name = "fuzz.ppxar"};
     if (options & CAN_SKIP)
         metadata.skip = payload.skip = skip_some;
+    if (options & CAN_SEEK)
+        payload.seek = seek_any;
     size_t written = 0;
     struct sink out = {.write = discard, .context = &written};
     struct error err = {0};

@@ -328,6 +328,185 @@ static void test_large_gaps_are_skipped_not_read(void **state)
     }
 }
 
+/* ---- references that are not in order ---- */
+
+enum { LARGE = 200 * 1000, A_AT = 16, B_AT = 35, INSIDE_B_AT = 51, LARGE_AT = 68, MAX_REFERENCES = 4 };
+
+static struct buffer payload_of_three(void)
+{
+    CLEANUP(sketch_deinit) struct sketch inner = {0};
+    put_item(&inner, PXAR_PAYLOAD, "x", 1);
+    struct sketch s = {0};
+    uint8_t *large = make_lcg(LARGE, 3);
+    put_item(&s, PXAR_PAYLOAD_START_MARKER, "", 0);
+    put_item(&s, PXAR_PAYLOAD, "aaa", 3);
+    put_item(&s, PXAR_PAYLOAD, inner.bytes.data, inner.bytes.size);
+    put_item(&s, PXAR_PAYLOAD, large, LARGE);
+    put_item(&s, PXAR_PAYLOAD_TAIL_MARKER, "", 0);
+    free(large);
+    return s.bytes;
+}
+
+/* Files that refer to the payload of three; of those with `read` so much is asked for. */
+struct out_of_order {
+    struct {
+        uint64_t offset, size, read;
+    } files[MAX_REFERENCES];
+    size_t seeks;
+    enum status status; /* with a source that seeks */
+    const char *sentence;
+    size_t cut; /* of the payload's end */
+};
+
+static struct buffer metadata_of(const struct out_of_order *c)
+{
+    struct sketch s = begin_sketch();
+    size_t count = 0;
+    for (; count < MAX_REFERENCES && c->files[count].offset > 0; count++) {
+        uint8_t reference[16], name[2] = {(uint8_t)('a' + count), 0};
+        store_u64le(reference, c->files[count].offset);
+        store_u64le(reference + 8, c->files[count].size);
+        put_item(&s, PXAR_FILENAME, name, 2);
+        put_entry(&s, 0100600);
+        put_item(&s, PXAR_PAYLOAD_REF, reference, 16);
+    }
+    assert_int_equal(end_sketch(&s, count), OK); /* listed it is always */
+    return s.bytes;
+}
+
+struct seeking_source {
+    struct skipping_source skipping; /* first: its functions serve here, too */
+    size_t seeks;
+    enum status status; /* of seeking */
+};
+static enum status seek_memory(void *context, uint64_t offset, struct error *err)
+{
+    struct seeking_source *s = context;
+    s->seeks++;
+    if (s->status != OK)
+        return fail(err, s->status, "cannot seek today");
+    assert_true(offset <= s->skipping.memory.size);
+    s->skipping.memory.position = (size_t)offset;
+    return OK;
+}
+
+static enum status read_out_of_order(const struct out_of_order *c, struct source payload, const struct buffer *stored,
+                                     struct error *err)
+{
+    CLEANUP(buffer_deinit) struct buffer metadata = metadata_of(c);
+    struct memory_source m = {.data = metadata.data, .size = metadata.size};
+    CLEANUP(decoder_cleanup) struct decoder *d = NULL;
+    static uint8_t part[LARGE];
+    TRY(decoder_new(source_over_memory(&m, "x.mpxar"), &payload, &d, err));
+    for (;;) {
+        struct archive_entry e;
+        enum status status = decoder_next(d, &e, err);
+        if (status == ERR_CLOSED)
+            return OK;
+        TRY(status);
+        uint64_t wanted = e.kind == ENTRY_FILE ? c->files[e.name[0] - 'a'].read : 0;
+        uint64_t at = e.payload_offset + ITEM_HEADER_SIZE;
+        for (uint64_t done = 0; done < wanted;) {
+            size_t got = 0;
+            size_t ask = wanted - done < 70000 ? (size_t)(wanted - done) : 70000;
+            status = decoder_content(d, part, ask, &got, err);
+            if (status != OK) { /* stays: no second seek */
+                struct error again = {0};
+                assert_int_equal(decoder_content(d, part, ask, &got, &again), status);
+                assert_int_equal(decoder_next(d, &e, &again), status);
+                return status;
+            }
+            assert_true(got > 0);
+            assert_memory_equal(part, stored->data + at + done, got);
+            done += got;
+        }
+        if (wanted > 0 && wanted == e.size) {
+            size_t got = 1;
+            TRY(decoder_content(d, part, 1, &got, err));
+            assert_int_equal(got, 0);
+        }
+    }
+}
+
+static const struct out_of_order out_of_order_cases[] = {
+    {.files = {{B_AT, 17, 17}, {A_AT, 3, 3}}, .seeks = 1},                                     /* swapped */
+    {.files = {{A_AT, 3, 3}, {A_AT, 3, 3}, {A_AT, 3, 1}, {A_AT, 3, 3}}, .seeks = 3},           /* repeated */
+    {.files = {{B_AT, 17, 17}, {INSIDE_B_AT, 1, 1}, {B_AT, 17, 17}}, .seeks = 2},              /* overlap */
+    {.files = {{LARGE_AT, LARGE, LARGE}, {A_AT, 3, 3}, {LARGE_AT, LARGE, LARGE}}, .seeks = 1}, /* forward */
+    {.files = {{LARGE_AT, LARGE, 100}, {LARGE_AT, LARGE, LARGE}, {B_AT, 17, 1}, {A_AT, 3, 3}}, .seeks = 3}, /* parts */
+    {.files = {{LARGE_AT, LARGE, 0}, {B_AT, 17, 17}, {A_AT, 3, 0}}}, /* nobody asked: no seek */
+    {.files = {{B_AT, 17, 17}, {A_AT, 4, 4}},
+     .seeks = 1,
+     .status = ERR_FORMAT,
+     .sentence = "payload header at payload offset 16 is not that of a file of 4 bytes"},
+    {.files = {{B_AT, 17, 17}, {A_AT + 1, 3, 3}},
+     .seeks = 1,
+     .status = ERR_FORMAT,
+     .sentence = "payload header at payload offset 17 is not that of a file of 3 bytes"},
+    /* What the archive says of the end is checked from wherever it went back to. */
+    {.files = {{LARGE_AT + 1000 * 1000, 5, 0}, {B_AT, 17, 17}, {A_AT, 3, 3}},
+     .seeks = 1,
+     .status = ERR_FORMAT,
+     .sentence = "skipped behind the end"},
+    {.files = {{LARGE_AT, LARGE, LARGE}, {A_AT, 3, 3}},
+     .seeks = 1,
+     .cut = ITEM_HEADER_SIZE,
+     .status = ERR_FORMAT,
+     .sentence = "no payload tail marker"},
+    {.files = {{LARGE_AT, 10, 0}, {B_AT, 17, 17}, {A_AT, 3, 3}},
+     .seeks = 1,
+     .cut = 1,
+     .status = ERR_FORMAT,
+     .sentence = "no payload tail marker"},
+};
+
+static void test_source_that_seeks_gives_references_in_any_order(void **state)
+{
+    (void)state;
+    CLEANUP(buffer_deinit) struct buffer payload = payload_of_three();
+    for (size_t i = 0; i < sizeof out_of_order_cases / sizeof *out_of_order_cases; i++) {
+        const struct out_of_order *c = &out_of_order_cases[i];
+        struct seeking_source s = {.skipping.memory = {.data = payload.data, .size = payload.size - c->cut}};
+        struct source source = {
+            .read = read_memory, .skip = skip_memory, .seek = seek_memory, .context = &s, .name = "x.ppxar"};
+        struct error err = {0};
+        assert_int_equal(read_out_of_order(c, source, &payload, &err), c->status);
+        assert_true(!c->sentence || strstr(err.text, c->sentence));
+        assert_int_equal(s.seeks, c->seeks);
+        assert_true(c->status != OK || s.skipping.memory.position == payload.size);
+    }
+}
+
+static void test_source_that_cannot_seek_refuses_references_that_go_back(void **state)
+{
+    (void)state;
+    CLEANUP(buffer_deinit) struct buffer payload = payload_of_three();
+    for (size_t i = 0; i < sizeof out_of_order_cases / sizeof *out_of_order_cases; i++) {
+        const struct out_of_order *c = &out_of_order_cases[i];
+        struct seeking_source s = {.skipping.memory = {.data = payload.data, .size = payload.size - c->cut}};
+        struct source source = {.read = read_memory, .skip = skip_memory, .context = &s, .name = "x.ppxar"};
+        struct error err = {0};
+        assert_int_equal(read_out_of_order(c, source, &payload, &err), c->seeks > 0 ? ERR_FORMAT : OK);
+        assert_true(c->seeks == 0 || strstr(err.text, ", but the payload was read up to "));
+    }
+}
+
+static void test_failure_to_seek_is_told(void **state)
+{
+    (void)state;
+    CLEANUP(buffer_deinit) struct buffer payload = payload_of_three();
+    static const enum status statuses[] = {ERR_IO, ERR_FORMAT};
+    for (size_t i = 0; i < 2; i++) {
+        struct seeking_source s = {.skipping.memory = {.data = payload.data, .size = payload.size},
+                                   .status = statuses[i]};
+        struct source source = {.read = read_memory, .seek = seek_memory, .context = &s, .name = "x.ppxar"};
+        struct error err = {0};
+        assert_int_equal(read_out_of_order(&out_of_order_cases[0], source, &payload, &err), statuses[i]);
+        assert_non_null(strstr(err.text, i == 0 ? "cannot seek today" : "x.ppxar: corrupt at offset 16 in /b: cannot"));
+        assert_int_equal(s.seeks, 1);
+    }
+}
+
 /* ---- one member under a root ---- */
 
 /* A member `m` of the mode, with one item more. */
@@ -670,6 +849,9 @@ int main(void)
         cmocka_unit_test(test_references_are_checked),
         cmocka_unit_test(test_backward_reference_is_named_as_such),
         cmocka_unit_test(test_large_gaps_are_skipped_not_read),
+        cmocka_unit_test(test_source_that_seeks_gives_references_in_any_order),
+        cmocka_unit_test(test_source_that_cannot_seek_refuses_references_that_go_back),
+        cmocka_unit_test(test_failure_to_seek_is_told),
         cmocka_unit_test(test_names_are_checked),
         cmocka_unit_test(test_sizes_of_items),
         cmocka_unit_test(test_symlink_targets),

@@ -58,6 +58,14 @@ enum status window_skip(struct window *w, uint64_t size, struct error *err)
     return OK;
 }
 
+enum status window_seek(struct window *w, uint64_t offset, struct error *err)
+{
+    TRY(w->source.seek(w->source.context, offset, err));
+    w->start = w->end = 0;
+    w->position = offset;
+    return OK;
+}
+
 enum status window_read(struct window *w, uint8_t *data, size_t size, size_t *out_size, struct error *err)
 {
     if (window_size(w) == 0 && size >= w->capacity) {

@@ -31,6 +31,8 @@ const uint8_t *window_take(struct window *w, size_t size);
 /* Consumes bytes wherever they are: those that are not there yet are skipped by the source, whose error says where it
  * ended. */
 MUST_CHECK enum status window_skip(struct window *w, uint64_t size, struct error *err);
+/* Goes to any offset of the stream; the source has `seek`. What was read ahead is dropped. */
+MUST_CHECK enum status window_seek(struct window *w, uint64_t offset, struct error *err);
 /* Up to `size` (> 0) of the next bytes, copied; large parts go straight from the source to the caller. *out_size 0:
  * the stream ended. */
 MUST_CHECK enum status window_read(struct window *w, uint8_t *data, size_t size, size_t *out_size, struct error *err);
