@@ -15,7 +15,8 @@
  *            <------------ at most slot_count ------------>
  *
  * Chunk k lives in slot k % slot_count. The fetching thread writes the slots behind the current chunk, the reader reads
- * the current one's: never the same. A failure counts only when the reader arrives at its chunk: a damaged chunk that
+ * the current one's: never the same. Going back begins at an earlier chunk; slots that happen to hold what is due are
+ * kept. A failure counts only when the reader arrives at its chunk: a damaged chunk that
  * is skipped wholly disturbs nobody, however far ahead was read. */
 struct slot {
     struct buffer data;
@@ -38,6 +39,9 @@ struct chunk_stream {
     /* Under the lock: */
     size_t current;
     size_t next;
+    bool went_back;
+    size_t went_to;    /* the chunk it went back to last */
+    uint64_t journeys; /* how often it went back: a fetch knows the one it was begun in */
     bool stop;
     bool failed;
     size_t failed_chunk;
@@ -64,6 +68,9 @@ static bool may_fetch_next(const struct chunk_stream *s)
         return false;
     if (s->waiting && s->next == s->current)
         return true;
+    /* References that go back all the time must not bring chunks that nobody reads each time. */
+    if (s->went_back && s->next - s->current > s->current - s->went_to)
+        return false;
     return dynamic_index_start(s->index, s->next) < s->wanted_end && s->index->entries[s->next].end > s->wanted_begin;
 }
 
@@ -79,7 +86,10 @@ static void *fetch_ahead(void *argument)
             break;
         size_t chunk = s->next++;
         struct slot *slot = &s->slots[chunk % s->slot_count];
+        if (slot->ready && slot->chunk == chunk)
+            continue;
         slot->ready = false;
+        uint64_t journey = s->journeys;
         pthread_mutex_unlock(&s->lock);
         err = (struct error){0};
         enum status status = fetch(s, chunk, &slot->data, &err);
@@ -87,7 +97,7 @@ static void *fetch_ahead(void *argument)
         if (status == OK) {
             slot->chunk = chunk;
             slot->ready = true;
-        } else if (chunk >= s->current) {
+        } else if (journey == s->journeys && chunk >= s->current) {
             s->failed = true;
             s->failed_chunk = chunk;
             s->failed_status = status;
@@ -249,6 +259,36 @@ static enum status stream_skip(void *context, uint64_t size, struct error *err)
     return move_to(s, s->position + size, err);
 }
 
+/* To an earlier chunk. A failure of what was read ahead is forgotten: it comes again with its chunk. */
+static void go_back(struct chunk_stream *s, size_t chunk)
+{
+    pthread_mutex_lock(&s->lock);
+    s->current = chunk;
+    s->next = chunk;
+    s->went_back = true;
+    s->went_to = chunk;
+    s->journeys++;
+    s->failed = false;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static enum status stream_seek(void *context, uint64_t offset, struct error *err)
+{
+    struct chunk_stream *s = context;
+    if (offset > s->size)
+        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": offset %" PRIu64 " is wanted", s->name,
+                    s->size, offset);
+    if (offset >= s->position)
+        return move_to(s, offset, err);
+    size_t chunk;
+    TRY(dynamic_index_find(s->index, offset, s->current, &chunk, err));
+    s->position = offset;
+    if (chunk != s->current)
+        go_back(s, chunk);
+    return OK;
+}
+
 void chunk_stream_want(struct chunk_stream *s, uint64_t begin, uint64_t end)
 {
     pthread_mutex_lock(&s->lock);
@@ -260,7 +300,8 @@ void chunk_stream_want(struct chunk_stream *s, uint64_t begin, uint64_t end)
 
 struct source chunk_stream_source(struct chunk_stream *s)
 {
-    return (struct source){.read = stream_read, .skip = stream_skip, .context = s, .name = s->name};
+    return (struct source){
+        .read = stream_read, .skip = stream_skip, .seek = stream_seek, .context = s, .name = s->name};
 }
 
 uint64_t chunk_stream_fetched(const struct chunk_stream *s)

@@ -271,6 +271,75 @@ static void test_plain_files(void **state)
     end(&f);
 }
 
+/* The references in the metadata, in archive order: of a, big, d/deep/x, d/z, tail. */
+enum { A, BIG, X, Z, TAIL, FILES };
+
+static void find_references(struct fixture *f, uint8_t *out[FILES])
+{
+    uint8_t header[ITEM_HEADER_SIZE];
+    store_u64le(header, PXAR_PAYLOAD_REF);
+    store_u64le(header + 8, ITEM_HEADER_SIZE + 16);
+    uint8_t *at = f->archive.metadata.data, *end_of_data = at + f->archive.metadata.size;
+    for (size_t i = 0; i < FILES; i++) {
+        at = memmem(at, (size_t)(end_of_data - at), header, sizeof header);
+        assert_non_null(at);
+        at += sizeof header;
+        out[i] = at;
+    }
+}
+
+/* a and big are exchanged; x is what tail was, tail what big was: as archives of older clients may have it. */
+static void put_out_of_order(struct fixture *f)
+{
+    uint8_t *at[FILES], was[FILES][16];
+    static const size_t becomes[FILES] = {BIG, A, TAIL, Z, BIG};
+    find_references(f, at);
+    for (size_t i = 0; i < FILES; i++)
+        memcpy(was[i], at[i], 16);
+    for (size_t i = 0; i < FILES; i++)
+        memcpy(at[i], was[becomes[i]], 16);
+}
+
+static void assert_restored_out_of_order(const struct fixture *f, const struct restore_stats *stats)
+{
+    uint8_t *big = make_lcg(BIG_SIZE, f->salt);
+    assert_file(f, "a", big, BIG_SIZE);
+    assert_file(f, "big", "hello", 5);
+    assert_file(f, "d/deep/x", "end", 3);
+    assert_file(f, "d/z", NULL, 0);
+    assert_file(f, "tail", big, BIG_SIZE);
+    free(big);
+    assert_int_equal(stats->entries, 11);
+    assert_int_equal(stats->file_bytes, 2 * BIG_SIZE + 8);
+}
+
+static void test_references_out_of_order(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    put_out_of_order(&f);
+    write_files(&f, f.archive.metadata.size, f.archive.payload.size);
+    struct restore_stats stats;
+    assert_int_equal(extract(&f, &stats), OK);
+    assert_restored_out_of_order(&f, &stats);
+    struct lies honest = {0};
+    store_archive(&f, &honest);
+    snprintf(f.target, sizeof f.target, "%s/stored", f.base);
+    assert_int_equal(restore(&f, "root.pxar", &stats), OK);
+    assert_restored_out_of_order(&f, &stats);
+    /* Going back ends at a place that still has to be right. */
+    uint8_t *at[FILES];
+    find_references(&f, at);
+    store_u64le(at[TAIL], load_u64le(at[TAIL]) + 1);
+    write_files(&f, f.archive.metadata.size, f.archive.payload.size);
+    snprintf(f.target, sizeof f.target, "%s/wrong", f.base);
+    assert_int_equal(extract(&f, &stats), ERR_FORMAT);
+    assert_non_null(strstr(f.err.text, "/tail: "));
+    assert_non_null(strstr(f.err.text, "is not that of a file of 300000 bytes"));
+    end(&f);
+}
+
 static void test_cut_files_are_errors(void **state)
 {
     (void)state;
@@ -564,6 +633,136 @@ static void test_streams_may_be_left_at_any_time(void **state)
     stream_end(&s);
 }
 
+/* ---- streams that go back ---- */
+
+static void test_stream_goes_to_any_place(void **state)
+{
+    (void)state;
+    static const size_t aheads[] = {0, 1, 2, 5, 100};
+    struct stream_fixture s;
+    stream_begin(&s);
+    const struct buffer *data = &s.f.archive.payload;
+    uint8_t *part = malloc(data->size);
+    assert_non_null(part);
+    for (size_t i = 0; i < sizeof aheads / sizeof aheads[0]; i++) {
+        struct source source = stream_open(&s, aheads[i]);
+        uint64_t x = i + 1, at = 0;
+        for (int step = 0; step < 300; step++) {
+            x = x * 6364136223846793005U + 1442695040888963407U;
+            unsigned what = (x >> 60) % 4;
+            size_t size = (size_t)(x >> 33) % (STORED_CHUNK_SIZE * 3);
+            if (what == 0) {
+                at = (x >> 20) % (data->size + 1);
+                assert_int_equal(source.seek(source.context, at, &s.f.err), OK);
+            } else if (what == 1) { /* a little, as files that were exchanged with their neighbours */
+                at = at > size ? at - size : 0;
+                assert_int_equal(source.seek(source.context, at, &s.f.err), OK);
+            }
+            if (size > data->size - at)
+                size = (size_t)(data->size - at);
+            if (what == 3) {
+                assert_int_equal(source_skip(&source, size, at, &s.f.err), OK);
+            } else if (size > 0) {
+                assert_int_equal(source_read_exact(&source, part, size, at, &s.f.err), OK);
+                assert_memory_equal(part, data->data + at, size);
+            }
+            at += size;
+        }
+        assert_int_equal(source.seek(source.context, data->size + 1, &s.f.err), ERR_FORMAT);
+        assert_int_equal(source.seek(source.context, UINT64_MAX, &s.f.err), ERR_FORMAT);
+        assert_int_equal(source.seek(source.context, data->size, &s.f.err), OK);
+        size_t got = 1;
+        assert_int_equal(source.read(source.context, part, 10, &got, &s.f.err), OK);
+        assert_int_equal(got, 0);
+    }
+    free(part);
+    stream_end(&s);
+}
+
+static void assert_byte_at(struct stream_fixture *s, const struct source *source, uint64_t at)
+{
+    uint8_t byte;
+    assert_int_equal(source->seek(source->context, at, &s->f.err), OK);
+    assert_int_equal(source_read_exact(source, &byte, 1, at, &s->f.err), OK);
+    assert_int_equal(byte, s->f.archive.payload.data[at]);
+}
+
+static void test_going_back_fetches_what_is_no_longer_held(void **state)
+{
+    (void)state;
+    struct stream_fixture s;
+    stream_begin(&s);
+    struct source source = stream_open(&s, 0);
+    assert_byte_at(&s, &source, 6 * STORED_CHUNK_SIZE + 9);
+    assert_byte_at(&s, &source, 6 * STORED_CHUNK_SIZE); /* the same chunk: it is here */
+    assert_int_equal(chunk_stream_fetched(s.stream), 1);
+    assert_byte_at(&s, &source, 2 * STORED_CHUNK_SIZE);
+    assert_int_equal(chunk_stream_fetched(s.stream), 2);
+    assert_byte_at(&s, &source, 6 * STORED_CHUNK_SIZE); /* once more */
+    assert_int_equal(chunk_stream_fetched(s.stream), 3);
+    stream_end(&s);
+}
+
+/* However fast the thread is: whoever goes back all the time pays for the chunks he reads, and no others. */
+static void test_going_back_reads_ahead_no_farther_than_was_read(void **state)
+{
+    (void)state;
+    struct stream_fixture s;
+    stream_begin(&s);
+    for (int wanting = 0; wanting < 2; wanting++) {
+        struct source source = stream_open(&s, 3);
+        if (wanting)
+            chunk_stream_want(s.stream, 0, 0);
+        assert_byte_at(&s, &source, 10 * STORED_CHUNK_SIZE);
+        usleep(20000);
+        uint64_t before = chunk_stream_fetched(s.stream);
+        assert_true(before <= (wanting ? 1 : 4));
+        for (uint64_t chunk = 9; chunk > 0; chunk--) {
+            if (wanting)
+                chunk_stream_want(s.stream, chunk * STORED_CHUNK_SIZE, chunk * STORED_CHUNK_SIZE + 1);
+            assert_byte_at(&s, &source, chunk * STORED_CHUNK_SIZE);
+            usleep(1000);
+        }
+        assert_true(chunk_stream_fetched(s.stream) - before <= 9 + 1); /* one may have been under way */
+        if (wanting)
+            continue;
+        /* Read on from there to chunk 5, of which 2 to 4 are still held: the thread is three ahead again. */
+        uint8_t *part = malloc(4 * STORED_CHUNK_SIZE);
+        assert_non_null(part);
+        assert_int_equal(source_read_exact(&source, part, 4 * STORED_CHUNK_SIZE, 0, &s.f.err), OK);
+        free(part);
+        for (int wait = 0; wait < 5000 && chunk_stream_fetched(s.stream) < before + 9 + 4; wait++)
+            usleep(1000);
+        assert_true(chunk_stream_fetched(s.stream) >= before + 9 + 4);
+    }
+    stream_end(&s);
+}
+
+/* A failure of what was read ahead is no failure of what lies before it, and comes again when its chunk is read. */
+static void test_going_back_from_a_damaged_chunk(void **state)
+{
+    (void)state;
+    struct stream_fixture s;
+    stream_begin(&s);
+    char path[600];
+    damage(&s, 3, path, sizeof path);
+    uint8_t byte;
+    for (useconds_t round = 0; round < 60; round++) {
+        struct source source = stream_open(&s, round % 6);
+        assert_byte_at(&s, &source, 2 * STORED_CHUNK_SIZE);
+        usleep(20 * round); /* the thread fails before, while, or after the reader goes back */
+        assert_byte_at(&s, &source, 0);
+        assert_byte_at(&s, &source, 4 * STORED_CHUNK_SIZE);
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(source.seek(source.context, 3 * STORED_CHUNK_SIZE, &s.f.err), OK);
+            assert_int_equal(source_read_exact(&source, &byte, 1, 0, &s.f.err), ERR_MISMATCH);
+            assert_non_null(strstr(s.f.err.text, "root.ppxar.didx: chunk 3 at offset "));
+            assert_byte_at(&s, &source, STORED_CHUNK_SIZE + 7);
+        }
+    }
+    stream_end(&s);
+}
+
 static int open_datastore(void **state)
 {
     (void)state;
@@ -591,6 +790,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_files),
+        cmocka_unit_test(test_references_out_of_order),
         cmocka_unit_test(test_cut_files_are_errors),
         cmocka_unit_test(test_target_is_not_made_for_what_is_no_archive),
         cmocka_unit_test(test_snapshot_by_any_of_its_names),
@@ -602,6 +802,10 @@ int main(void)
         cmocka_unit_test(test_damaged_chunk_names_everything),
         cmocka_unit_test(test_damage_that_no_file_needs_is_no_error),
         cmocka_unit_test(test_streams_may_be_left_at_any_time),
+        cmocka_unit_test(test_stream_goes_to_any_place),
+        cmocka_unit_test(test_going_back_fetches_what_is_no_longer_held),
+        cmocka_unit_test(test_going_back_reads_ahead_no_farther_than_was_read),
+        cmocka_unit_test(test_going_back_from_a_damaged_chunk),
     };
     return cmocka_run_group_tests(tests, open_datastore, remove_datastore);
 }
