@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import tempfile
 from bisect import bisect_right
@@ -24,8 +26,10 @@ from backup_tools import (
     T2,
     Repository,
     blob_content,
+    feed,
     index_entries,
     noise,
+    payload_references,
     sentence,
     settle,
     time_text,
@@ -651,6 +655,104 @@ def test_damaged_payload_is_never_a_success(repository: Repository, tmp_path: Pa
         assert where_text in sentence(result)
         repository.set_stream(T1, "ppxar", payload)
     repository.check_restore(T1)
+
+
+# ---- references that are not in order ----
+
+
+def swapped(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    found[4], found[9] = found[9], found[4]
+    return found
+
+
+def repeated(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [*found[:6], *[found[5]] * 4, *found[10:]]
+
+
+def reversed_(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return found[::-1]
+
+
+@pytest.fixture(scope="module")
+def ordered(pxarbench: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """Twenty files of about 40 KB in chunks of at most 64 KiB: nearly every one has a chunk to itself, or two."""
+    scratch = tmp_path_factory.mktemp("ordered")
+    repository = Repository(pxarbench, scratch / "store", scratch)
+    repository.backup(write_tree(scratch / "tree", size=40_000), T1, mode="data")
+    repository.set_stream(T1, "ppxar", repository.stream(T1, "ppxar"))
+    yield repository
+    shutil.rmtree(scratch)
+
+
+class Reordered:
+    """The snapshot with other references, as archives of older clients may have them, and what it must give back."""
+
+    def __init__(self, repository: Repository, edit: Callable[[list[tuple[int, int]]], list[tuple[int, int]]]) -> None:
+        dumped = [entry for entry in repository.dump(T1) if entry.get("kind") == "file"]
+        tree = repository.scratch / "tree"
+        contents = {entry["payload_offset"]: (tree / entry["path"][1:]).read_bytes() for entry in dumped}
+        self.original = repository.stream(T1, "mpxar")
+        metadata = bytearray(self.original)
+        references = payload_references(metadata)
+        assert len(references) == len(dumped) == 21
+        edited = edit([(offset, size) for _, offset, size in references])
+        for (at, _, _), reference in zip(references, edited, strict=True):
+            metadata[at : at + 16] = struct.pack("<QQ", *reference)
+        self.metadata = bytes(metadata)
+        self.wanted = {entry["path"]: contents[offset] for entry, (offset, _) in zip(dumped, edited, strict=True)}
+
+    def check(self, target: Path, names: str = "") -> None:
+        for path, content in self.wanted.items():
+            if names in path:
+                assert (target / path[1:]).read_bytes() == content, path
+        shutil.rmtree(target)
+
+
+@pytest.fixture(params=[swapped, repeated, reversed_], ids=["swapped", "repeated", "reversed"])
+def reordered(ordered: Repository, request: pytest.FixtureRequest) -> Iterator[Reordered]:
+    archive = Reordered(ordered, request.param)
+    ordered.set_stream(T1, "mpxar", archive.metadata)
+    yield archive
+    ordered.set_stream(T1, "mpxar", archive.original)
+
+
+def test_references_in_any_order_are_restored(ordered: Repository, reordered: Reordered, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _, chunks = chunk_reads(restore(ordered, T1, f"{NAME}.pxar", out))
+    reordered.check(out)
+    # Whole chunks are read again at most where a file begins, and nothing is read ahead in vain each time.
+    assert chunks <= 3 * len(ordered.index(T1, "ppxar"))
+    restore(ordered, T1, f"{NAME}.pxar", out, "f?[0-9]").check_ok()
+    reordered.check(out, "/f")
+    restore(ordered, T1, f"{NAME}.pxar", out, "/d1").check_ok()
+    reordered.check(out, "/d1/")
+
+
+def test_references_in_any_order_are_extracted_and_dumped_from_files_but_not_from_a_pipe(
+    ordered: Repository, reordered: Reordered, cli: Cli, tmp_path: Path
+) -> None:
+    metadata, payload, pipe, out = (tmp_path / name for name in ("x.mpxar", "x.ppxar", "pipe", "out"))
+    content = ordered.stream(T1, "ppxar")
+    metadata.write_bytes(reordered.metadata)
+    payload.write_bytes(content)
+    cli("pxar", "extract", metadata, "--payload-input", payload, out).check_ok()
+    reordered.check(out)
+    lines = cli("pxar", "dump", metadata, "--payload-input", payload).check_ok().text.splitlines()
+    digests = {entry["path"]: entry["sha256"] for entry in map(json.loads, lines) if entry.get("kind") == "file"}
+    assert digests == {path: hashlib.sha256(content).hexdigest() for path, content in reordered.wanted.items()}
+
+    for words in (["extract", metadata, "--payload-input", pipe, out], ["dump", metadata, "--payload-input", pipe]):
+        feed(pipe, content)
+        refused = sentence(cli("pxar", *words))
+        assert re.search(r"reference to payload offset \d+, but the payload was read up to \d+", refused)
+        assert "x.mpxar: corrupt at offset " in refused
+        pipe.unlink()
+    # In order it comes through the pipe.
+    metadata.write_bytes(reordered.original)
+    feed(pipe, content)
+    shutil.rmtree(out)
+    cli("pxar", "extract", metadata, "--payload-input", pipe, out).check_ok()
+    assert differences(ordered.wanted[T1], scan(out)) == []
 
 
 # ---- there and back ----
