@@ -87,7 +87,7 @@ static void *fetch_ahead(void *argument)
         size_t chunk = s->next++;
         struct slot *slot = &s->slots[chunk % s->slot_count];
         if (slot->ready && slot->chunk == chunk)
-            continue;
+            continue; /* held since before the reader went back, who may be reading it */
         slot->ready = false;
         uint64_t journey = s->journeys;
         pthread_mutex_unlock(&s->lock);

@@ -709,32 +709,37 @@ static void test_going_back_reads_ahead_no_farther_than_was_read(void **state)
     (void)state;
     struct stream_fixture s;
     stream_begin(&s);
-    for (int wanting = 0; wanting < 2; wanting++) {
-        struct source source = stream_open(&s, 3);
-        if (wanting)
-            chunk_stream_want(s.stream, 0, 0);
-        assert_byte_at(&s, &source, 10 * STORED_CHUNK_SIZE);
-        usleep(20000);
-        uint64_t before = chunk_stream_fetched(s.stream);
-        assert_true(before <= (wanting ? 1 : 4));
-        for (uint64_t chunk = 9; chunk > 0; chunk--) {
-            if (wanting)
-                chunk_stream_want(s.stream, chunk * STORED_CHUNK_SIZE, chunk * STORED_CHUNK_SIZE + 1);
-            assert_byte_at(&s, &source, chunk * STORED_CHUNK_SIZE);
-            usleep(1000);
-        }
-        assert_true(chunk_stream_fetched(s.stream) - before <= 9 + 1); /* one may have been under way */
-        if (wanting)
-            continue;
-        /* Read on from there to chunk 5, of which 2 to 4 are still held: the thread is three ahead again. */
-        uint8_t *part = malloc(4 * STORED_CHUNK_SIZE);
-        assert_non_null(part);
-        assert_int_equal(source_read_exact(&source, part, 4 * STORED_CHUNK_SIZE, 0, &s.f.err), OK);
-        free(part);
-        for (int wait = 0; wait < 5000 && chunk_stream_fetched(s.stream) < before + 9 + 4; wait++)
-            usleep(1000);
-        assert_true(chunk_stream_fetched(s.stream) >= before + 9 + 4);
+    uint8_t *part = malloc(4 * STORED_CHUNK_SIZE);
+    assert_non_null(part);
+    struct source source = stream_open(&s, 3);
+    assert_byte_at(&s, &source, 12 * STORED_CHUNK_SIZE);
+    assert_int_equal(chunk_stream_fetched(s.stream), 1); /* the last one */
+    for (uint64_t back = 1; back <= 3; back++) {
+        assert_byte_at(&s, &source, (12 - 4 * back) * STORED_CHUNK_SIZE);
+        usleep(5000);
+        assert_int_equal(chunk_stream_fetched(s.stream), 1 + back);
     }
+    /* Read on from there to chunk 4, the thread is three ahead again. */
+    assert_int_equal(source_read_exact(&source, part, 4 * STORED_CHUNK_SIZE, 0, &s.f.err), OK);
+    for (int wait = 0; wait < 5000 && chunk_stream_fetched(s.stream) < 4 + 7; wait++)
+        usleep(1000);
+    assert_int_equal(chunk_stream_fetched(s.stream), 4 + 7);
+    free(part);
+    stream_end(&s);
+}
+
+static void test_what_is_still_held_is_not_fetched_again(void **state)
+{
+    (void)state;
+    struct stream_fixture s;
+    stream_begin(&s);
+    struct source source = stream_open(&s, 3);
+    chunk_stream_want(s.stream, 0, 4 * STORED_CHUNK_SIZE);
+    for (int round = 0; round < 50; round++)
+        for (uint64_t k = 0; k < 4; k++)
+            assert_byte_at(&s, &source, k * STORED_CHUNK_SIZE + (uint64_t)round);
+    usleep(2000);
+    assert_int_equal(chunk_stream_fetched(s.stream), 4);
     stream_end(&s);
 }
 
@@ -747,10 +752,11 @@ static void test_going_back_from_a_damaged_chunk(void **state)
     char path[600];
     damage(&s, 3, path, sizeof path);
     uint8_t byte;
-    for (useconds_t round = 0; round < 60; round++) {
+    for (useconds_t round = 0; round < 120; round++) {
         struct source source = stream_open(&s, round % 6);
         assert_byte_at(&s, &source, 2 * STORED_CHUNK_SIZE);
-        usleep(20 * round); /* the thread fails before, while, or after the reader goes back */
+        if (round / 6 % 2 == 1)
+            usleep(10 * round); /* the thread fails before, while, or after the reader goes back */
         assert_byte_at(&s, &source, 0);
         assert_byte_at(&s, &source, 4 * STORED_CHUNK_SIZE);
         for (int again = 0; again < 2; again++) {
@@ -805,6 +811,7 @@ int main(void)
         cmocka_unit_test(test_stream_goes_to_any_place),
         cmocka_unit_test(test_going_back_fetches_what_is_no_longer_held),
         cmocka_unit_test(test_going_back_reads_ahead_no_farther_than_was_read),
+        cmocka_unit_test(test_what_is_still_held_is_not_fetched_again),
         cmocka_unit_test(test_going_back_from_a_damaged_chunk),
     };
     return cmocka_run_group_tests(tests, open_datastore, remove_datastore);
