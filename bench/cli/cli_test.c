@@ -204,52 +204,6 @@ static void test_input_file_reads_and_skips_but_not_beyond_its_end(void **state)
     temp_dir_remove(dir);
 }
 
-static void test_input_file_goes_back_if_it_is_regular(void **state)
-{
-    (void)state;
-    enum { SIZE = 3 * FILE_BUFFER_SIZE };
-    char *dir = temp_dir_make();
-    char path[4096], fifo[4096];
-    snprintf(path, sizeof path, "%s/x", dir);
-    snprintf(fifo, sizeof fifo, "%s/fifo", dir);
-    uint8_t *data = make_lcg(SIZE, 1);
-    struct error err = {0};
-    struct output_file out = {0};
-    assert_int_equal(output_file_create(path, &out, &err), OK);
-    struct sink sink = output_file_sink(&out);
-    assert_int_equal(sink.write(sink.context, data, SIZE, &err), OK);
-    assert_int_equal(output_file_close(&out, &err), OK);
-
-    struct input_file in = {0};
-    assert_int_equal(input_file_open(path, &in, &err), OK);
-    struct source source = input_file_source(&in);
-    static const uint64_t offsets[] = {SIZE - 5, 0, 70000, 69999, SIZE, 1};
-    for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
-        uint8_t part[64];
-        size_t size;
-        uint64_t rest = SIZE - offsets[i];
-        assert_int_equal(source.seek(source.context, offsets[i], &err), OK);
-        assert_int_equal(source.read(source.context, part, sizeof part, &size, &err), OK);
-        assert_int_equal(size, rest < sizeof part ? rest : sizeof part);
-        assert_memory_equal(part, data + offsets[i], size);
-    }
-    assert_int_equal(source.skip(source.context, SIZE - 1 - 64, &err), OK); /* counted from where it went */
-    assert_int_equal(source.skip(source.context, 1, &err), ERR_FORMAT);
-    assert_int_equal(source.seek(source.context, SIZE + 1, &err), ERR_FORMAT);
-    assert_int_equal(source.seek(source.context, UINT64_MAX, &err), ERR_FORMAT);
-    input_file_close(&in);
-
-    assert_int_equal(mkfifo(fifo, 0600), 0);
-    int both = open(fifo, O_RDWR | O_CLOEXEC);
-    assert_true(both >= 0);
-    assert_int_equal(input_file_open(fifo, &in, &err), OK);
-    assert_null(input_file_source(&in).seek);
-    input_file_close(&in);
-    close(both);
-    free(data);
-    temp_dir_remove(dir);
-}
-
 static void test_stats_file_is_replaced_as_a_whole(void **state)
 {
     (void)state;
@@ -307,7 +261,6 @@ int main(void)
         cmocka_unit_test(test_json_text_is_always_utf8),
         cmocka_unit_test(test_output_file_exists_only_after_success),
         cmocka_unit_test(test_input_file_reads_and_skips_but_not_beyond_its_end),
-        cmocka_unit_test(test_input_file_goes_back_if_it_is_regular),
         cmocka_unit_test(test_stats_file_is_replaced_as_a_whole),
         cmocka_unit_test(test_stats_name_reasons_that_occur),
     };

@@ -37,25 +37,17 @@ static enum status input_read(void *context, uint8_t *data, size_t size, size_t 
     return OK;
 }
 
-/* Of a file of known size. */
-static enum status input_seek(void *context, uint64_t offset, struct error *err)
-{
-    struct input_file *f = context;
-    if (offset > f->size)
-        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64, f->path, f->size);
-    if (fseeko(f->file, (off_t)offset, SEEK_SET) != 0)
-        return fail(err, ERR_IO, "seek %s to offset %" PRIu64, f->path, offset);
-    f->position = offset;
-    return OK;
-}
-
 static enum status input_skip(void *context, uint64_t size, struct error *err)
 {
     struct input_file *f = context;
     /* Seeking drops what stdio holds: near targets are cheaper to read over. */
     if (f->size && size > FILE_BUFFER_SIZE) {
-        uint64_t target;
-        return input_seek(f, __builtin_add_overflow(f->position, size, &target) ? UINT64_MAX : target, err);
+        if (f->position > f->size || size > f->size - f->position)
+            return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64, f->path, f->size);
+        if (fseeko(f->file, (off_t)(f->position + size), SEEK_SET) != 0)
+            return fail(err, ERR_IO, "seek %s to offset %" PRIu64, f->path, f->position + size);
+        f->position += size;
+        return OK;
     }
     uint8_t dropped[4096];
     while (size > 0) {
@@ -70,8 +62,7 @@ static enum status input_skip(void *context, uint64_t size, struct error *err)
 
 struct source input_file_source(struct input_file *f)
 {
-    return (struct source){
-        .read = input_read, .skip = input_skip, .seek = f->size ? input_seek : NULL, .context = f, .name = f->path};
+    return (struct source){.read = input_read, .skip = input_skip, .context = f, .name = f->path};
 }
 
 enum status output_file_create(const char *path, struct output_file *out, struct error *err)

@@ -13,13 +13,12 @@ struct input_file {
     FILE *file;
     const char *path; /* borrowed */
     uint64_t position;
-    uint64_t size; /* of a regular file; 0: unknown, skipping reads and there is no going back */
+    uint64_t size; /* of a regular file; 0: unknown, skipping reads */
     char buffer[FILE_BUFFER_SIZE];
 };
 
 MUST_CHECK enum status input_file_open(const char *path, struct input_file *out, struct error *err);
 void input_file_close(struct input_file *f); /* accepts {0} */
-/* Of an open file. */
 struct source input_file_source(struct input_file *f);
 
 /* A new file that exists in the end only if everything went well. */

@@ -56,27 +56,11 @@ static enum status file_skip(void *context, uint64_t size, struct error *err)
     return OK;
 }
 
-static enum status file_seek(void *context, uint64_t offset, struct error *err)
-{
-    struct file_source *f = context;
-    if (offset > f->size)
-        return fail(err, ERR_FORMAT, "%s: ends early at offset %" PRIu64 ": offset %" PRIu64 " is wanted", f->path,
-                    f->size, offset);
-    if (lseek(f->fd, (off_t)offset, SEEK_SET) < 0)
-        return fail(err, ERR_IO, "%s: cannot seek to offset %" PRIu64, f->path, offset);
-    f->position = offset;
-    return OK;
-}
-
 struct source file_source_sequential(struct file_source *f)
 {
-    struct source source = {.read = file_read, .context = f, .name = f->path};
-    if (f->regular) {
+    if (f->regular)
         (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* advice: failure changes nothing */
-        source.skip = file_skip;
-        source.seek = file_seek;
-    }
-    return source;
+    return (struct source){.read = file_read, .skip = f->regular ? file_skip : NULL, .context = f, .name = f->path};
 }
 
 static enum status file_read_at(void *context, uint64_t offset, uint8_t *data, size_t size, struct error *err)

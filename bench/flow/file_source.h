@@ -10,7 +10,7 @@ struct file_source {
     const char *path; /* borrowed */
     uint64_t position;
     uint64_t size; /* of a regular file */
-    bool regular;  /* else only to be read in order: no skip, no seek */
+    bool regular;  /* else only to be read in order */
 };
 #define FILE_SOURCE_INIT                                                                                               \
     {                                                                                                                  \
