@@ -124,7 +124,12 @@ static enum status restore_in_order(struct source metadata, const struct source 
     TRY(write_prelude(prelude, prelude ? size : 0, options, err));
     TRY(extraction_new(target, options, stats, &x, err));
     struct sequence s = {.decoder = decoder, .contents = contents};
-    return extract_in_order(&s, x, err);
+    enum status status = extract_in_order(&s, x, err);
+    if (decoder_went_back(decoder) > 0)
+        log_warning("warning: %s: %" PRIu64 " files have contents that lie before those of earlier files: "
+                    "the archive is of an older client, or damaged",
+                    payload->name, decoder_went_back(decoder));
+    return status;
 }
 
 /* ---- by path ---- */

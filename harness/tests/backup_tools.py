@@ -5,14 +5,12 @@ The formats are written down here once more, from bench/spec/datastore.md and px
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -235,17 +233,6 @@ def blob_content(data: bytes) -> bytes:
     if shutil.which("zstd") is None:
         pytest.skip("stored chunks are compressed and there is no program zstd")
     return run.run(["zstd", "-dcq"], stdin=content).check_ok().stdout
-
-
-def feed(path: Path, data: bytes) -> None:
-    """A pipe at this path that gives these bytes, once, to whoever opens it."""
-
-    def write() -> None:
-        with contextlib.suppress(BrokenPipeError):  # a reader may have seen enough
-            path.write_bytes(data)
-
-    os.mkfifo(path)
-    threading.Thread(target=write, daemon=True).start()
 
 
 def payload_references(metadata: bytes) -> list[tuple[int, int, int]]:

@@ -30,7 +30,6 @@ class Case:
     inside: Files | None = None  # the neighbour that keeps the rule: must be read
     memory_mib: int = 64
     huge: bool = False  # announces more than there is
-    piped: bool = False  # the payload comes through a pipe: it is only read in order
 
 
 # ---- building ----
@@ -743,12 +742,12 @@ def payloads() -> Iterator[Case]:
     yield Case("payload-header-one-behind", split(ab, (17, 3), (36, 2)), "8", one_off, inside=good)
 
     backwards = "reference to payload offset 16, but the payload was read up to 53"
-    yield Case("reference-backwards", split(ab, (35, 2), (16, 3)), "11", backwards, inside=good, piped=True)
+    yield Case("reference-backwards", split(ab, (35, 2), (16, 3)), "11", backwards, inside=good)
     twice = "reference to payload offset 16, but the payload was read up to 35"
-    yield Case("reference-twice", split(ab, (16, 3), (16, 3)), "8", twice, inside=good, piped=True)
+    yield Case("reference-twice", split(ab, (16, 3), (16, 3)), "8", twice, inside=good)
     inside_other = split(START + item(m.PAYLOAD, item(m.PAYLOAD, b"x")) + TAIL, (16, 17), (32, 1))
     error = "reference to payload offset 32, but the payload was read up to 49"
-    yield Case("reference-into-another", inside_other, "8", error, inside=good, piped=True)
+    yield Case("reference-into-another", inside_other, "8", error, inside=good)
     for label, reference in (("0", (0, 0)), ("15", (15, 0))):
         error = corrupt(MEMBER_REST, "/0", f"reference to payload offset {reference[0]}")
         yield Case(f"reference-offset-{label}", split(ab, reference), "5.11", error, inside=good)

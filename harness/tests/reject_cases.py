@@ -45,7 +45,6 @@ def described(case: Case) -> dict[str, object]:
         "rule": f"{document} {case.rule}",
         "reader": case.reader,
         **({"arguments": list(case.arguments)} if case.arguments else {}),
-        **({"payload": "through a pipe"} if case.piped else {}),
         "error": case.error,
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ import pytest
 import reject_archives as archives
 import reject_cases as rejects
 import reject_stored as stored
-from backup_tools import T1, blob, feed, index_body, index_bytes, is_sanitized, time_text
+from backup_tools import T1, blob, index_body, index_bytes, is_sanitized, time_text
 from reject_archives import Case, Files
 
 from pxarbench_harness import run
@@ -106,10 +105,7 @@ def words(case: Case, files: Files, directory: Path) -> list[str]:
     paths = []
     for extension, data in files.items():
         paths.append(directory / f"{case.name}.{extension}")
-        if case.piped and len(paths) > 1:
-            feed(paths[-1], data)
-        else:
-            paths[-1].write_bytes(data)
+        paths[-1].write_bytes(data)
     payload = ["--payload-input", os.fspath(paths[1])] if len(paths) > 1 else []
     return [*command, os.fspath(paths[0]), *case.arguments, *payload]
 
@@ -153,19 +149,6 @@ def test_is_refused_with_its_sentence(case: Case, bounded: Bounded, tmp_path: Pa
 def test_its_neighbour_inside_the_rule_is_read(case: Case, cli: Cli, tmp_path: Path) -> None:
     assert case.inside is not None
     cli(*words(case, case.inside, tmp_path)).check_ok()
-
-
-def test_references_in_any_order_are_read_from_files(cli: Cli, tmp_path: Path) -> None:
-    """What a pipe cannot give: archives of older clients are like that."""
-    found = {case.name: case for case in CASES if case.piped}
-    assert set(found) == {"reference-backwards", "reference-twice", "reference-into-another"}
-    inner = archives.item(archives.m.PAYLOAD, b"x")
-    wanted = {"backwards": (b"bb", b"aaa"), "twice": (b"aaa", b"aaa"), "into-another": (inner, b"x")}
-    for name, contents in wanted.items():
-        case = dataclasses.replace(found[f"reference-{name}"], piped=False)
-        lines = cli(*words(case, case.files, tmp_path)).check_ok().text.splitlines()
-        digests = [entry["sha256"] for entry in map(json.loads, lines) if entry.get("kind") == "file"]
-        assert digests == [hashlib.sha256(content).hexdigest() for content in contents], name
 
 
 def test_listing_refuses_what_dumping_refuses(cli: Cli, tmp_path: Path) -> None:

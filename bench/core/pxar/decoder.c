@@ -44,6 +44,7 @@ struct decoder {
     bool is_file, content_begun;
     uint64_t content_offset, content_size, content_left;
     uint64_t references_end; /* behind the farthest referenced file */
+    uint64_t went_back;      /* files whose contents lay behind those of later ones */
     struct error failure;    /* status OK: none yet */
 };
 
@@ -669,8 +670,14 @@ static enum status go_to_content(struct decoder *d, struct error *err)
         return bad(d, d->metadata.position, err,
                    "reference to payload offset %" PRIu64 ", but the payload was read up to %" PRIu64,
                    d->content_offset, w->position);
+    d->went_back++;
     enum status status = window_seek(w, d->content_offset, err);
     return status == ERR_FORMAT ? place(d, w, d->content_offset, err) : status;
+}
+
+uint64_t decoder_went_back(const struct decoder *d)
+{
+    return d->went_back;
 }
 
 static enum status begin_content(struct decoder *d, struct error *err)

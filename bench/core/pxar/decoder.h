@@ -63,6 +63,9 @@ MUST_CHECK enum status decoder_next(struct decoder *d, struct archive_entry *out
  * archive can only be listed. */
 MUST_CHECK enum status decoder_content(struct decoder *d, uint8_t *data, size_t size, size_t *out_size,
                                        struct error *err);
+/* Files for whose contents the payload source had to go back: 0 unless the archive is of an older client, or damaged.
+ */
+uint64_t decoder_went_back(const struct decoder *d);
 uint64_t decoder_metadata_position(const struct decoder *d);
 /* For random access (pxar/accessor.h): forgets where it is, and any failure, and stands in front of a member of
  * `directory` ("/", "/a") whose FILENAME is what the metadata source gives next, from `offset` of the stream. Of what
