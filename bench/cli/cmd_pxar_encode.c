@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 #include "cli/cmd_pxar.h"
 #include "cli/files.h"
+#include "cli/whole_file.h"
 
 #include "base/buffer.h"
 #include "pxar/tree_text.h"
@@ -21,28 +22,12 @@ static const char encode_help[] =
     "\n"
     "  --payload-output FILE    where the contents of files go: makes a split archive\n";
 
-static enum status read_whole(const char *path, struct buffer *out, struct error *err)
-{
-    CLEANUP(input_file_close) struct input_file file = {0};
-    TRY(input_file_open(path, &file, err));
-    struct source source = input_file_source(&file);
-    for (;;) {
-        size_t part;
-        if (buffer_reserve(out, FILE_BUFFER_SIZE, err) != OK)
-            return fail_within(err, "%s", path);
-        TRY(source.read(source.context, out->data + out->size, FILE_BUFFER_SIZE, &part, err));
-        if (part == 0)
-            return OK;
-        out->size += part;
-    }
-}
-
 /* `payload` NULL: unified. */
 static enum status encode_files(const char *tree, struct output_file *archive, struct output_file *payload,
                                 struct error *err)
 {
-    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(TREE_TEXT_SIZE_MAX);
-    TRY(read_whole(tree, &text, err));
+    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(TREE_TEXT_SIZE_MAX + FILE_BUFFER_SIZE);
+    TRY(whole_file_read(tree, TREE_TEXT_SIZE_MAX, &text, err));
     const char *json = (const char *)text.data;
     if (!payload) {
         TRY(tree_text_encode_unified(json, text.size, tree, output_file_sink(archive), err));

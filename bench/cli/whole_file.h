@@ -1,4 +1,4 @@
-/* A plain file as a buffer, for the commands that look at stored objects. */
+/* A plain file as a buffer, for the commands that need all of it. */
 #ifndef PXB_CLI_WHOLE_FILE_H
 #define PXB_CLI_WHOLE_FILE_H
 

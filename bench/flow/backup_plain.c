@@ -14,8 +14,6 @@ enum status backup_image(struct backup_run *run, const struct backup_source *sou
     bool has_known = previous_known_image(&run->previous, names[0], &known);
     enum status status = image_upload(run->pool, run->writer, names[0], source->path, has_known ? &known : NULL,
                                       &run->failure, &stats->stream, &stats->file_bytes_read, err);
-    backup_note_failure(run, status, err);
-    status = backup_cause(run, status, err);
     fixed_index_deinit(&known);
     TRY(status);
     TRY(backup_print_upload(names[0], &stats->stream, err));

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/size_text.h"
 #include "blob/blob.h"
+#include "flow/file_source.h"
 #include "flow/snapshot.h"
 
 #include <errno.h>
@@ -239,30 +240,20 @@ enum status image_upload(struct sealer_pool *pool, struct store_writer *writer, 
 
 static enum status read_file(const char *path, struct buffer *out, struct error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return fail(err, ERR_IO, "file \"%s\"", path);
-    enum status status = OK;
-    while (status == OK) {
+    CLEANUP(file_source_close) struct file_source file = FILE_SOURCE_INIT;
+    TRY(file_source_open(&file, path, err));
+    struct source source = file_source_sequential(&file);
+    for (;;) {
         enum { STEP = 1 << 16 };
-        status = buffer_reserve(out, STEP, err);
-        if (status != OK) {
-            status = fail(err, status, "file \"%s\" is larger than %d bytes", path, BLOB_FILE_SIZE_MAX);
-            break;
-        }
-        ssize_t got = read(fd, out->data + out->size, STEP);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            status = fail(err, ERR_IO, "read \"%s\"", path);
-        if (got <= 0)
-            break;
-        out->size += (size_t)got;
+        size_t got;
+        TRY(buffer_reserve(out, STEP, err));
+        TRY(source.read(source.context, out->data + out->size, STEP, &got, err));
+        if (got == 0)
+            return OK;
+        out->size += got;
+        if (out->size > BLOB_FILE_SIZE_MAX)
+            return fail(err, ERR_LIMIT, "file \"%s\" is larger than %d bytes", path, BLOB_FILE_SIZE_MAX);
     }
-    close(fd);
-    if (status == OK && out->size > BLOB_FILE_SIZE_MAX)
-        status = fail(err, ERR_LIMIT, "file \"%s\" is larger than %d bytes", path, BLOB_FILE_SIZE_MAX);
-    return status;
 }
 
 enum status blob_file_upload(struct store_writer *writer, const char *name, const char *path,
