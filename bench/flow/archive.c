@@ -460,7 +460,7 @@ static enum status put_file(struct archiver *a, struct node *n, struct error *er
     enum file_reason reason = judge(a, n, &start, &end);
     if (reason == FILE_UNCHANGED)
         return lookahead_reusable(a->lookahead, n, start, end, err);
-    return lookahead_changed(a->lookahead, n, reason, err);
+    return lookahead_changed(a->lookahead, n, n->size, reason, 0, err);
 }
 
 /* Takes the node. */

@@ -18,7 +18,13 @@ enum detection_mode {
     MODE_METADATA,
 };
 
-enum { CACHE_LIMIT_DEFAULT = 65536, CACHE_LIMIT_MAX = 1 << 24, THREADS_MAX = 64, BACKUP_SOURCES_MAX = 64 };
+enum {
+    CACHE_LIMIT_DEFAULT = 65536,
+    CACHE_LIMIT_MAX = 1 << 24,
+    MAX_INSTANCES_DEFAULT = 8,
+    THREADS_MAX = 64,
+    BACKUP_SOURCES_MAX = 64
+};
 
 struct archive_options {
     enum detection_mode mode;   /* * */
@@ -27,9 +33,12 @@ struct archive_options {
     uint64_t chunk_average;     /* * bytes; 0: 4 MiB */
     uint32_t threshold_ppm;     /* * padding threshold, parts per million of range + padding; 100000: 10 % */
     uint64_t cache_limit;       /* * entries; 0: CACHE_LIMIT_DEFAULT */
-    struct walk_options walk;   /* * */
-    unsigned threads;           /* 0: number of processors */
-    size_t read_size_max;       /* bytes per read call, for tests; 0: no limit */
+    uint64_t absorb_below; /* * profile stored, bytes; a sixteenth of chunk_average where has_absorb_below is not set */
+    bool has_absorb_below;
+    uint32_t max_instances;   /* * profile stored; 0: MAX_INSTANCES_DEFAULT */
+    struct walk_options walk; /* * */
+    unsigned threads;         /* 0: number of processors */
+    size_t read_size_max;     /* bytes per read call, for tests; 0: no limit */
     bool require_reference;
     FILE *decisions; /* JSON lines; NULL: none. Borrowed. */
 };

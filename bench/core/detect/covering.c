@@ -34,9 +34,14 @@ struct reuse_chunk covering_chunk(const struct dynamic_index *index, const struc
     ASSERT(k < c->count);
     struct reuse_chunk chunk = {.entry = c->first + k, .size = dynamic_index_chunk_size(index, c->first + k)};
     if (k == 0)
-        chunk.padding += c->start_padding;
+        chunk.head = c->start_padding;
     if (k == c->count - 1)
-        chunk.padding += c->end_padding;
+        chunk.tail = c->end_padding;
+    chunk.padding = chunk.head + chunk.tail;
+    if (chunk.padding == chunk.size) { /* upstream's chunk too many */
+        chunk.head = chunk.size;
+        chunk.tail = 0;
+    }
     return chunk;
 }
 

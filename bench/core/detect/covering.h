@@ -9,13 +9,16 @@
 enum reuse_profile {
     PROFILE_TIGHT,    /* a range that ends on a chunk end needs no further chunk */
     PROFILE_UPSTREAM, /* takes the next whole chunk along then (defect D1), for comparison */
+    PROFILE_STORED,   /* judges each old chunk by what would be stored in vain (bench/spec/reuse-stored.md) */
 };
 
 /* One old chunk about to be listed again. Its identity is `entry`: two entries of equal digest are two chunks. */
 struct reuse_chunk {
     size_t entry;     /* position in the old index */
     uint64_t size;    /* bytes */
-    uint64_t padding; /* bytes of it that the range does not use */
+    uint64_t padding; /* bytes of it that no file uses through this listing: head, tail and holes between */
+    uint64_t head;    /* of these: before the first byte used; unused as a whole: all */
+    uint64_t tail;    /* of these: behind the last byte used */
 };
 
 struct covering {

@@ -224,7 +224,7 @@ static struct simulation *simulate(const struct file *files, size_t count, const
         if (reference && files[i].old_offset)
             MUST(lookahead_reusable(l, entry, files[i].old_offset, files[i].old_offset + 16 + files[i].size, &error));
         else
-            MUST(lookahead_changed(l, entry, FILE_MTIME, &error));
+            MUST(lookahead_changed(l, entry, 0, FILE_MTIME, 0, &error));
     }
     MUST(lookahead_finish(l, &error));
     s->counters = *lookahead_count(l);

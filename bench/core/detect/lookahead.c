@@ -179,8 +179,11 @@ static enum status flush(struct lookahead *l, bool keep, struct error *err)
     size_t batched = 0;
     for (size_t k = 0; k < covering.count; k++) {
         struct reuse_chunk chunk = covering_chunk(l->index, &covering, k);
-        if (k == 0)
+        if (k == 0 && continues) { /* one listing for both ranges: what lies between them is a hole */
             chunk.padding -= already_used;
+            if (already_used > 0)
+                chunk.head = previous.head;
+        }
         if (keep && k == covering.count - 1) {
             l->has_held = true;
             l->held = chunk;
@@ -243,8 +246,11 @@ enum status lookahead_reusable(struct lookahead *l, void *entry, uint64_t old_st
     return OK;
 }
 
-enum status lookahead_changed(struct lookahead *l, void *entry, enum file_reason reason, struct error *err)
+enum status lookahead_changed(struct lookahead *l, void *entry, uint64_t size, enum file_reason reason,
+                              uint64_t old_end, struct error *err)
 {
+    (void)size;
+    (void)old_end;
     if (!l->index)
         return l->ops->encode(l->context, entry, reason, err);
     TRY_OR_DROP(lookahead_make_room(l, err));

@@ -36,6 +36,10 @@ struct lookahead_ops {
     enum status (*inject)(void *context, uint64_t boundary, const struct reuse_chunk *chunks, size_t count,
                           uint64_t size, struct error *err);
     uint64_t (*payload_position)(void *context);
+    /* Profile stored, when the cache is full: how many bytes of [from, to) of the old payload stream belong to files of
+     * the previous archive whose payload headers stand at `from` or behind. Asked with growing `from`. May be NULL for
+     * the other profiles. */
+    enum status (*unseen_live)(void *context, uint64_t from, uint64_t to, uint64_t *out, struct error *err);
     void (*drop)(void *context, void *entry);
 };
 
@@ -45,12 +49,22 @@ struct lookahead_counters {
     uint64_t unreferenced_chunks; /* of these: no byte referenced */
     uint64_t flushes;             /* ranges judged */
     uint64_t rejected_ranges;
+    uint64_t given_up_threshold; /* profile stored: old chunks not listed, for their waste */
+    uint64_t given_up_instances; /* because they would be listed too often */
+    uint64_t given_up_absorbed;  /* because they are small, next to a small new one */
+    uint64_t early_chunks;       /* decided before all of their files were seen, because the cache was full */
+    uint64_t relisted_chunks;    /* old chunks listed more than once */
+    uint64_t stored_waste_bytes; /* of listed old chunks, bytes that no file uses through any listing */
 };
 
 struct lookahead_options {
     enum reuse_profile profile;
     uint32_t threshold_ppm;
     size_t cache_limit; /* entries, >= 1 */
+    /* Profile stored alone (bench/spec/reuse-stored.md 4): */
+    uint64_t absorb_below;  /* bytes: smaller chunks are small */
+    uint64_t absorb_until;  /* bytes: a raw run of at least that many absorbs nothing; the smallest chunk size */
+    uint32_t max_instances; /* an old chunk is listed at most that often, >= 1 */
 };
 
 struct lookahead;
@@ -64,7 +78,9 @@ void lookahead_free(struct lookahead *l);
 /* Each takes `entry` on success and on failure. */
 MUST_CHECK enum status lookahead_reusable(struct lookahead *l, void *entry, uint64_t old_start, uint64_t old_end,
                                           struct error *err);
-MUST_CHECK enum status lookahead_changed(struct lookahead *l, void *entry, enum file_reason reason, struct error *err);
+/* `size`: of the contents now. `old_end`: where its old range ends in the old payload stream, 0 if it has none. */
+MUST_CHECK enum status lookahead_changed(struct lookahead *l, void *entry, uint64_t size, enum file_reason reason,
+                                         uint64_t old_end, struct error *err);
 MUST_CHECK enum status lookahead_link(struct lookahead *l, void *entry, struct error *err);
 MUST_CHECK enum status lookahead_special(struct lookahead *l, void *entry, struct error *err);
 MUST_CHECK enum status lookahead_directory_begin(struct lookahead *l, void *entry, struct error *err);

@@ -156,12 +156,12 @@ static enum status walk(struct recorder *r, const char *tree, uint64_t start, st
         case 'l': status = lookahead_link(l, new_entry(r), &err); break;
         case 'c':
             old += RANGE;
-            status = lookahead_changed(l, new_entry(r), FILE_MTIME, &err);
+            status = lookahead_changed(l, new_entry(r), FILE_BYTES, FILE_MTIME, 0, &err);
             break;
         case 'h': old += RANGE; /* fall through */
         case 'r':
             status = index ? lookahead_reusable(l, new_entry(r), old, old + RANGE, &err)
-                           : lookahead_changed(l, new_entry(r), FILE_NO_REFERENCE, &err);
+                           : lookahead_changed(l, new_entry(r), FILE_BYTES, FILE_NO_REFERENCE, 0, &err);
             old += RANGE;
             break;
         default: assert_true(false);

@@ -25,9 +25,9 @@ const char *reference_reason_name(enum reference_reason reason)
 const char *file_reason_name(enum file_reason reason)
 {
     static const char *const names[] = {
-        "unchanged", "no-reference", "new",     "type",         "hardlink",     "size",
-        "mtime",     "mode",         "owner",   "flags",        "xattr",        "xattr-value",
-        "acl",       "caps",         "project", "non-monotone", "out-of-range", "threshold",
+        "unchanged", "no-reference", "new",          "type",      "hardlink",    "size",     "mtime",
+        "mode",      "owner",        "flags",        "xattr",     "xattr-value", "acl",      "caps",
+        "project",   "non-monotone", "out-of-range", "threshold", "instances",   "absorbed",
     };
     _Static_assert(sizeof names / sizeof *names == FILE_REASON_COUNT, "a name for every reason");
     return (size_t)reason < FILE_REASON_COUNT ? names[reason] : "unknown";

@@ -45,6 +45,8 @@ enum file_reason {
     FILE_NON_MONOTONE, /* old offset not above the highest accepted one */
     FILE_OUT_OF_RANGE, /* old range does not lie within the old payload stream */
     FILE_THRESHOLD,    /* unchanged, but its range's padding exceeded the threshold: collateral */
+    FILE_INSTANCES,    /* profile stored: unchanged, but its chunk would be listed too often: collateral */
+    FILE_ABSORBED,     /* profile stored: unchanged, but in a small chunk beside a small new one: collateral */
     FILE_REASON_COUNT
 };
 const char *file_reason_name(enum file_reason reason);
