@@ -214,7 +214,8 @@ static struct simulation *simulate(const struct file *files, size_t count, const
     s->average = average;
     s->files = files;
     MUST(payload_cutter_new(average, 0, &s->cutter, &error));
-    struct lookahead_options options = {profile, THRESHOLD_DEFAULT_PPM, cache_limit};
+    struct lookahead_options options = {
+        .profile = profile, .threshold_ppm = THRESHOLD_DEFAULT_PPM, .cache_limit = cache_limit};
     struct lookahead *l;
     MUST(lookahead_new(&options, reference, &ops, s, &l, &error));
     write_header(s, PXAR_PAYLOAD_START_MARKER, 0);

@@ -177,7 +177,7 @@ static enum status walk(struct recorder *r, const char *tree, uint64_t start, st
     return status;
 }
 
-static const struct lookahead_options roomy = {PROFILE_TIGHT, PPM_ONE, 1000};
+static const struct lookahead_options roomy = {.profile = PROFILE_TIGHT, .threshold_ppm = PPM_ONE, .cache_limit = 1000};
 
 static void test_without_reference_everything_goes_at_once(void **state)
 {
@@ -213,7 +213,8 @@ static void test_order_and_balance_at_every_cache_limit(void **state)
         for (uint32_t ppm = 0; ppm <= PPM_ONE; ppm += PPM_ONE / 4) {
             for (size_t limit = 1; limit <= 40; limit++) {
                 struct recorder r = {0};
-                struct lookahead_options options = {(enum reuse_profile)profile, ppm, limit};
+                struct lookahead_options options = {
+                    .profile = (enum reuse_profile)profile, .threshold_ppm = ppm, .cache_limit = limit};
                 assert_int_equal(walk(&r, tree, 16, options, &previous, NULL), OK);
                 char seen[LOG_MAX];
                 size_t used = 0;
@@ -232,7 +233,7 @@ static void test_held_chunk_outlives_directories_and_special_files(void **state)
 {
     (void)state;
     struct recorder tight = {0}, upstream = {0};
-    struct lookahead_options options = {PROFILE_TIGHT, PPM_ONE, 2};
+    struct lookahead_options options = {.profile = PROFILE_TIGHT, .threshold_ppm = PPM_ONE, .cache_limit = 2};
     assert_int_equal(walk(&tight, "rr(sr)r", 0, options, &previous, NULL), OK);
     assert_int_equal(tight.injected_count, 1);
     options.profile = PROFILE_UPSTREAM;
@@ -264,7 +265,7 @@ static void test_threshold_zero_re_encodes_any_padded_range(void **state)
     (void)state;
     struct recorder r = {0};
     struct lookahead_counters counters;
-    struct lookahead_options options = {PROFILE_TIGHT, 0, 1000};
+    struct lookahead_options options = {.profile = PROFILE_TIGHT, .threshold_ppm = 0, .cache_limit = 1000};
     assert_int_equal(walk(&r, "rrrrrrrrrr", 0, options, &previous, &counters), OK); /* exactly one chunk */
     assert_string_equal(r.log, "RRRRRRRRRRi");
     r = (struct recorder){0};
@@ -280,7 +281,7 @@ static void test_tight_lists_no_unreferenced_chunk(void **state)
     struct lookahead_counters counters;
     assert_int_equal(walk(&r, "rrrrrrrrrrcrrrrrrrrrhhhhhrrrr", 0, roomy, &previous, &counters), OK);
     assert_int_equal(counters.unreferenced_chunks, 0);
-    struct lookahead_options options = {PROFILE_UPSTREAM, PPM_ONE, 1000};
+    struct lookahead_options options = {.profile = PROFILE_UPSTREAM, .threshold_ppm = PPM_ONE, .cache_limit = 1000};
     r = (struct recorder){0};
     assert_int_equal(walk(&r, "rrrrrrrrrrcrrrrrrrrrhhhhhrrrr", 0, options, &previous, &counters), OK);
     assert_in_range(counters.unreferenced_chunks, 1, counters.flushes);
@@ -307,7 +308,7 @@ static void test_failure_at_every_call_returns_every_entry(void **state)
 {
     (void)state;
     for (size_t limit = 1; limit <= 8; limit += 7) {
-        struct lookahead_options options = {PROFILE_TIGHT, PPM_ONE, limit};
+        struct lookahead_options options = {.profile = PROFILE_TIGHT, .threshold_ppm = PPM_ONE, .cache_limit = limit};
         for (size_t n = 1;; n++) {
             struct recorder r = {.fail_at = n};
             enum status status = walk(&r, "(rrs(rh)(c)r)(l(r)h)c", 16, options, &previous, NULL);
