@@ -44,7 +44,11 @@ static const char help_text[] =
     "  --padding-threshold X         0 to 1, at most 6 decimals: a range with a greater share of padding is\n"
     "                                read again; default: 0.1\n"
     "  --reuse-profile PROFILE       tight (default); upstream: as the reference client, one chunk too many\n"
-    "                                when a range ends with its chunk\n"
+    "                                when a range ends with its chunk; stored: each old chunk is kept or not\n"
+    "                                by the share of it that no file needs any more\n"
+    "  --absorb-below BYTES          profile stored: smaller chunks beside small new ones are written anew, 0:\n"
+    "                                none are; default: a sixteenth of the chunk size\n"
+    "  --max-instances N             profile stored: an old chunk is listed at most N times; default: 8\n"
     "  --compare RULE                strict (default); upstream: without values of extended attributes;\n"
     "                                content: size and mtime alone\n"
     "  --cache-limit N               entries looked ahead; default: 65536\n"
@@ -154,6 +158,14 @@ static enum status parse_archive_number(int option, struct archive_options *arch
         archive->threads = (unsigned)value;
         break;
     case 'l': TRY(cli_parse_u64("--cache-limit", optarg, 1, CACHE_LIMIT_MAX, &archive->cache_limit, err)); break;
+    case 'a':
+        TRY(cli_parse_u64("--absorb-below", optarg, 0, ABSORB_BELOW_MAX, &archive->absorb_below, err));
+        archive->has_absorb_below = true;
+        break;
+    case 'x':
+        TRY(cli_parse_u64("--max-instances", optarg, 1, MAX_INSTANCES_MAX, &value, err));
+        archive->max_instances = (uint32_t)value;
+        break;
     default:
         TRY(cli_parse_u64("--read-size-max", optarg, 1, 1 << 30, &value, err));
         archive->read_size_max = (size_t)value;
@@ -196,6 +208,8 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
     case 'k':
     case 't':
     case 'l':
+    case 'a':
+    case 'x':
     case 'R': return parse_archive_number(option, &o->archive, err);
     case CLI_OUTPUT_FORMAT: return cli_parse_format(optarg, &a->format, err);
     case CLI_HELP: return cli_help(help_text);
@@ -209,6 +223,8 @@ static enum status complete(struct arguments *a, struct error *err)
     struct backup_options *o = &a->options;
     o->source_count = a->sources.count;
     TRY(parse_mode(a->mode, &o->archive.mode, err));
+    if (!o->archive.has_absorb_below)
+        o->archive.absorb_below = absorb_below_default(o->archive.chunk_average);
     TRY(walk_args_finish(&a->walk, &o->archive.walk, err));
     TRY(cli_repository(a->repository, &a->repository, err));
     if (!o->snapshot.id[0])
@@ -233,6 +249,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, struct erro
         {"threads", required_argument, NULL, 't'},
         {"padding-threshold", required_argument, NULL, 'p'},
         {"reuse-profile", required_argument, NULL, 'f'},
+        {"absorb-below", required_argument, NULL, 'a'},
+        {"max-instances", required_argument, NULL, 'x'},
         {"compare", required_argument, NULL, 'c'},
         {"cache-limit", required_argument, NULL, 'l'},
         {"require-reference", no_argument, NULL, 'q'},
@@ -269,6 +287,7 @@ static void defaults_set(struct arguments *a)
     archive->chunk_average = CHUNKER_AVERAGE_DEFAULT;
     archive->threshold_ppm = 100000;
     archive->cache_limit = CACHE_LIMIT_DEFAULT;
+    archive->max_instances = MAX_INSTANCES_DEFAULT;
     archive->threads = processors < 1 ? 1 : processors > THREADS_MAX ? THREADS_MAX : (unsigned)processors;
 }
 

@@ -13,7 +13,8 @@ const char *const detection_mode_names[] = {
     [MODE_LEGACY] = "legacy", [MODE_DATA] = "data", [MODE_METADATA] = "metadata", NULL};
 static const char *const archive_kind_names[] = {
     [ARCHIVE_SPLIT] = "split", [ARCHIVE_UNIFIED] = "unified", [ARCHIVE_IMAGE] = "image", [ARCHIVE_BLOB] = "blob"};
-const char *const reuse_profile_names[] = {[PROFILE_TIGHT] = "tight", [PROFILE_UPSTREAM] = "upstream", NULL};
+const char *const reuse_profile_names[] = {
+    [PROFILE_TIGHT] = "tight", [PROFILE_UPSTREAM] = "upstream", [PROFILE_STORED] = "stored", NULL};
 const char *const compare_rule_names[] = {
     [COMPARE_STRICT] = "strict", [COMPARE_UPSTREAM] = "upstream", [COMPARE_CONTENT] = "content", NULL};
 const char *const sync_level_names[] = {
@@ -202,6 +203,8 @@ json_t *stats_json_run(const struct stats_run *run)
     put_count(&o, "chunk_average", run->options->chunk_average);
     put_count(&o, "cache_limit", run->options->cache_limit);
     put(&o, "padding_threshold", json_real(run->options->threshold_ppm / 1e6));
+    put_count(&o, "absorb_below", run->options->absorb_below);
+    put_count(&o, "max_instances", run->options->max_instances);
     put(&o, "sync_level", json_string(sync_level_names[run->sync]));
     put_count(&o, "duration_ns", run->duration_ns);
     put_count(&o, "user_ns", run->user_ns);

@@ -7,9 +7,9 @@
  *   error               null | the sentence that was logged
  *   snapshot            "host/ID/2026-01-02T03:04:05Z"; "" if it failed before that was known
  *   mode                "legacy" | "data" | "metadata"
- *   profile             "tight" | "upstream"
+ *   profile             "tight" | "upstream" | "stored"
  *   compare             "strict" | "upstream" | "content"
- *   threads, chunk_average, cache_limit, padding_threshold
+ *   threads, chunk_average, cache_limit, padding_threshold, absorb_below, max_instances
  *                       as used, defaults filled in
  *   sync_level          "none" | "file" | "filesystem"
  *   duration_ns         wall time (monotonic) of the run

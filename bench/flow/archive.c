@@ -414,39 +414,55 @@ static void lose_reference(struct archiver *a, const struct error *why)
     a->reference = NULL;
 }
 
-static enum file_reason judge(struct archiver *a, const struct node *n, uint64_t *out_start, uint64_t *out_end)
+/* What the reference has under a file's name. */
+struct verdict {
+    enum file_reason reason; /* FILE_UNCHANGED: reusable */
+    uint64_t start, end;     /* reusable: of the old payload stream */
+};
+
+/* A crafted reference may claim any offset and size: cut at the end of the stream. */
+static uint64_t old_end(const struct archiver *a, const struct archive_entry *old)
 {
+    uint64_t stream = dynamic_index_size(&a->reference->payload_index), end;
+    bool beyond = __builtin_add_overflow(old->payload_offset, ITEM_HEADER_SIZE, &end) ||
+                  __builtin_add_overflow(end, old->size, &end) || end > stream;
+    return beyond ? stream : end;
+}
+
+static void judge(struct archiver *a, struct node *n, struct verdict *out)
+{
+    *out = (struct verdict){.reason = FILE_NO_REFERENCE};
     if (!a->reference)
-        return FILE_NO_REFERENCE;
+        return;
     struct error err = {0};
     const struct archive_entry *old;
     if (cursor_find(&a->reference->cursor, n->name, n->name_size, &old, &err) != OK) {
         lose_reference(a, &err);
-        return FILE_NO_REFERENCE;
+        return;
     }
-    enum file_reason reason = predicate_compare(&n->attributes, n->size, old, a->options->compare);
-    if (reason != FILE_UNCHANGED)
-        return reason;
-    reason = offset_guard_accept(&a->guard, old->payload_offset, n->size,
-                                 dynamic_index_size(&a->reference->payload_index), out_start, out_end);
-    if (reason != FILE_UNCHANGED) {
+    if (old && old->kind == ENTRY_FILE)
+        n->old = (struct old_contents){
+            .offset = old->payload_offset, .size = old->size, .end = old_end(a, old)};
+    out->reason = predicate_compare(&n->attributes, n->size, old, a->options->compare);
+    if (out->reason != FILE_UNCHANGED)
+        return;
+    out->reason = offset_guard_accept(&a->guard, old->payload_offset, n->size,
+                                      dynamic_index_size(&a->reference->payload_index), &out->start, &out->end);
+    if (out->reason != FILE_UNCHANGED) {
         char path[LOG_PATH_MAX];
         log_warning("re-encode: \"%s\": previous payload offset %" PRIu64 " is %s", path_of(n, path),
                     old->payload_offset,
-                    reason == FILE_NON_MONOTONE ? "not above the ones before" : "outside the previous payload stream");
+                    out->reason == FILE_NON_MONOTONE ? "not above the ones before"
+                                                     : "outside the previous payload stream");
     }
-    return reason;
 }
 
-/* Takes the node. */
+/* Takes the node. The cache has room. */
 static enum status put_file(struct archiver *a, struct node *n, struct error *err)
 {
     if (n->links > 1) {
-        /* Before the question whether the first name is there: it may be one of those that are flushed, and vanish. */
-        enum status status = lookahead_make_room(a->lookahead, err);
         struct link_entry *link = NULL;
-        if (status == OK)
-            status = link_table_get(&a->links, n->device, n->inode, &link, err);
+        enum status status = link_table_get(&a->links, n->device, n->inode, &link, err);
         if (status != OK) {
             node_free(n);
             return status;
@@ -456,17 +472,26 @@ static enum status put_file(struct archiver *a, struct node *n, struct error *er
         char path[HARDLINK_PATH_MAX + 1];
         link->seen = link_path(n, path);
     }
-    uint64_t start, end;
-    enum file_reason reason = judge(a, n, &start, &end);
-    if (reason == FILE_UNCHANGED)
-        return lookahead_reusable(a->lookahead, n, start, end, err);
-    return lookahead_changed(a->lookahead, n, n->size, reason, 0, err);
+    struct verdict verdict;
+    judge(a, n, &verdict);
+    if (verdict.reason == FILE_UNCHANGED)
+        return lookahead_reusable(a->lookahead, n, verdict.start, verdict.end, err);
+    return lookahead_changed(a->lookahead, n, n->size, verdict.reason, n->old.end, err);
 }
 
 /* Takes the node. */
 static enum status put_node(struct archiver *a, struct node *n, struct error *err)
 {
     struct error cursor_error = {0};
+    /* First of all: an entry that is flushed now may turn out to have vanished, and its later names want to know; and
+     * what is decided early counts as live what the reference's cursor has not reached yet. */
+    if (n->kind != NODE_DIRECTORY_END) {
+        enum status status = lookahead_make_room(a->lookahead, err);
+        if (status != OK) {
+            node_free(n);
+            return status;
+        }
+    }
     switch (n->kind) {
     case NODE_MEMBER: return n->type == DT_REG ? put_file(a, n, err) : lookahead_special(a->lookahead, n, err);
     case NODE_DIRECTORY_BEGIN:
@@ -609,6 +634,9 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
         .profile = a->options->profile,
         .threshold_ppm = a->options->threshold_ppm,
         .cache_limit = (size_t)a->options->cache_limit,
+        .absorb_below = a->options->absorb_below,
+        .absorb_until = a->options->chunk_average / 4,
+        .max_instances = a->options->max_instances,
     };
     const struct dynamic_index *index = a->reference ? &a->reference->payload_index : NULL;
     TRY(lookahead_new(&cache, index, &ops, a, &a->lookahead, err));

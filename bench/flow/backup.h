@@ -22,6 +22,8 @@ enum {
     CACHE_LIMIT_DEFAULT = 65536,
     CACHE_LIMIT_MAX = 1 << 24,
     MAX_INSTANCES_DEFAULT = 8,
+    MAX_INSTANCES_MAX = 1000000,
+    ABSORB_BELOW_MAX = 1 << 30,
     THREADS_MAX = 64,
     BACKUP_SOURCES_MAX = 64
 };
@@ -33,7 +35,7 @@ struct archive_options {
     uint64_t chunk_average;     /* * bytes; 0: 4 MiB */
     uint32_t threshold_ppm;     /* * padding threshold, parts per million of range + padding; 100000: 10 % */
     uint64_t cache_limit;       /* * entries; 0: CACHE_LIMIT_DEFAULT */
-    uint64_t absorb_below; /* * profile stored, bytes; a sixteenth of chunk_average where has_absorb_below is not set */
+    uint64_t absorb_below;      /* * profile stored, bytes; absorb_below_default where has_absorb_below is not set */
     bool has_absorb_below;
     uint32_t max_instances;   /* * profile stored; 0: MAX_INSTANCES_DEFAULT */
     struct walk_options walk; /* * */
@@ -42,6 +44,9 @@ struct archive_options {
     bool require_reference;
     FILE *decisions; /* JSON lines; NULL: none. Borrowed. */
 };
+
+/* A sixteenth of the average chunk. */
+uint64_t absorb_below_default(uint64_t chunk_average);
 
 enum source_kind {
     SOURCE_TREE,  /* NAME.pxar: a directory */

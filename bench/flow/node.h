@@ -34,6 +34,13 @@ enum node_notice notice_of_attributes(enum status status, const struct error *er
 /* The warning about an entry named `name` with the path `path` below the root. */
 void notice_warn(enum node_notice notice, const char *name, const char *path);
 
+/* A regular file's contents in the previous payload stream. Hostile: only `end` lies within the stream for sure. */
+struct old_contents {
+    uint64_t offset; /* of the header; 0: there are none */
+    uint64_t size;   /* without the header */
+    uint64_t end;
+};
+
 struct node {
     enum node_kind kind;
     enum node_outcome outcome;
@@ -48,6 +55,7 @@ struct node {
     size_t target_size;
     bool has_contents;       /* regular files: `contents` holds all of them */
     struct slice contents;   /* owned; may be shorter than size (file shrank) */
+    struct old_contents old; /* the archiver's */
     bool grew;               /* the file had more than `size` bytes */
     struct error *error;     /* owned; NODE_FAILED: a whole sentence, context included */
     enum node_notice notice; /* NODE_SKIPPED */

@@ -19,6 +19,20 @@ static unsigned affordable_threads(unsigned wanted)
     return affordable < 1 ? 1 : affordable < wanted ? (unsigned)affordable : wanted;
 }
 
+static enum status check_stored(const struct archive_options *o, struct error *err)
+{
+    if (o->absorb_below > ABSORB_BELOW_MAX)
+        return fail(err, ERR_USAGE, "chunks to absorb are smaller than at most %d bytes", ABSORB_BELOW_MAX);
+    if (o->max_instances > MAX_INSTANCES_MAX)
+        return fail(err, ERR_USAGE, "a chunk is listed at most %d times", MAX_INSTANCES_MAX);
+    return OK;
+}
+
+uint64_t absorb_below_default(uint64_t chunk_average)
+{
+    return chunk_average / 16;
+}
+
 enum status archive_options_prepare(const struct archive_options *given, struct archive_options *out, struct error *err)
 {
     struct archive_options o = *given;
@@ -28,6 +42,7 @@ enum status archive_options_prepare(const struct archive_options *given, struct 
         return fail(err, ERR_USAGE, "the cache limit is at most %d entries", CACHE_LIMIT_MAX);
     if (o.threshold_ppm > PPM_ONE)
         return fail(err, ERR_USAGE, "the padding threshold is a share from 0 to 1");
+    TRY(check_stored(&o, err));
     if (o.threads == 0) {
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
         o.threads = processors < 1 ? 1 : processors > THREADS_MAX ? THREADS_MAX : (unsigned)processors;
@@ -37,6 +52,11 @@ enum status archive_options_prepare(const struct archive_options *given, struct 
         o.chunk_average = CHUNKER_AVERAGE_DEFAULT;
     if (o.cache_limit == 0)
         o.cache_limit = CACHE_LIMIT_DEFAULT;
+    if (!o.has_absorb_below)
+        o.absorb_below = absorb_below_default(o.chunk_average);
+    o.has_absorb_below = true;
+    if (o.max_instances == 0)
+        o.max_instances = MAX_INSTANCES_DEFAULT;
     if (o.walk.entries_max == 0)
         o.walk.entries_max = LISTING_ENTRIES_MAX_DEFAULT;
     if (o.mode != MODE_LEGACY) {

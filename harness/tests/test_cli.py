@@ -109,6 +109,9 @@ def test_usage_error_is_one_sentence_and_exit_2(cli: Cli, words: list[str], said
         ([*MODE, "--threads", "0"], "minimum value of 1"),
         ([*MODE, "--threads", "65"], "maximum value of 64"),
         ([*MODE, "--cache-limit", "0"], "minimum value of 1"),
+        ([*MODE, "--max-instances", "0"], "minimum value of 1"),
+        ([*MODE, "--max-instances", "1000001"], "maximum value of 1000000"),
+        ([*MODE, "--absorb-below", "-1"], "'-1' is not a whole number"),
         ([*MODE, "--padding-threshold", "1.5"], "between 0 and 1"),
         ([*MODE, "--padding-threshold", "nan"], "'nan' is not a number"),
         ([*MODE, "--padding-threshold", "0.1234567"], "at most 6 decimals"),
@@ -238,7 +241,7 @@ ARCHIVE = {
 RUN = {
     "schema", "version", "result", "error", "snapshot", "mode", "profile", "compare", "threads", "chunk_average",
     "cache_limit", "padding_threshold", "sync_level", "duration_ns", "user_ns", "system_ns", "peak_rss_bytes",
-    "warnings", "archives", "catalog",
+    "warnings", "archives", "catalog", "absorb_below", "max_instances",
 }  # fmt: skip
 
 
@@ -278,8 +281,18 @@ def test_defaults_are_filled_in(cli: Cli, tree: Path, store: Path) -> None:
     words = ["backup", f"r.pxar:{tree}", "--repository", store, "--change-detection-mode", "data"]
     counted = cli(*words, "--output-format", "json").json()
     assert counted["chunk_average"] == 4 << 20 and counted["padding_threshold"] == 0.1
+    assert (counted["absorb_below"], counted["max_instances"]) == (256 << 10, 8)
     assert counted["threads"] == min(64, os.cpu_count() or 1) and counted["sync_level"] == "filesystem"
     assert counted["snapshot"].startswith(f"host/{socket.gethostname().split('.')[0]}/")
+
+
+def test_options_of_the_profile_stored_are_told_as_used(cli: Cli, tree: Path, store: Path) -> None:
+    words = ["backup", f"r.pxar:{tree}", "--repository", store, *MODE, "--reuse-profile", "stored", "--chunk-size", "64"]
+    words += ["--output-format", "json", "--backup-time"]
+    counted = cli(*words, "1000").json()
+    assert (counted["profile"], counted["absorb_below"], counted["max_instances"]) == ("stored", 4096, 8)
+    counted = cli(*words, "2000", "--absorb-below", "0", "--max-instances", "1").json()
+    assert (counted["absorb_below"], counted["max_instances"]) == (0, 1)
 
 
 def test_stats_replace_the_file_and_write_through_pipes(cli: Cli, tree: Path, store: Path, tmp_path: Path) -> None:
