@@ -21,6 +21,7 @@ struct sim_event {
     uint64_t size;           /* contents */
     enum file_reason reason; /* FILE_UNCHANGED: reusable */
     uint64_t old_offset;     /* of its payload header in the old payload stream; 0: none */
+    uint64_t old_size;       /* of its contents there; counts for files that are not reusable */
 };
 
 struct sim_observer { /* each may be NULL */
@@ -48,9 +49,11 @@ struct simulation;
 MUST_CHECK enum status simulation_new(const struct lookahead_options *options, const struct dynamic_index *index,
                                       const struct sim_observer *observer, struct simulation **out, struct error *err);
 void simulation_free(struct simulation *s); /* accepts NULL */
-/* ERR_FORMAT: an event that no walk makes (a range that goes back or lies outside of the old stream, leaving the root).
- */
+/* ERR_FORMAT: an event that no walk makes (a reusable range that goes back, overlaps or lies outside of the old stream,
+ * leaving the root). After a failure only simulation_free. The old range of a file that is not reusable may be
+ * anything: it is cut at the end of the old stream, as a backup does. */
 MUST_CHECK enum status simulation_event(struct simulation *s, const struct sim_event *event, struct error *err);
+/* Directories that were not left are left. */
 MUST_CHECK enum status simulation_finish(struct simulation *s, struct sim_result *out, struct error *err);
 
 #endif
