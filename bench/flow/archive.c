@@ -383,6 +383,15 @@ static uint64_t on_payload_position(void *context)
     return encoder_payload_position(a->encoder);
 }
 
+/* A reference that broke is not read any further: nothing counts as unseen. */
+static enum status on_unseen_live(void *context, uint64_t from, uint64_t to, uint64_t *out, struct error *err)
+{
+    (void)err;
+    const struct archiver *a = context;
+    *out = a->reference ? old_files_live(a->reference->old_files, from, to) : 0;
+    return OK;
+}
+
 static void on_drop(void *context, void *entry)
 {
     (void)context;
@@ -399,6 +408,7 @@ static const struct lookahead_ops ops = {
     .directory_end = on_directory_end,
     .inject = on_inject,
     .payload_position = on_payload_position,
+    .unseen_live = on_unseen_live,
     .drop = on_drop,
 };
 
@@ -420,13 +430,12 @@ struct verdict {
     uint64_t start, end;     /* reusable: of the old payload stream */
 };
 
-/* A crafted reference may claim any offset and size: cut at the end of the stream. */
+/* A crafted reference may claim any size: cut at the end of the stream. */
 static uint64_t old_end(const struct archiver *a, const struct archive_entry *old)
 {
-    uint64_t stream = dynamic_index_size(&a->reference->payload_index), end;
-    bool beyond = __builtin_add_overflow(old->payload_offset, ITEM_HEADER_SIZE, &end) ||
-                  __builtin_add_overflow(end, old->size, &end) || end > stream;
-    return beyond ? stream : end;
+    uint64_t stream = dynamic_index_size(&a->reference->payload_index);
+    uint64_t end = old->payload_offset + ITEM_HEADER_SIZE + old->size; /* the decoder has seen to overflows */
+    return end < stream ? end : stream;
 }
 
 static void judge(struct archiver *a, struct node *n, struct verdict *out)
@@ -441,8 +450,7 @@ static void judge(struct archiver *a, struct node *n, struct verdict *out)
         return;
     }
     if (old && old->kind == ENTRY_FILE)
-        n->old = (struct old_contents){
-            .offset = old->payload_offset, .size = old->size, .end = old_end(a, old)};
+        n->old = (struct old_contents){.offset = old->payload_offset, .size = old->size, .end = old_end(a, old)};
     out->reason = predicate_compare(&n->attributes, n->size, old, a->options->compare);
     if (out->reason != FILE_UNCHANGED)
         return;
@@ -450,10 +458,9 @@ static void judge(struct archiver *a, struct node *n, struct verdict *out)
                                       dynamic_index_size(&a->reference->payload_index), &out->start, &out->end);
     if (out->reason != FILE_UNCHANGED) {
         char path[LOG_PATH_MAX];
-        log_warning("re-encode: \"%s\": previous payload offset %" PRIu64 " is %s", path_of(n, path),
-                    old->payload_offset,
-                    out->reason == FILE_NON_MONOTONE ? "not above the ones before"
-                                                     : "outside the previous payload stream");
+        log_warning(
+            "re-encode: \"%s\": previous payload offset %" PRIu64 " is %s", path_of(n, path), old->payload_offset,
+            out->reason == FILE_NON_MONOTONE ? "not above the ones before" : "outside the previous payload stream");
     }
 }
 

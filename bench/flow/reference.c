@@ -102,6 +102,9 @@ static void open_metadata(struct previous *previous, const char *name, struct re
     enum status status =
         chunk_stream_new(previous->reader, &r->metadata_index, name, REFERENCE_CHUNKS_AHEAD, &r->stream, &err);
     if (status == OK)
+        status = old_files_new(previous->reader, &r->metadata_index, name, dynamic_index_size(&r->payload_index),
+                               &r->old_files, &err);
+    if (status == OK)
         status = decoder_new(chunk_stream_source(r->stream), NULL, &r->decoder, &err);
     if (status == OK && decoder_version(r->decoder) != 2)
         status = fail(&err, ERR_FORMAT, "%s: is an archive of version %u, a metadata stream has version 2", name,
@@ -171,6 +174,7 @@ void reference_break(struct reference *r, const struct error *why)
 
 void reference_close(struct reference *r)
 {
+    old_files_free(r->old_files);
     decoder_free(r->decoder);
     chunk_stream_free(r->stream);
     dynamic_index_deinit(&r->metadata_index);

@@ -5,6 +5,7 @@
 #define PXB_FLOW_REFERENCE_H
 
 #include "detect/cursor.h"
+#include "flow/old_files.h"
 #include "flow/restore.h"
 #include "flow/snapshot.h"
 #include "flow/stats.h"
@@ -33,6 +34,7 @@ struct reference {
     struct chunk_stream *stream; /* owned */
     struct decoder *decoder;     /* owned */
     struct cursor cursor;
+    struct old_files *old_files; /* owned: reads the metadata stream once more, ahead of the cursor */
 };
 /* `asked`: mode metadata. Never fails. Each index is fetched once (D11). */
 void reference_prepare(struct previous *previous, const char *archive, bool asked, struct reference *out);
