@@ -52,6 +52,14 @@ static json_t *object_end(struct object *o)
     return NULL;
 }
 
+static json_t *size_classes_json(const uint64_t chunks[SIZE_CLASSES])
+{
+    struct object o = object_begin();
+    for (unsigned i = 0; i < SIZE_CLASSES; i++)
+        put_count(&o, size_class_names[i], chunks[i]);
+    return object_end(&o);
+}
+
 static json_t *stream_json(const struct stream_stats *s)
 {
     char csum[DIGEST_TEXT_SIZE];
@@ -64,6 +72,7 @@ static json_t *stream_json(const struct stream_stats *s)
     put_count(&o, "injected_bytes", s->injected_bytes);
     put_count(&o, "new_chunks", s->new_chunks);
     put_count(&o, "new_bytes", s->new_bytes);
+    put(&o, "new_chunks_by_size", size_classes_json(s->new_chunks_by_size));
     put_count(&o, "duplicate_chunks", s->duplicate_chunks);
     put_count(&o, "compressed_bytes", s->compressed_bytes);
     put_count(&o, "duration_ns", s->duration_ns);
@@ -128,6 +137,38 @@ static json_t *not_stored_json(const struct archive_stats *a)
     return object_end(&o);
 }
 
+static json_t *ledger_json(const struct archive_stats *a)
+{
+    const struct ledger_totals *l = &a->ledger;
+    struct object o = object_begin();
+    put_count(&o, "start_padding", l->start_padding);
+    put_count(&o, "end_padding", l->end_padding);
+    put_count(&o, "hole_padding", l->hole_padding);
+    put_count(&o, "dead_padding", l->dead_padding);
+    put_count(&o, "padding", l->padding);
+    put_count(&o, "ranges", l->ranges);
+    put_count(&o, "partial_chunks", l->partial_chunks);
+    put_count(&o, "unreferenced_chunks", l->unreferenced_chunks);
+    put_count(&o, "stored_waste", a->stored_waste_bytes);
+    put_count(&o, "relisted_chunks", a->relisted_chunks);
+    return object_end(&o);
+}
+
+static json_t *given_up_json(const struct archive_stats *a)
+{
+    struct object o = object_begin();
+    put_count(&o, "threshold", a->given_up_threshold);
+    put_count(&o, "instances", a->given_up_instances);
+    put_count(&o, "absorbed", a->given_up_absorbed);
+    return object_end(&o);
+}
+
+/* Files that had not changed and were written anew all the same. */
+static uint64_t collateral(const uint64_t by_reason[FILE_REASON_COUNT])
+{
+    return by_reason[FILE_THRESHOLD] + by_reason[FILE_INSTANCES] + by_reason[FILE_ABSORBED];
+}
+
 static json_t *stored_json(const struct backup_source *source, enum detection_mode mode)
 {
     char names[2][BACKUP_STORED_NAME_SIZE];
@@ -154,6 +195,11 @@ json_t *stats_json_archive(const char *name, const struct archive_stats *a)
     put_count(&o, "flushes", a->flushes);
     put_count(&o, "rejected_ranges", a->rejected_ranges);
     put_count(&o, "file_bytes_read", a->file_bytes_read);
+    put(&o, "ledger", a->kind == ARCHIVE_SPLIT ? ledger_json(a) : json_null());
+    put(&o, "given_up_chunks", given_up_json(a));
+    put_count(&o, "early_chunks", a->early_chunks);
+    put_count(&o, "collateral_files", collateral(a->reasons));
+    put_count(&o, "collateral_bytes", collateral(a->reason_bytes));
     put(&o, "reasons", reasons_json(a));
     put(&o, "not_stored", not_stored_json(a));
     put(&o, "metadata", stream_if(a->kind == ARCHIVE_SPLIT, &a->metadata));

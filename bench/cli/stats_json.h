@@ -28,13 +28,22 @@
  *     injected_chunks, injected_bytes, padding_bytes, partial_chunks, unreferenced_chunks
  *                       partial: with padding; unreferenced: of these, those of which no byte is used
  *     flushes, rejected_ranges, file_bytes_read
+ *     ledger            {"start_padding", "end_padding", "hole_padding", "dead_padding": in chunks that nobody uses,
+ *                        "padding": all four, "ranges", "partial_chunks", "unreferenced_chunks": detect/ledger.h;
+ *                        "stored_waste": bytes of old chunks that no file uses through any of their listings,
+ *                        "relisted_chunks": old chunks listed more than once}; null unless split
+ *     given_up_chunks   {"threshold", "instances", "absorbed"}: old chunks that profile stored did not list, by why
+ *     early_chunks      old chunks judged before all of their files were seen, for the cache was full
+ *     collateral_files, collateral_bytes
+ *                       unchanged, and written anew for their chunks' sake; + 16 bytes per file
  *     reasons           {NAME: files}, names of detect/reason.h, only those with files
  *     not_stored        {"xattrs", "acls", "fcaps"}: files whose file system has them, but they are not in the archive
  *     metadata, payload {"size", "chunks", "known_chunks", "known_bytes", "injected_chunks", "injected_bytes",
- *                        "new_chunks", "new_bytes", "duplicate_chunks", "compressed_bytes", "duration_ns",
- *                        "csum": hex, of the index; zeros if the stream did not get that far}; null unless split
- *     stream            the same, of a unified archive or an image; null for the others
- *     blob              {"raw_size", "size": encoded, "csum": hex, of the encoded file}; null for the others
+ *                        "new_chunks", "new_bytes", "new_chunks_by_size": {"lt_16k", "lt_64k", "lt_256k", "lt_1m",
+ *                        "lt_4m", "ge_4m"}: new_chunks by raw size, "duplicate_chunks", "compressed_bytes",
+ * "duration_ns", "csum": hex, of the index; zeros if the stream did not get that far}; null unless split stream the
+ * same, of a unified archive or an image; null for the others blob              {"raw_size", "size": encoded, "csum":
+ * hex, of the encoded file}; null for the others
  *
  * A failed run has what was counted until then. */
 #ifndef PXB_CLI_STATS_JSON_H

@@ -36,6 +36,7 @@ struct archiver {
     struct link_table links;
     struct offset_guard guard;
     struct packer metadata_packer, payload_packer;
+    struct ledger ledger; /* of the payload stream of a split archive */
     struct attr_not_stored not_stored;
 };
 
@@ -234,6 +235,18 @@ static uint64_t contents_offset(const struct archiver *a, const struct node *n, 
     return is_unified(a) ? encoder_metadata_position(a->encoder) - n->size - ITEM_HEADER_SIZE : payload_offset;
 }
 
+/* A reused or encoded file is in the archive. */
+static void count_file(struct archiver *a, const struct node *n, enum file_reason reason)
+{
+    struct archive_stats *s = a->stats;
+    uint64_t bytes = n->size + ITEM_HEADER_SIZE;
+    s->files++;
+    *(reason == FILE_UNCHANGED ? &s->reused_files : &s->reencoded_files) += 1;
+    *(reason == FILE_UNCHANGED ? &s->reused_bytes : &s->reencoded_bytes) += bytes;
+    s->reasons[reason]++;
+    s->reason_bytes[reason] += bytes;
+}
+
 static enum status encode_file(struct archiver *a, struct node *n, enum file_reason reason, int fd, struct error *err)
 {
     uint64_t position = encoder_payload_position(a->encoder);
@@ -242,10 +255,9 @@ static enum status encode_file(struct archiver *a, struct node *n, enum file_rea
         TRY(archive_elsewhere(a->output->suggest(a->output->context, position), err));
     TRY(at_node(encoder_file(a->encoder, n->name, &n->attributes, n->size, &filename_offset, err), n, err));
     TRY(n->has_contents ? copy_from_node(a, n, err) : copy_from_file(a, n, fd, err));
-    a->stats->files++;
-    a->stats->reencoded_files++;
-    a->stats->reencoded_bytes += n->size + ITEM_HEADER_SIZE;
-    a->stats->reasons[reason]++;
+    if (!is_unified(a))
+        TRY(ledger_raw(&a->ledger, n->size + ITEM_HEADER_SIZE, err));
+    count_file(a, n, reason);
     TRY(remember_link(a, n, filename_offset, err));
     TRY(list_member(a, n, ENTRY_FILE, err));
     return decision_log_file(a->options->decisions, n, false, reason, 0, contents_offset(a, n, position), err);
@@ -281,10 +293,7 @@ static enum status reference_file(struct archiver *a, struct node *n, uint64_t p
     TRY(archive_elsewhere(a->output->suggest(a->output->context, encoder_payload_position(a->encoder)), err));
     TRY(at_node(encoder_reference(a->encoder, n->name, &n->attributes, n->size, payload_offset, &filename_offset, err),
                 n, err));
-    a->stats->files++;
-    a->stats->reused_files++;
-    a->stats->reused_bytes += n->size + ITEM_HEADER_SIZE;
-    a->stats->reasons[FILE_UNCHANGED]++;
+    count_file(a, n, FILE_UNCHANGED);
     TRY(remember_link(a, n, filename_offset, err));
     return decision_log_file(a->options->decisions, n, true, FILE_UNCHANGED, old_offset, payload_offset, err);
 }
@@ -374,6 +383,12 @@ static enum status on_inject(void *context, uint64_t boundary, const struct reus
 {
     struct archiver *a = context;
     TRY(encoder_advance(a->encoder, size, err));
+    for (size_t i = 0; i < count; i++) {
+        const struct reuse_chunk *c = &chunks[i];
+        bool is_used = c->padding < c->size;
+        TRY(ledger_chunk(&a->ledger, c->size, is_used ? c->head : c->size, is_used ? c->padding - c->head - c->tail : 0,
+                         is_used ? c->tail : 0, err));
+    }
     return archive_elsewhere(a->output->inject(a->output->context, boundary, chunks, count, size), err);
 }
 
@@ -620,8 +635,34 @@ static void count_reuse(struct archiver *a)
     s->unreferenced_chunks = counters->unreferenced_chunks;
     s->flushes = counters->flushes;
     s->rejected_ranges = counters->rejected_ranges;
+    s->given_up_threshold = counters->given_up_threshold;
+    s->given_up_instances = counters->given_up_instances;
+    s->given_up_absorbed = counters->given_up_absorbed;
+    s->early_chunks = counters->early_chunks;
+    s->stored_waste_bytes = counters->stored_waste_bytes;
+    s->relisted_chunks = counters->relisted_chunks;
     ASSERT(s->injected_bytes >= s->reused_bytes);
     s->padding_bytes = s->injected_bytes - s->reused_bytes;
+    s->ledger = a->ledger.totals;
+}
+
+/* The stream's own markers are the encoder's. */
+static enum status begin_ledger(struct archiver *a, struct error *err)
+{
+    return is_unified(a) ? OK : ledger_raw(&a->ledger, ITEM_HEADER_SIZE, err);
+}
+
+/* Two ways to the padding of the stream: by what was injected for whom, and chunk by chunk. */
+static enum status finish_ledger(struct archiver *a, struct error *err)
+{
+    if (is_unified(a))
+        return OK;
+    TRY(ledger_raw(&a->ledger, ITEM_HEADER_SIZE, err));
+    TRY(ledger_finish(&a->ledger, err));
+    const struct lookahead_counters *counters = lookahead_count(a->lookahead);
+    ASSERT(a->ledger.totals.padding == counters->injected_bytes - a->stats->reused_bytes);
+    ASSERT(a->ledger.totals.size == encoder_payload_position(a->encoder) + ITEM_HEADER_SIZE);
+    return OK;
 }
 
 static enum status run(struct archiver *a, const char *path, struct error *err)
@@ -636,6 +677,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
     enum status status = start_encoder(a, &root, err);
     attributes_deinit(&root);
     TRY(status);
+    TRY(begin_ledger(a, err));
     a->stats->directories++;
     struct lookahead_options cache = {
         .profile = a->options->profile,
@@ -652,6 +694,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
     if (is_unified(a))
         TRY(finish_unified(a, err));
     TRY(encoder_finish(a->encoder, err));
+    TRY(finish_ledger(a, err));
     progress_end();
     count_reuse(a);
     report_not_stored(a);

@@ -5,7 +5,13 @@
 #define PXB_FLOW_STATS_H
 
 #include "chunk/digest.h"
+#include "detect/ledger.h"
 #include "detect/reason.h"
+
+/* Chunks by raw size: below 16 KiB, 64 KiB, 256 KiB, 1 MiB, 4 MiB, and larger ones. */
+enum { SIZE_CLASSES = 6 };
+extern const char *const size_class_names[SIZE_CLASSES]; /* "lt_16k" ... "ge_4m" */
+unsigned size_class_of(uint64_t size);
 
 /* One uploaded stream. known: digest of the previous index or met earlier in this stream; stored: written to the store
  * now; duplicate: uploaded, but the store had it. known + injected + new = chunks. */
@@ -15,8 +21,9 @@ struct stream_stats {
     uint64_t known_chunks, known_bytes;
     uint64_t injected_chunks, injected_bytes;
     uint64_t new_chunks, new_bytes; /* raw bytes of uploaded chunks */
-    uint64_t duplicate_chunks;      /* of the new ones */
-    uint64_t compressed_bytes;      /* encoded size of the new ones */
+    uint64_t new_chunks_by_size[SIZE_CLASSES];
+    uint64_t duplicate_chunks; /* of the new ones */
+    uint64_t compressed_bytes; /* encoded size of the new ones */
     uint64_t duration_ns;
     struct digest csum;
 };
@@ -51,9 +58,15 @@ struct archive_stats {
     uint64_t partial_chunks;      /* injected, some bytes unreferenced (the summary's figure) */
     uint64_t unreferenced_chunks; /* of these: no byte referenced */
     uint64_t flushes, rejected_ranges;
-    uint64_t skipped_entries;                                      /* vanished, unreadable: each with a warning */
-    uint64_t file_bytes_read;                                      /* contents read from the source tree */
-    uint64_t reasons[FILE_REASON_COUNT];                           /* files by reason */
+    uint64_t given_up_threshold, given_up_instances, given_up_absorbed; /* profile stored: old chunks, by why */
+    uint64_t early_chunks;                    /* of the old ones, judged before all of their files were seen */
+    struct ledger_totals ledger;              /* of a split archive's payload stream; its padding is padding_bytes */
+    uint64_t stored_waste_bytes;              /* of listed old chunks, what no file uses through any listing */
+    uint64_t relisted_chunks;                 /* old chunks listed more than once */
+    uint64_t skipped_entries;                 /* vanished, unreadable: each with a warning */
+    uint64_t file_bytes_read;                 /* contents read from the source tree */
+    uint64_t reasons[FILE_REASON_COUNT];      /* files by reason */
+    uint64_t reason_bytes[FILE_REASON_COUNT]; /* + 16 per file */
     uint64_t xattrs_not_stored, acls_not_stored, fcaps_not_stored; /* files that have them */
     struct stream_stats metadata, payload;                         /* of a split archive */
     struct stream_stats stream;                                    /* the only one of a unified archive or image */

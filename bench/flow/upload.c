@@ -216,6 +216,7 @@ static enum status place_in_index(struct upload *u, struct job *job, bool *out_s
     }
     s->new_chunks++;
     s->new_bytes += job->size;
+    s->new_chunks_by_size[size_class_of(job->size)]++;
     *out_store = true;
     return digest_set_add(&u->known, &job->digest, err);
 }

@@ -227,7 +227,7 @@ def test_version_in_every_format(cli: Cli) -> None:
 
 STREAM = {
     "size", "chunks", "known_chunks", "known_bytes", "injected_chunks", "injected_bytes", "new_chunks", "new_bytes",
-    "duplicate_chunks", "compressed_bytes", "duration_ns", "csum",
+    "new_chunks_by_size", "duplicate_chunks", "compressed_bytes", "duration_ns", "csum",
 }  # fmt: skip
 ENTRIES = {
     "directories", "files", "symlinks", "fifos", "sockets", "devices", "hardlink_inodes", "hardlink_names", "skipped",
@@ -236,7 +236,12 @@ ARCHIVE = {
     "name", "reference", "entries", "reused_files", "reused_bytes", "reencoded_files", "reencoded_bytes",
     "injected_chunks", "injected_bytes", "padding_bytes", "partial_chunks", "unreferenced_chunks", "flushes",
     "rejected_ranges", "file_bytes_read", "reasons", "not_stored", "metadata", "payload", "kind", "stored", "stream",
-    "blob",
+    "blob", "ledger", "given_up_chunks", "early_chunks", "collateral_files", "collateral_bytes",
+}  # fmt: skip
+SIZE_CLASSES = ["lt_16k", "lt_64k", "lt_256k", "lt_1m", "lt_4m", "ge_4m"]
+LEDGER = {
+    "start_padding", "end_padding", "hole_padding", "dead_padding", "padding", "ranges", "partial_chunks",
+    "unreferenced_chunks", "stored_waste", "relisted_chunks",
 }  # fmt: skip
 RUN = {
     "schema", "version", "result", "error", "snapshot", "mode", "profile", "compare", "threads", "chunk_average",
@@ -274,6 +279,10 @@ def test_stats_hold_every_member_of_the_schema(cli: Cli, tree: Path, store: Path
         assert set(archive[stream]) == STREAM
         assert len(archive[stream]["csum"]) == 64 and set(archive[stream]["csum"]) != {"0"}
     assert archive["payload"]["size"] == 16 + 16 + 1000 + 16 + 16
+    assert archive["payload"]["new_chunks_by_size"] == {**dict.fromkeys(SIZE_CLASSES, 0), "lt_16k": 1}
+    assert set(archive["ledger"]) == LEDGER
+    assert set(archive["given_up_chunks"]) == {"threshold", "instances", "absorbed"}
+    assert (archive["ledger"]["ranges"], archive["ledger"]["padding"]) == (1, 0)
     assert result.json() == counted
 
 
@@ -287,8 +296,8 @@ def test_defaults_are_filled_in(cli: Cli, tree: Path, store: Path) -> None:
 
 
 def test_options_of_the_profile_stored_are_told_as_used(cli: Cli, tree: Path, store: Path) -> None:
-    words = ["backup", f"r.pxar:{tree}", "--repository", store, *MODE, "--reuse-profile", "stored", "--chunk-size", "64"]
-    words += ["--output-format", "json", "--backup-time"]
+    words = ["backup", f"r.pxar:{tree}", "--repository", store, *MODE, "--reuse-profile", "stored"]
+    words += ["--chunk-size", "64", "--output-format", "json", "--backup-time"]
     counted = cli(*words, "1000").json()
     assert (counted["profile"], counted["absorb_below"], counted["max_instances"]) == ("stored", 4096, 8)
     counted = cli(*words, "2000", "--absorb-below", "0", "--max-instances", "1").json()

@@ -147,6 +147,31 @@ def unchanged(before: Entry | None, now: Entry, compare: str) -> bool:
     return all(getattr(before, name) == getattr(now, name) for name in names)
 
 
+def ledger(ends: list[int], used: list[tuple[int, int]]) -> dict[str, int]:
+    """What the padding ledger must say, from the index and the ranges that somebody uses alone (ascending)."""
+    totals = dict.fromkeys(("start_padding", "end_padding", "hole_padding", "dead_padding"), 0)
+    totals |= dict.fromkeys(("padding", "ranges", "partial_chunks", "unreferenced_chunks"), 0)
+    start, is_open = 0, False
+    for end in ends:
+        parts = [(max(a, start), min(b, end)) for a, b in used if a < end and b > start]
+        live = sum(b - a for a, b in parts)
+        totals["padding"] += end - start - live
+        totals["partial_chunks"] += live < end - start
+        if parts:
+            head, tail = parts[0][0] - start, end - parts[-1][1]
+            totals["start_padding"] += head
+            totals["end_padding"] += tail
+            totals["hole_padding"] += end - start - live - head - tail
+            totals["ranges"] += head > 0 or not is_open
+            is_open = tail == 0
+        else:
+            totals["dead_padding"] += end - start
+            totals["unreferenced_chunks"] += 1
+            is_open = False
+        start = end
+    return totals
+
+
 def check_generation(repository: Repository, root: Path, rng: random.Random, at: int, state: dict[str, object]) -> None:
     mode = "data" if not state or rng.random() < 0.1 else "metadata"
     threshold, profile = rng.choice(["0", "0.1", "0.1", "0.5", "1"]), rng.choice(["tight", "upstream"])
@@ -189,6 +214,12 @@ def check_generation(repository: Repository, root: Path, rng: random.Random, at:
     assert sum(archive["reasons"].values()) == archive["entries"]["files"] == len(files)
     assert archive["reasons"].get("threshold", 0) == sum(1 for path in read if path in reusable)
     assert archive["padding_bytes"] == archive["injected_bytes"] - archive["reused_bytes"] >= 0
+    end = index[-1][0]
+    used = [(offset, offset + 16 + size) for _, offset, size in stored]
+    told = {name: value for name, value in archive["ledger"].items() if name not in ("stored_waste", "relisted_chunks")}
+    assert told == ledger([entry[0] for entry in index], [(0, 16), *used, (end - 16, end)])
+    assert archive["ledger"]["padding"] == archive["padding_bytes"]
+    assert archive["ledger"]["partial_chunks"] == archive["partial_chunks"]
     if profile == "tight":
         assert archive["unreferenced_chunks"] == 0
     stream = archive["payload"]
