@@ -14,7 +14,7 @@ enum status covering_find(const struct dynamic_index *index, uint64_t start, uin
     size_t last = first;
     while (last + 1 < index->count) {
         uint64_t chunk_end = index->entries[last].end;
-        if (profile == PROFILE_TIGHT ? chunk_end >= end : chunk_end > end)
+        if (profile == PROFILE_UPSTREAM ? chunk_end > end : chunk_end >= end)
             break;
         last++;
     }

@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "detect/stored.h"
+
 enum cached_kind { CACHED_FILE, CACHED_LINK, CACHED_SPECIAL, CACHED_DIRECTORY_BEGIN, CACHED_DIRECTORY_END };
 
 struct cached {
@@ -16,6 +18,8 @@ struct lookahead {
     const struct dynamic_index *index;
     const struct lookahead_ops *ops;
     void *context;
+    struct injector injector;
+    struct stored *stored; /* profile stored with a reference: everything goes there */
 
     struct cached *entries;
     size_t count;
@@ -27,7 +31,6 @@ struct lookahead {
     bool has_held; /* a chunk kept back from the last flush: the next range may begin in it */
     struct reuse_chunk held;
     size_t search_hint;
-    struct lookahead_counters counters;
 };
 
 enum { CACHED_ENTRIES_MAX = 1 << 26 };
@@ -37,6 +40,11 @@ enum status lookahead_new(const struct lookahead_options *options, const struct 
 {
     if (options->cache_limit == 0)
         return fail(err, ERR_USAGE, "the cache limit must be at least 1 entry");
+    if (options->threshold_ppm > PPM_ONE)
+        return fail(err, ERR_USAGE, "the padding threshold must be at most 1, not %" PRIu32 " millionths",
+                    options->threshold_ppm);
+    if (options->profile == PROFILE_STORED && options->max_instances == 0)
+        return fail(err, ERR_USAGE, "a chunk that is kept is listed at least once: max-instances must be 1 or more");
     struct lookahead *l = calloc(1, sizeof *l);
     if (!l)
         return fail(err, ERR_MEMORY, "out of memory for the look-ahead cache");
@@ -44,6 +52,15 @@ enum status lookahead_new(const struct lookahead_options *options, const struct 
     l->index = index;
     l->ops = ops;
     l->context = context;
+    l->injector = (struct injector){.ops = ops, .context = context};
+    if (index && options->profile == PROFILE_STORED) {
+        ASSERT(ops->unseen_live);
+        enum status status = stored_new(&l->options, index, &l->injector, &l->stored, err);
+        if (status != OK) {
+            lookahead_free(l);
+            return status;
+        }
+    }
     *out = l;
     return OK;
 }
@@ -56,42 +73,23 @@ void lookahead_free(struct lookahead *l)
         if (l->entries[i].entry)
             l->ops->drop(l->context, l->entries[i].entry);
     free(l->entries);
+    stored_free(l->stored);
     free(l);
 }
 
 const struct lookahead_counters *lookahead_count(const struct lookahead *l)
 {
-    return &l->counters;
+    return &l->injector.counters;
 }
 
 /* ---- injection (9) ---- */
-
-static enum status inject(struct lookahead *l, const struct reuse_chunk *chunks, size_t count, struct error *err)
-{
-    for (size_t done = 0; done < count;) {
-        size_t batch = count - done < INJECTION_BATCH_MAX ? count - done : INJECTION_BATCH_MAX;
-        uint64_t size = 0;
-        for (size_t i = done; i < done + batch; i++) {
-            size += chunks[i].size;
-            if (chunks[i].padding > 0)
-                l->counters.partial_chunks++;
-            if (chunks[i].padding >= chunks[i].size)
-                l->counters.unreferenced_chunks++;
-        }
-        l->counters.injected_chunks += batch;
-        l->counters.injected_bytes += size;
-        TRY(l->ops->inject(l->context, l->ops->payload_position(l->context), chunks + done, batch, size, err));
-        done += batch;
-    }
-    return OK;
-}
 
 static enum status inject_held(struct lookahead *l, struct error *err)
 {
     if (!l->has_held)
         return OK;
     l->has_held = false;
-    return inject(l, &l->held, 1, err);
+    return injector_list(&l->injector, &l->held, 1, err);
 }
 
 /* Raw payload is about to be written: the held chunk comes before it (D12: no earlier than that). */
@@ -163,16 +161,16 @@ static enum status flush(struct lookahead *l, bool keep, struct error *err)
     /* What the range before referenced of this chunk lies in front of this range: it is part of the start padding. */
     ASSERT(already_used <= counted);
     counted -= already_used;
-    l->counters.flushes++;
+    l->injector.counters.flushes++;
     if (padding_exceeds(counted, total, l->options.threshold_ppm)) {
-        l->counters.rejected_ranges++;
+        l->injector.counters.rejected_ranges++;
         l->has_held = has_previous;
         l->held = previous;
         return emit(l, false, 0, err);
     }
 
     if (has_previous && !continues)
-        TRY(inject(l, &previous, 1, err));
+        TRY(injector_list(&l->injector, &previous, 1, err));
     TRY(emit(l, true, l->ops->payload_position(l->context) + covering.start_padding, err));
 
     struct reuse_chunk batch[INJECTION_BATCH_MAX];
@@ -191,11 +189,11 @@ static enum status flush(struct lookahead *l, bool keep, struct error *err)
         }
         batch[batched++] = chunk;
         if (batched == INJECTION_BATCH_MAX) {
-            TRY(inject(l, batch, batched, err));
+            TRY(injector_list(&l->injector, batch, batched, err));
             batched = 0;
         }
     }
-    return inject(l, batch, batched, err);
+    return injector_list(&l->injector, batch, batched, err);
 }
 
 /* ---- events (6.1) ---- */
@@ -216,6 +214,8 @@ static enum status insert(struct lookahead *l, enum cached_kind kind, void *entr
 
 enum status lookahead_make_room(struct lookahead *l, struct error *err)
 {
+    if (l->stored)
+        return stored_make_room(l->stored, err);
     return l->index && l->limited_count >= l->options.cache_limit ? flush(l, true, err) : OK;
 }
 
@@ -233,6 +233,8 @@ enum status lookahead_reusable(struct lookahead *l, void *entry, uint64_t old_st
                                struct error *err)
 {
     ASSERT(l->index && old_start < old_end);
+    if (l->stored)
+        return stored_reusable(l->stored, entry, old_start, old_end, err);
     TRY_OR_DROP(lookahead_make_room(l, err));
     if (l->range_end == 0)
         l->range_start = l->range_end = old_start;
@@ -249,10 +251,10 @@ enum status lookahead_reusable(struct lookahead *l, void *entry, uint64_t old_st
 enum status lookahead_changed(struct lookahead *l, void *entry, uint64_t size, enum file_reason reason,
                               uint64_t old_end, struct error *err)
 {
-    (void)size;
-    (void)old_end;
     if (!l->index)
         return l->ops->encode(l->context, entry, reason, err);
+    if (l->stored)
+        return stored_changed(l->stored, entry, size, reason, old_end, err);
     TRY_OR_DROP(lookahead_make_room(l, err));
     TRY_OR_DROP(flush(l, false, err));
     return encode(l, entry, reason, err);
@@ -265,6 +267,8 @@ enum status lookahead_link(struct lookahead *l, void *entry, struct error *err)
             return l->ops->link(l->context, entry, err);
         return l->ops->encode(l->context, entry, FILE_NO_REFERENCE, err);
     }
+    if (l->stored)
+        return stored_link(l->stored, entry, err);
     TRY_OR_DROP(lookahead_make_room(l, err));
     TRY_OR_DROP(insert(l, CACHED_LINK, entry, 0, err));
     return OK;
@@ -287,16 +291,22 @@ static enum status special_or_directory(struct lookahead *l, enum cached_kind ki
 
 enum status lookahead_special(struct lookahead *l, void *entry, struct error *err)
 {
+    if (l->stored)
+        return stored_special(l->stored, entry, err);
     return special_or_directory(l, CACHED_SPECIAL, entry, err);
 }
 
 enum status lookahead_directory_begin(struct lookahead *l, void *entry, struct error *err)
 {
+    if (l->stored)
+        return stored_directory_begin(l->stored, entry, err);
     return special_or_directory(l, CACHED_DIRECTORY_BEGIN, entry, err);
 }
 
 enum status lookahead_directory_end(struct lookahead *l, struct error *err)
 {
+    if (l->stored)
+        return stored_directory_end(l->stored, err);
     if (l->enabled)
         return insert(l, CACHED_DIRECTORY_END, NULL, 0, err);
     return l->ops->directory_end(l->context, err);
@@ -306,6 +316,8 @@ enum status lookahead_finish(struct lookahead *l, struct error *err)
 {
     if (!l->index)
         return OK;
+    if (l->stored)
+        return stored_finish(l->stored, err);
     TRY(flush(l, false, err));
     return inject_held(l, err);
 }
