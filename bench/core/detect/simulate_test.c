@@ -35,6 +35,11 @@ struct run {
     struct decision files[FILES_MAX];
     size_t file_count;
     const struct sim_event *events;
+    const struct file *old_files; /* of the old archive, for the profile stored */
+    size_t old_count;
+    struct {
+        uint64_t size, used, listings;
+    } old_chunks[ENTRIES_MAX]; /* by entry of the old index; size 0: not listed */
     struct sim_result result;
 };
 
@@ -75,9 +80,26 @@ static enum status on_inject(void *context, uint64_t boundary, const struct reus
     assert_true(r->order_count < ORDERS_MAX);
     r->orders[r->order_count++] = (struct order){boundary, size, count};
     add_entry(r, boundary); /* the new bytes before */
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         add_entry(r, dynamic_index_size(&r->index) + chunks[i].size);
+        r->old_chunks[chunks[i].entry].size = chunks[i].size;
+        r->old_chunks[chunks[i].entry].used += chunks[i].size - chunks[i].padding;
+        r->old_chunks[chunks[i].entry].listings++;
+    }
     assert_int_equal(dynamic_index_size(&r->index), boundary + size);
+    return OK;
+}
+
+static enum status on_unseen_live(void *context, uint64_t from, uint64_t to, uint64_t *out, struct error *err)
+{
+    (void)err;
+    const struct run *r = context;
+    *out = 0;
+    for (size_t i = 0; i < r->old_count; i++) {
+        uint64_t start = r->old_files[i].old_offset, end = start + 16 + r->old_files[i].size;
+        if (start >= from && start < to)
+            *out += (end < to ? end : to) - start;
+    }
     return OK;
 }
 
@@ -113,14 +135,18 @@ static void check_ledger(const struct run *r)
     assert_int_equal(r->result.read_bytes, r->result.reencoded_bytes - 16 * r->result.reencoded_files);
 }
 
+/* `old_files`: for the profile stored; NULL: nothing is known of what was not seen yet. */
 static struct run *run_events(const struct sim_event *events, size_t count, const struct dynamic_index *reference,
-                              const struct lookahead_options *options)
+                              const struct lookahead_options *options, const struct file *old_files, size_t old_count)
 {
     struct run *r = calloc(1, sizeof *r);
     assert_non_null(r);
     r->index.entries = r->entries;
     r->events = events;
-    const struct sim_observer observer = {.file = on_file, .inject = on_inject, .context = r};
+    r->old_files = old_files;
+    r->old_count = old_count;
+    const struct sim_observer observer = {
+        .file = on_file, .inject = on_inject, .unseen_live = on_unseen_live, .context = r};
     struct simulation *s;
     MUST(simulation_new(options, reference, &observer, &s, &error));
     for (size_t i = 0; i < count; i++)
@@ -144,7 +170,7 @@ static struct run *simulate(const struct file *files, size_t count, const struct
                                        .old_offset = files[i].old_offset};
     const struct lookahead_options options = {
         .profile = profile, .threshold_ppm = THRESHOLD_DEFAULT_PPM, .cache_limit = cache_limit};
-    struct run *r = run_events(events, count, reference, &options);
+    struct run *r = run_events(events, count, reference, &options, NULL, 0);
     assert_int_equal(r->file_count, count);
     for (size_t i = 0; i < count; i++)
         assert_int_equal(r->files[i].ordinal, i);
@@ -350,14 +376,15 @@ static uint64_t next_random(uint64_t below)
     return (seed >> 33) % below;
 }
 
-enum { EVENTS_MAX = FILES_MAX };
+enum { EVENTS_MAX = FILES_MAX, OLD_MAX = 2 * FILES_MAX };
 
 /* A previous stream with holes, and a walk over what is left of it with changes in between. */
-static size_t random_walk(struct sim_event *events, struct index_entry *entries, struct dynamic_index *out_index)
+static size_t random_walk(struct sim_event *events, struct index_entry *entries, struct dynamic_index *out_index,
+                          struct file *old_files, size_t *out_old_count)
 {
-    size_t count = 0, depth = 0;
+    size_t count = 0, depth = 0, old_count = 0;
     uint64_t change_one_in = 2 + next_random(30), at = 16;
-    while (count < EVENTS_MAX - 1 && next_random(200) > 0) {
+    while (count < EVENTS_MAX - 1 && old_count < OLD_MAX - 1 && next_random(200) > 0) {
         struct sim_event e = {.kind = SIM_FILE};
         switch (next_random(12)) {
         case 0: e.kind = SIM_SPECIAL; break;
@@ -372,7 +399,10 @@ static size_t random_walk(struct sim_event *events, struct index_entry *entries,
             depth--;
             e.kind = SIM_LEAVE;
             break;
-        case 4: at += next_random(400); continue; /* what was there is deleted */
+        case 4: /* deleted */
+            old_files[old_count] = (struct file){next_random(400), at};
+            at += 16 + old_files[old_count++].size;
+            continue;
         default: {
             uint64_t old_size = next_random(4) ? next_random(300) : 0;
             e.size = old_size;
@@ -383,6 +413,7 @@ static size_t random_walk(struct sim_event *events, struct index_entry *entries,
             if (e.reason != FILE_NEW) {
                 e.old_offset = at;
                 e.old_size = old_size;
+                old_files[old_count++] = (struct file){old_size, at};
                 at += 16 + old_size;
             }
         }
@@ -402,8 +433,28 @@ static size_t random_walk(struct sim_event *events, struct index_entry *entries,
             end = at + 16;
         entries[chunks++] = (struct index_entry){.end = end};
     }
+    *out_old_count = old_count;
     *out_index = (struct dynamic_index){.entries = entries, .count = chunks};
     return count;
+}
+
+/* What the profile promises of every old chunk that it lists (reuse-stored.md 6). */
+static void check_stored(const struct run *r, const struct lookahead_options *options)
+{
+    uint64_t waste = 0, relisted = 0;
+    for (size_t k = 0; k < ENTRIES_MAX; k++) {
+        if (r->old_chunks[k].size == 0)
+            continue;
+        assert_true(r->old_chunks[k].used <= r->old_chunks[k].size);
+        uint64_t chunk_waste = r->old_chunks[k].size - r->old_chunks[k].used;
+        assert_true(r->old_chunks[k].listings <= options->max_instances);
+        if (r->result.cache.early_chunks == 0)
+            assert_false(padding_exceeds(chunk_waste, r->old_chunks[k].size, options->threshold_ppm));
+        waste += chunk_waste;
+        relisted += r->old_chunks[k].listings > 1;
+    }
+    assert_int_equal(r->result.cache.stored_waste_bytes, waste);
+    assert_int_equal(r->result.cache.relisted_chunks, relisted);
 }
 
 static void test_random_walks_the_ledger_is_what_the_stream_says(void **state)
@@ -412,19 +463,23 @@ static void test_random_walks_the_ledger_is_what_the_stream_says(void **state)
     static struct sim_event events[EVENTS_MAX];
     static struct index_entry entries[ENTRIES_MAX];
     static const uint32_t thresholds[] = {0, 50000, 100000, 400000, 1000000};
-    uint64_t reused = 0, holes = 0, dead = 0;
-    for (int i = 0; i < 1500; i++) {
+    static struct file old_files[OLD_MAX];
+    uint64_t reused = 0, holes = 0, dead = 0, relisted = 0, early = 0;
+    for (int i = 0; i < 20000; i++) {
         struct dynamic_index index;
-        size_t count = random_walk(events, entries, &index);
+        size_t old_count;
+        size_t count = random_walk(events, entries, &index, old_files, &old_count);
         const struct lookahead_options options = {
-            .profile = next_random(2) ? PROFILE_TIGHT : PROFILE_UPSTREAM,
+            .profile = (enum reuse_profile)next_random(3),
             .threshold_ppm = thresholds[next_random(COUNT(thresholds))],
             .cache_limit = 1 + (size_t)next_random(next_random(2) ? 6 : 300),
             .absorb_below = 100,
             .absorb_until = 400,
             .max_instances = 3,
         };
-        struct run *r = run_events(events, count, &index, &options);
+        struct run *r = run_events(events, count, &index, &options, old_files, old_count);
+        if (options.profile == PROFILE_STORED)
+            check_stored(r, &options);
         uint64_t behind = 0, last_ordinal = 0, files = 0;
         for (size_t k = 0; k < count; k++)
             files += events[k].kind == SIM_FILE;
@@ -441,9 +496,12 @@ static void test_random_walks_the_ledger_is_what_the_stream_says(void **state)
         reused += r->result.reused_files;
         holes += r->result.ledger.hole_padding;
         dead += r->result.ledger.dead_padding;
+        relisted += r->result.cache.relisted_chunks;
+        early += r->result.cache.early_chunks;
         free(r);
     }
-    assert_true(reused > 1000 && holes > 1000 && dead > 1000); /* the walks were not all alike */
+    assert_true(reused > 1000 && holes > 1000 && dead > 1000 && relisted > 100 &&
+                early > 100); /* the walks were not all alike */
 }
 
 /* ---- without a reference, and refused ---- */
@@ -458,7 +516,7 @@ static void test_without_a_reference_everything_is_read(void **state)
         {.kind = SIM_ENTER}, /* left at the end */
     };
     const struct lookahead_options options = {.threshold_ppm = THRESHOLD_DEFAULT_PPM, .cache_limit = 10};
-    struct run *r = run_events(events, COUNT(events), NULL, &options);
+    struct run *r = run_events(events, COUNT(events), NULL, &options, NULL, 0);
     CHECK_REFS(r, 16, 42);
     assert_int_equal(r->result.read_bytes, 10);
     assert_int_equal(r->result.payload_size, 16 + 26 + 16 + 16);
