@@ -1,0 +1,437 @@
+/* Profile stored against its definition, computed again from scratch for every question, on small random cases; and
+ * what must hold with caches too small to see everything. */
+#include "testing/testing.h"
+
+#include "stored_for_test.h"
+
+enum { FILES_MAX = 64, CHUNKS_MAX = 64, ROUNDS = 40000 };
+
+/* ---- the definition (bench/spec/reuse-stored.md 2, 4), without windows ---- */
+
+struct model {
+    const struct lookahead_options *options;
+    const struct dynamic_index *index;
+    struct event files[FILES_MAX]; /* offered and raw ones alone */
+    size_t source[FILES_MAX];      /* their events */
+    size_t count;
+    enum file_reason chunk_reason[CHUNKS_MAX];
+    uint64_t given_up[3];
+    struct listing listings[FILES_MAX * 8];
+    size_t listing_count;
+};
+
+static uint64_t length_of(const struct event *f)
+{
+    return f->end - f->start;
+}
+
+static uint64_t model_overlap(const struct model *m, size_t file, size_t chunk)
+{
+    const struct event *f = &m->files[file];
+    uint64_t start = dynamic_index_start(m->index, chunk), end = m->index->entries[chunk].end;
+    if (f->kind != EVENT_OFFERED || f->end <= start || f->start >= end)
+        return 0;
+    return (f->end < end ? f->end : end) - (f->start > start ? f->start : start);
+}
+
+static uint64_t model_waste(const struct model *m, size_t chunk)
+{
+    uint64_t live = 0;
+    for (size_t f = 0; f < m->count; f++)
+        if (m->files[f].reused)
+            live += model_overlap(m, f, chunk);
+    return dynamic_index_chunk_size(m->index, chunk) - live;
+}
+
+static bool model_touched(const struct model *m, size_t chunk)
+{
+    for (size_t f = 0; f < m->count; f++)
+        if (model_overlap(m, f, chunk))
+            return true;
+    return false;
+}
+
+static unsigned model_instances(const struct model *m, size_t chunk)
+{
+    unsigned count = 0;
+    bool within = false;
+    for (size_t f = 0; f < m->count; f++) {
+        bool uses = m->files[f].reused && model_overlap(m, f, chunk);
+        count += uses && !within;
+        within = uses || (within && m->files[f].reused);
+    }
+    return count;
+}
+
+static void model_give_up(struct model *m, size_t chunk, enum file_reason reason)
+{
+    if (m->chunk_reason[chunk] != FILE_UNCHANGED)
+        return;
+    m->chunk_reason[chunk] = reason;
+    m->given_up[reason - FILE_THRESHOLD]++;
+    for (size_t f = 0; f < m->count; f++)
+        if (m->files[f].reused && model_overlap(m, f, chunk)) {
+            m->files[f].reused = false;
+            m->files[f].reason = reason;
+        }
+}
+
+static void model_settle(struct model *m)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (size_t k = 0; k < m->index->count; k++) {
+            if (m->chunk_reason[k] != FILE_UNCHANGED || !model_touched(m, k))
+                continue;
+            uint64_t size = dynamic_index_chunk_size(m->index, k);
+            if (model_waste(m, k) * PPM_ONE > size * m->options->threshold_ppm)
+                model_give_up(m, k, FILE_THRESHOLD);
+            else if (model_instances(m, k) > m->options->max_instances)
+                model_give_up(m, k, FILE_INSTANCES);
+            else
+                continue;
+            again = true;
+        }
+    }
+}
+
+/* All chunks of the file are small: they are given up. */
+static bool model_absorb_file(struct model *m, size_t file)
+{
+    for (size_t k = 0; k < m->index->count; k++)
+        if (model_overlap(m, file, k) && dynamic_index_chunk_size(m->index, k) >= m->options->absorb_below)
+            return false;
+    for (size_t k = 0; k < m->index->count; k++)
+        if (model_overlap(m, file, k))
+            model_give_up(m, k, FILE_ABSORBED);
+    return true;
+}
+
+static bool model_absorb(struct model *m)
+{
+    bool given_up = false;
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->files[i].reused)
+            continue;
+        size_t first, last = i;
+        for (;;) {
+            uint64_t length = 0;
+            for (first = i; first > 0 && !m->files[first - 1].reused;)
+                first--;
+            for (last = first; last < m->count && !m->files[last].reused; last++)
+                length += length_of(&m->files[last]);
+            if (length >= m->options->absorb_until)
+                break;
+            if (!(last < m->count && model_absorb_file(m, last)) && !(first > 0 && model_absorb_file(m, first - 1)))
+                break;
+            given_up = true;
+        }
+        i = last;
+    }
+    return given_up;
+}
+
+static void model_use(struct model *m, size_t file)
+{
+    struct event *f = &m->files[file];
+    for (size_t k = 0; k < m->index->count; k++) {
+        uint64_t used = model_overlap(m, file, k);
+        if (!used)
+            continue;
+        bool raw_between = false;
+        size_t before = file;
+        while (before > 0 && !(m->files[before - 1].reused && model_overlap(m, before - 1, k)))
+            before--, raw_between = raw_between || !m->files[before].reused;
+        if (before == 0 || raw_between) {
+            struct reuse_chunk chunk = {.entry = k, .size = dynamic_index_chunk_size(m->index, k)};
+            chunk.padding = chunk.size;
+            chunk.head = f->start > dynamic_index_start(m->index, k) ? f->start - dynamic_index_start(m->index, k) : 0;
+            m->listings[m->listing_count++] = (struct listing){.chunk = chunk};
+        }
+        struct reuse_chunk *chunk = &m->listings[m->listing_count - 1].chunk;
+        assert_int_equal(chunk->entry, k);
+        chunk->padding -= used;
+        chunk->tail = f->end < m->index->entries[k].end ? m->index->entries[k].end - f->end : 0;
+    }
+}
+
+static void model_run(struct model *m)
+{
+    do
+        model_settle(m);
+    while (model_absorb(m));
+    for (size_t f = 0; f < m->count; f++)
+        if (m->files[f].reused)
+            model_use(m, f);
+}
+
+static struct model *model_of(const struct scene *s)
+{
+    struct model *m = calloc(1, sizeof *m);
+    assert_non_null(m);
+    m->options = &s->options;
+    m->index = &s->index;
+    for (size_t i = 0; i < s->event_count; i++) {
+        if (s->events[i].kind > EVENT_RAW)
+            continue;
+        m->source[m->count] = i;
+        m->files[m->count] = s->events[i];
+        m->files[m->count].reason = s->events[i].kind == EVENT_OFFERED ? FILE_UNCHANGED : FILE_MTIME;
+        m->files[m->count++].reused = s->events[i].kind == EVENT_OFFERED;
+    }
+    model_run(m);
+    return m;
+}
+
+/* ---- random cases ---- */
+
+static uint64_t random_state;
+static uint64_t below(uint64_t limit)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (random_state >> 33) % limit;
+}
+
+struct random_case {
+    struct scene scene;
+    struct index_entry entries[CHUNKS_MAX];
+    struct old_file old_files[FILES_MAX];
+    struct event events[FILES_MAX * 4];
+};
+
+static void add_event(struct random_case *c, struct event event)
+{
+    static const enum event_kind others[] = {EVENT_LINK, EVENT_SPECIAL, EVENT_ENTER, EVENT_LEAVE};
+    struct scene *s = &c->scene;
+    s->events[s->event_count++] = event;
+    if (below(5) == 0)
+        s->events[s->event_count++] = (struct event){.kind = others[below(4)]};
+}
+
+static void make_old(struct random_case *c)
+{
+    struct scene *s = &c->scene;
+    size_t count = 1 + below(24);
+    uint64_t at = 16, chunk_start = 0;
+    uint64_t chunk_size_max = 20 + below(300), gap_every = 1 + below(12);
+    bool large = below(3) == 0;
+    for (size_t i = 0; i < count; i++) {
+        if (below(gap_every) == 0 && gap_every < 9)
+            at += below(40);
+        uint64_t end = at + 16 + below(below(4) ? 30 : large ? 600 : 120);
+        c->old_files[i] = (struct old_file){at, end};
+        at = end;
+        /* Chunks end where files end, or anywhere. */
+        while (at - chunk_start > chunk_size_max && s->index.count < CHUNKS_MAX - 2) {
+            uint64_t chunk_end = below(3) ? at : chunk_start + 1 + below(chunk_size_max);
+            c->entries[s->index.count++].end = chunk_end;
+            chunk_start = chunk_end;
+        }
+    }
+    at += below(2) ? 16 : 0;
+    if (at > chunk_start)
+        c->entries[s->index.count++].end = at;
+    s->index.entries = c->entries;
+    s->old_files = c->old_files;
+    s->old_file_count = count;
+}
+
+static void make_new(struct random_case *c)
+{
+    struct scene *s = &c->scene;
+    uint64_t change_every = 2 + below(10), insert_every = 2 + below(20), raw_size = 1 + below(200);
+    s->events = c->events;
+    for (size_t i = 0; i < s->old_file_count; i++) {
+        struct old_file f = c->old_files[i];
+        if (below(insert_every) == 0)
+            add_event(c, (struct event){.kind = EVENT_RAW, .end = 16 + below(raw_size)});
+        if (below(change_every) > 0)
+            add_event(c, (struct event){.kind = EVENT_OFFERED, .start = f.start, .end = f.end});
+        else if (below(3) > 0)
+            add_event(c,
+                      (struct event){.kind = EVENT_RAW, .end = 16 + below(raw_size), .old_end = below(3) ? f.end : 0});
+    }
+}
+
+static void make_case(struct random_case *c, uint64_t seed)
+{
+    static const uint32_t thresholds[] = {0, 50000, 100000, 200000, 300000, 500000, 900000, PPM_ONE};
+    static const uint64_t small[] = {0, 40, 80, 150, 100000}, until[] = {0, 20, 50, 100, 300, 5000};
+    memset(c, 0, sizeof *c);
+    random_state = seed * 2654435761u + 12345;
+    below(2);
+    make_old(c);
+    make_new(c);
+    c->scene.options = (struct lookahead_options){
+        .profile = PROFILE_STORED,
+        .threshold_ppm = thresholds[below(8)],
+        .cache_limit = SIZE_MAX,
+        .absorb_below = small[below(5)],
+        .absorb_until = until[below(6)],
+        .max_instances = 1 + (uint32_t)below(4),
+    };
+}
+
+static void print_case(const struct random_case *c, uint64_t seed)
+{
+    const struct scene *s = &c->scene;
+    print_message("seed %llu threshold %u limit %zu below %llu until %llu instances %u\nchunks",
+                  (unsigned long long)seed, s->options.threshold_ppm, s->options.cache_limit,
+                  (unsigned long long)s->options.absorb_below, (unsigned long long)s->options.absorb_until,
+                  s->options.max_instances);
+    for (size_t i = 0; i < s->index.count; i++)
+        print_message(" %llu", (unsigned long long)s->index.entries[i].end);
+    print_message("\n");
+    for (size_t i = 0; i < s->event_count; i++) {
+        const struct event *e = &s->events[i];
+        print_message("%zu kind %d %llu..%llu: %s at %llu\n", i, e->kind, (unsigned long long)e->start,
+                      (unsigned long long)e->end, file_reason_name(e->reason), (unsigned long long)e->offset);
+    }
+}
+
+static bool same_listings(const struct scene *s, const struct model *m)
+{
+    if (s->listing_count != m->listing_count)
+        return false;
+    for (size_t i = 0; i < s->listing_count; i++) {
+        const struct reuse_chunk *a = &s->listings[i].chunk, *b = &m->listings[i].chunk;
+        if (a->entry != b->entry || a->padding != b->padding || a->head != b->head || a->tail != b->tail)
+            return false;
+    }
+    return true;
+}
+
+static bool same_files(const struct scene *s, const struct model *m)
+{
+    for (size_t f = 0; f < m->count; f++) {
+        const struct event *e = &s->events[m->source[f]];
+        if (e->reused != m->files[f].reused || e->reason != m->files[f].reason)
+            return false;
+    }
+    return true;
+}
+
+static void test_equals_its_definition(void **state)
+{
+    (void)state;
+    struct random_case c;
+    uint64_t given_up[3] = {0}, reused = 0, relisted = 0;
+    for (uint64_t seed = 0; seed < ROUNDS; seed++) {
+        make_case(&c, seed);
+        struct model *m = model_of(&c.scene);
+        assert_int_equal(scene_run(&c.scene), OK);
+        const struct lookahead_counters *n = &c.scene.counters;
+        bool same = same_files(&c.scene, m) && same_listings(&c.scene, m) && n->early_chunks == 0 &&
+                    n->given_up_threshold == m->given_up[0] && n->given_up_instances == m->given_up[1] &&
+                    n->given_up_absorbed == m->given_up[2];
+        if (!same) {
+            print_case(&c, seed);
+            for (size_t f = 0; f < m->count; f++)
+                print_message("model %zu: %s\n", m->source[f], file_reason_name(m->files[f].reason));
+        }
+        assert_true(same);
+        for (size_t i = 0; i < 3; i++)
+            given_up[i] += m->given_up[i];
+        reused += m->listing_count;
+        relisted += n->relisted_chunks;
+        free(m);
+        scene_deinit(&c.scene);
+    }
+    /* The cases are worth something: everything happens in them often. */
+    assert_true(given_up[0] > ROUNDS && given_up[1] > ROUNDS / 10 && given_up[2] > ROUNDS / 10);
+    assert_true(reused > ROUNDS && relisted > ROUNDS / 10);
+}
+
+/* ---- small caches ---- */
+
+/* From listings and references alone. */
+static void check_waste_and_instances(const struct random_case *c, uint64_t seed)
+{
+    const struct scene *s = &c->scene;
+    uint64_t live[CHUNKS_MAX] = {0}, waste = 0, over = 0, relisted = 0;
+    unsigned times[CHUNKS_MAX] = {0};
+    for (size_t i = 0; i < s->listing_count; i++) {
+        size_t k = s->listings[i].chunk.entry;
+        assert_true(i == 0 || k >= s->listings[i - 1].chunk.entry);
+        times[k]++;
+        relisted += times[k] == 2;
+        live[k] += s->listings[i].chunk.size - s->listings[i].chunk.padding;
+    }
+    for (size_t k = 0; k < s->index.count; k++) {
+        uint64_t used = 0, size = dynamic_index_chunk_size(&s->index, k);
+        for (size_t i = 0; i < s->event_count; i++) {
+            const struct event *e = &s->events[i];
+            uint64_t start = dynamic_index_start(&s->index, k), end = s->index.entries[k].end;
+            if (e->reused && e->start < end && e->end > start)
+                used += (e->end < end ? e->end : end) - (e->start > start ? e->start : start);
+        }
+        if (used != live[k] || times[k] > s->options.max_instances)
+            print_case(c, seed);
+        assert_int_equal(used, live[k]);
+        assert_true(times[k] <= s->options.max_instances);
+        if (times[k] > 0) {
+            waste += size - used;
+            over += (size - used) * PPM_ONE > size * s->options.threshold_ppm;
+        }
+    }
+    assert_int_equal(waste, s->counters.stored_waste_bytes);
+    assert_int_equal(relisted, s->counters.relisted_chunks);
+    assert_true(over <= s->counters.early_chunks);
+}
+
+/* Every reference hits what its file held: the listed piece of the old stream that the offset lies in. */
+static void check_references(const struct scene *s)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < s->event_count; i++) {
+        const struct event *e = &s->events[i];
+        if (e->kind > EVENT_RAW || !e->reused)
+            continue;
+        while (k < s->listing_count && s->listings[k].boundary + s->listings[k].chunk.size <= e->offset)
+            k++;
+        uint64_t old = e->start, at = e->offset;
+        for (size_t j = k; old < e->end; j++) {
+            assert_true(j < s->listing_count && s->listings[j].boundary <= at);
+            const struct listing *l = &s->listings[j];
+            assert_int_equal(dynamic_index_start(&s->index, l->chunk.entry) + (at - l->boundary), old);
+            uint64_t step = l->boundary + l->chunk.size - at;
+            old += step;
+            at += step;
+        }
+    }
+}
+
+static void test_small_caches_stay_valid(void **state)
+{
+    (void)state;
+    static const size_t limits[] = {1, 2, 3, 5, 64, SIZE_MAX};
+    struct random_case c;
+    uint64_t reused[6] = {0}, early = 0;
+    for (uint64_t seed = 0; seed < ROUNDS / 8; seed++) {
+        make_case(&c, seed + ROUNDS);
+        for (size_t i = 0; i < 6; i++) {
+            c.scene.options.cache_limit = limits[i];
+            assert_int_equal(scene_run(&c.scene), OK);
+            check_waste_and_instances(&c, seed);
+            check_references(&c.scene);
+            early += c.scene.counters.early_chunks;
+            for (size_t k = 0; k < c.scene.event_count; k++)
+                reused[i] += c.scene.events[k].kind == EVENT_OFFERED && c.scene.events[k].reused;
+        }
+        scene_deinit(&c.scene);
+    }
+    assert_true(early > ROUNDS / 8);
+    print_message("reused files at limits 1, 2, 3, 5, 64, none:");
+    for (size_t i = 0; i < 6; i++)
+        print_message(" %llu", (unsigned long long)reused[i]);
+    print_message("\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_equals_its_definition),
+        cmocka_unit_test(test_small_caches_stay_valid),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
