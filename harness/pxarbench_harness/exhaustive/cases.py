@@ -131,7 +131,14 @@ class Ground:
             self.used[digest] -= 1
             if not self.used[digest]:
                 del self.used[digest]
-                self.chunks.path(digest).unlink()
+                self.chunks.path(digest).unlink(missing_ok=True)
+
+    def clear(self, setting: Setting, at: int) -> None:
+        """Removes what a run left behind that could not be read."""
+        shutil.rmtree(self.snapshot(setting, at), ignore_errors=True)
+        for path in (self.store / ".chunks").glob("*/*"):
+            if not self.used[bytes.fromhex(path.name)]:
+                path.unlink()
 
     # ---- a case ----
 
@@ -151,19 +158,23 @@ class Ground:
         started = time.monotonic()
         result = run.run(self.words(setting, "metadata" if before else "data", at), timeout=120)
         self.seconds["program"] += time.monotonic() - started
+        taken: Taken | None = None
         if result.returncode != 0:
+            self.clear(setting, at)
             return [f"exit {result.returncode}: {result.stderr.decode(errors='replace')[-500:]}"], None
         try:
             snapshot = read_snapshot(self.snapshot(setting, at), ARCHIVE, self.chunks)
-            self.used.update(snapshot.digests)
             archive = read_archive(snapshot.metadata, snapshot.payload, _sha256)
             taken = Taken(at, snapshot, archive, self.garden.names)
+            self.used.update(snapshot.digests)
             (stats,) = json.loads((self.folder / "stats").read_bytes())["archives"]
             lines = [json.loads(line) for line in (self.folder / "decisions").read_bytes().splitlines()]
             self.collateral = sum(1 for line in lines if line.get("reason") in COLLATERAL)
             problems = check(setting, before, taken, tree, stats, lines, sees_xattrs=self.sees_xattrs)
         except (Broken, OSError, KeyError, ValueError) as error:
-            return [f"{type(error).__name__}: {error}"], None
+            if taken is None:
+                self.clear(setting, at)
+            return [f"{type(error).__name__}: {error}"], taken
         finally:
             self.seconds["all"] += time.monotonic() - started
         return problems, taken

@@ -18,7 +18,7 @@ from ..tree import Tree
 #: Every time in here is of one moment in 2001 and some nanoseconds: nothing depends on when a test runs.
 EPOCH_NS = 1_000_000_000 * 10**9
 
-Xattrs = tuple[tuple[str, bytes], ...]  # in the order in which they were set
+Xattrs = tuple[tuple[str, bytes], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +155,8 @@ class Garden:
     def set_xattr(self, path: bytes, name: str, value: bytes) -> None:
         old = self.file(path)
         os.setxattr(self._full(path), name, value)
-        others = tuple(pair for pair in old.xattrs if pair[0] != name)
-        self._replace(old, replace(old, xattrs=(*others, (name, value))))
+        values = {**dict(old.xattrs), name: value}
+        self._replace(old, replace(old, xattrs=tuple(values.items())))
 
     # ---- names ----
 

@@ -23,7 +23,8 @@ DIDX_MAGIC = bytes.fromhex("1c914ea519bab3cd")
 BLOB_MAGIC = bytes.fromhex("42ab3807be8370a1")
 BLOB_ZSTD_MAGIC = bytes.fromhex("31b958426fb6a37f")
 
-FORMAT_VERSION, ENTRY, FILENAME, XATTR = 0x730F6C75DF16A40D, 0xD5956474E588ACEF, 0x16701121063917B3, 0x0DAB0229B57DCD03
+FORMAT_VERSION, PRELUDE = 0x730F6C75DF16A40D, 0xE309D79D9F7B771B
+ENTRY, FILENAME, XATTR = 0xD5956474E588ACEF, 0x16701121063917B3, 0x0DAB0229B57DCD03
 PAYLOAD, PAYLOAD_REF, SYMLINK = 0x28147A1B0B7C1A25, 0x419D3D6BC4BA977E, 0x27F971E7DBF5DC5F
 HARDLINK, GOODBYE = 0x51269C8422BD7275, 0x2FEC4FA642D5731D
 START_MARKER = struct.pack("<QQ", 0x834C68C2194A4ED2, 16)
@@ -227,6 +228,8 @@ def read_archive(metadata: bytes, payload: bytes, digest: Callable[[bytes], str]
         need(not done, "something stands behind the end, at {}", at)
         if kind == FORMAT_VERSION:
             need(at == 0 and content == struct.pack("<Q", 2), "a version at {}", at)
+        elif kind == PRELUDE:
+            need(at == 24, "a prelude at {}", at)
         elif kind == ENTRY:
             need(not head, "two entries for {!r}", path)
             head, xattrs, begun_entry = content, [], at
