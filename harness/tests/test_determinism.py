@@ -1,4 +1,5 @@
-"""The result of a backup depends on tree, reference and options alone: not on threads, load, `ulimit -n` or read sizes."""
+"""The result of a backup depends on tree, reference and options alone: not on threads, load, `ulimit -n`, sizes of reads or
+the file system. Here a fixed sample of the matrix of determinism.py; suites/regress_determinism.py has all of it."""
 
 from __future__ import annotations
 
@@ -6,17 +7,15 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from matrix_places import known_profiles, prepare_places
 
-from pxarbench_harness import run
-
+from pxarbench_harness import determinism, run, tree
+from pxarbench_harness.determinism import Case, Place, Result, Row, Variation
 
 REFERENCE_TIME = 1_700_000_001
 
@@ -47,18 +46,6 @@ def make_tree(root: Path, seed: int) -> None:
     os.symlink("large1", root / "sym")
     os.mkfifo(root / "pipe")
     (root / os.fsdecode(b"n\xff\xfe")).write_bytes(b"not UTF-8")
-
-
-@contextmanager
-def load() -> Iterator[None]:
-    """Keeps every processor busy."""
-    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
-    try:
-        yield
-    finally:
-        for spinner in spinners:
-            spinner.send_signal(signal.SIGKILL)
-            spinner.wait()
 
 
 VARIATIONS = {
@@ -116,7 +103,7 @@ def test_same_result_however_it_is_run(pxarbench: Path, prepared: Path, mode: st
         name: backup(pxarbench, prepared / "tree", store, mode, 1_700_000_100, options, files)
         for name, (options, files) in VARIATIONS.items()
     }
-    with load():
+    with determinism.busy_machine():
         results["loaded"] = backup(pxarbench, prepared / "tree", store, mode, 1_700_000_100, [], None)
     first = results["threads-1"]
     assert first["payload.chunks"] > 100
@@ -126,3 +113,67 @@ def test_same_result_however_it_is_run(pxarbench: Path, prepared: Path, mode: st
         assert first["reused_files"] == 0
     for name, result in results.items():
         assert result == first, name
+
+
+# ---- the matrix ----
+
+#: Of the 2,560 circumstances; each value of each axis is among them.
+SAMPLE = 16
+
+
+@pytest.fixture(scope="module")
+def places(
+    pxarbench: Path, tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> Iterator[dict[tuple[str, str], Place]]:
+    folder = tmp_path_factory.mktemp("matrix")
+    with ExitStack() as stack:
+        yield prepare_places(pxarbench, folder, seed, stack)
+
+
+def test_one_result_in_all_circumstances(
+    pxarbench: Path, places: dict[tuple[str, str], Place], seed: int
+) -> None:
+    filesystems = list(dict.fromkeys(name for name, _ in places))
+    every = determinism.product(filesystems)
+    variations = determinism.chosen(every, SAMPLE, seed)
+    rows = determinism.measure(pxarbench, places, determinism.cases(known_profiles(pxarbench)), variations)
+    print(determinism.table(rows))
+    assert [(row.case.name, row.strays) for row in rows if not row.is_one] == []
+    assert len(rows) >= 6 and all(len(row.results) >= 3 for row in rows)
+
+
+# ---- that the matrix would notice ----
+
+def row(*results: Result) -> Row:
+    variations = [Variation(n + 1, False, 64, 0, "ext4", r.decisions is not None) for n, r in enumerate(results)]
+    return Row(Case("metadata", "tight"), tuple(zip(variations, results, strict=True)))
+
+
+def test_another_checksum_or_decision_is_a_stray() -> None:
+    first = Result((("metadata", "a"), ("payload", "b")), "d")
+    silent = Result(first.streams, None)
+    assert row(first, silent, first).is_one and row(silent, first).strays == []
+    other = Result((("metadata", "a"), ("payload", "c")), "d")
+    assert not row(first, other).is_one and row(first, other).strays == ["2 threads, 64 descriptors, ext4"]
+    decided = Result(first.streams, "e")
+    assert not row(silent, first, decided).is_one and row(silent, first, decided).strays == ["3 threads, 64 descriptors, ext4"]
+    assert "| metadata tight plain | 2 | ext4 | 2 | 1 | metadata a payload b |" in determinism.table([row(first, other)])
+
+
+def test_a_sample_is_fixed_and_meets_most_pairs() -> None:
+    every = determinism.product(determinism.FILESYSTEMS)
+    assert len(every) == 8 * 2 * 4 * 5 * 4 * 2
+    sample = determinism.chosen(every, 48, seed=1)
+    assert sample == determinism.chosen(every, 48, seed=1) != determinism.chosen(every, 48, seed=2)
+    assert len(set(sample)) == 48
+    met, all_pairs = determinism.pairs_met(sample, every)
+    assert met >= 0.97 * all_pairs
+    few = determinism.chosen(every, SAMPLE, seed=1)
+    for axis in ("threads", "loaded", "descriptors", "read_size_max", "filesystem", "decisions"):
+        assert {getattr(v, axis) for v in few} == {getattr(v, axis) for v in every}
+
+
+def test_trees_are_the_same_each_time(tmp_path: Path) -> None:
+    first = [tree.scan(path).digest() for path in determinism.make_trees(tmp_path / "a", 1)]
+    again = [tree.scan(path).digest() for path in determinism.make_trees(tmp_path / "b", 1)]
+    assert first == again and first[0] != first[1]
