@@ -9,14 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const detection_mode_names[] = {
-    [MODE_LEGACY] = "legacy", [MODE_DATA] = "data", [MODE_METADATA] = "metadata", NULL};
 static const char *const archive_kind_names[] = {
     [ARCHIVE_SPLIT] = "split", [ARCHIVE_UNIFIED] = "unified", [ARCHIVE_IMAGE] = "image", [ARCHIVE_BLOB] = "blob"};
-const char *const reuse_profile_names[] = {
-    [PROFILE_TIGHT] = "tight", [PROFILE_UPSTREAM] = "upstream", [PROFILE_STORED] = "stored", NULL};
-const char *const compare_rule_names[] = {
-    [COMPARE_STRICT] = "strict", [COMPARE_UPSTREAM] = "upstream", [COMPARE_CONTENT] = "content", NULL};
 const char *const sync_level_names[] = {
     [SYNC_NONE] = "none", [SYNC_FILE] = "file", [SYNC_FILESYSTEM] = "filesystem", NULL};
 
@@ -163,6 +157,11 @@ static json_t *given_up_json(const struct archive_stats *a)
     return object_end(&o);
 }
 
+static json_t *known_count(bool is_known, uint64_t value)
+{
+    return is_known ? cli_json_count(value) : json_null();
+}
+
 /* Files that had not changed and were written anew all the same. */
 static uint64_t collateral(const uint64_t by_reason[FILE_REASON_COUNT])
 {
@@ -200,6 +199,8 @@ json_t *stats_json_archive(const char *name, const struct archive_stats *a)
     put_count(&o, "early_chunks", a->early_chunks);
     put_count(&o, "collateral_files", collateral(a->reasons));
     put_count(&o, "collateral_bytes", collateral(a->reason_bytes));
+    put(&o, "touched_identical_files", known_count(a->compared_touched, a->touched_identical_files));
+    put(&o, "touched_identical_bytes", known_count(a->compared_touched, a->touched_identical_bytes));
     put(&o, "reasons", reasons_json(a));
     put(&o, "not_stored", not_stored_json(a));
     put(&o, "metadata", stream_if(a->kind == ARCHIVE_SPLIT, &a->metadata));

@@ -36,6 +36,9 @@
  *     early_chunks      old chunks judged before all of their files were seen, for the cache was full
  *     collateral_files, collateral_bytes
  *                       unchanged, and written anew for their chunks' sake; + 16 bytes per file
+ *     touched_identical_files, touched_identical_bytes
+ *                       written anew for an attribute, with the contents of before; + 16 bytes per file; null without
+ *                       --decisions, which compares them
  *     reasons           {NAME: files}, names of detect/reason.h, only those with files
  *     not_stored        {"xattrs", "acls", "fcaps"}: files whose file system has them, but they are not in the archive
  *     metadata, payload {"size", "chunks", "known_chunks", "known_bytes", "injected_chunks", "injected_bytes",
@@ -67,10 +70,7 @@ struct stats_run {
     const struct stream_stats *catalog; /* NULL: none */
 };
 
-/* The names of the enumerations, NULL-terminated: what the options accept and the statistics print. */
-extern const char *const detection_mode_names[];
-extern const char *const reuse_profile_names[];
-extern const char *const compare_rule_names[];
+/* As those of flow/backup.h. */
 extern const char *const sync_level_names[];
 
 /* New references; NULL: out of memory. */

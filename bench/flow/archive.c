@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/size_text.h"
 #include "detect/lookahead.h"
+#include "flow/content_compare.h"
 #include "flow/decision_log.h"
 #include "flow/exclude_text.h"
 #include "flow/link_table.h"
@@ -37,6 +38,8 @@ struct archiver {
     struct offset_guard guard;
     struct packer metadata_packer, payload_packer;
     struct ledger ledger; /* of the payload stream of a split archive */
+    struct decision_log decisions;
+    struct content_compare *compare; /* owned; NULL: nobody wants to know what was only touched */
     struct attr_not_stored not_stored;
 };
 
@@ -96,6 +99,13 @@ static void warn_grew(const struct node *n)
     log_warning("warning: file size increased while reading: \"%s\", file will be truncated!", path_of(n, path));
 }
 
+/* What of the contents goes into the archive: for the question whether they have changed. */
+static void compare_part(struct archiver *a, const uint8_t *data, size_t size)
+{
+    if (a->compare)
+        content_compare_part(a->compare, data, size);
+}
+
 /* Exactly n->size bytes in logical writes of BLOCK_SIZE, the last one shorter: zeros where the file has shrunk. */
 static enum status copy_from_file(struct archiver *a, const struct node *n, int fd, struct error *err)
 {
@@ -124,6 +134,7 @@ static enum status copy_from_file(struct archiver *a, const struct node *n, int 
         }
         left -= size;
         block_left -= size;
+        compare_part(a, slab->data, got);
         TRY(put_contents(a, (struct slice){slab->data, size, slab}, block_left == 0, err));
     }
     if (!at_end && n->size > 0) {
@@ -146,6 +157,7 @@ static enum status copy_from_node(struct archiver *a, struct node *n, struct err
     if (got > 0) {
         struct slice part = n->contents;
         n->contents.slab = NULL; /* goes with the slice */
+        compare_part(a, part.data, got);
         TRY(put_contents(a, part, padding == 0, err));
     }
     if (padding > 0) {
@@ -247,20 +259,55 @@ static void count_file(struct archiver *a, const struct node *n, enum file_reaso
     s->reason_bytes[reason] += bytes;
 }
 
+/* Read again for its attributes alone: perhaps its contents are the old ones. */
+static bool may_be_touched_only(const struct node *n, enum file_reason reason)
+{
+    switch (reason) {
+    case FILE_MTIME:
+    case FILE_MODE:
+    case FILE_OWNER:
+    case FILE_FLAGS:
+    case FILE_XATTR:
+    case FILE_XATTR_VALUE:
+    case FILE_ACL:
+    case FILE_FCAPS:
+    case FILE_PROJECT_ID: return n->old.offset > 0 && n->old.size == n->size;
+    default: return false;
+    }
+}
+
+/* The file's contents go to their stream. *out_identical: they are known to be the old ones. */
+static enum status copy_contents(struct archiver *a, struct node *n, enum file_reason reason, int fd,
+                                 bool *out_identical, struct error *err)
+{
+    bool compares = a->compare && may_be_touched_only(n, reason);
+    if (compares)
+        content_compare_begin(a->compare, n->old.offset, n->size);
+    TRY(n->has_contents ? copy_from_node(a, n, err) : copy_from_file(a, n, fd, err));
+    *out_identical = compares && content_compare_end(a->compare);
+    if (*out_identical) {
+        a->stats->touched_identical_files++;
+        a->stats->touched_identical_bytes += n->size + ITEM_HEADER_SIZE;
+    }
+    return OK;
+}
+
 static enum status encode_file(struct archiver *a, struct node *n, enum file_reason reason, int fd, struct error *err)
 {
+    struct decision decision = {.node = n, .reason = reason};
     uint64_t position = encoder_payload_position(a->encoder);
     uint64_t filename_offset;
     if (!is_unified(a))
         TRY(archive_elsewhere(a->output->suggest(a->output->context, position), err));
     TRY(at_node(encoder_file(a->encoder, n->name, &n->attributes, n->size, &filename_offset, err), n, err));
-    TRY(n->has_contents ? copy_from_node(a, n, err) : copy_from_file(a, n, fd, err));
+    TRY(copy_contents(a, n, reason, fd, &decision.is_identical, err));
     if (!is_unified(a))
         TRY(ledger_raw(&a->ledger, n->size + ITEM_HEADER_SIZE, err));
     count_file(a, n, reason);
     TRY(remember_link(a, n, filename_offset, err));
     TRY(list_member(a, n, ENTRY_FILE, err));
-    return decision_log_file(a->options->decisions, n, false, reason, 0, contents_offset(a, n, position), err);
+    decision.offset = contents_offset(a, n, position);
+    return decision_log_file(&a->decisions, &decision, err);
 }
 
 static enum status on_encode(void *context, void *entry, enum file_reason reason, struct error *err)
@@ -286,8 +333,7 @@ static enum status on_encode(void *context, void *entry, enum file_reason reason
     return status;
 }
 
-static enum status reference_file(struct archiver *a, struct node *n, uint64_t payload_offset, uint64_t old_offset,
-                                  struct error *err)
+static enum status reference_file(struct archiver *a, struct node *n, uint64_t payload_offset, struct error *err)
 {
     uint64_t filename_offset;
     TRY(archive_elsewhere(a->output->suggest(a->output->context, encoder_payload_position(a->encoder)), err));
@@ -295,14 +341,16 @@ static enum status reference_file(struct archiver *a, struct node *n, uint64_t p
                 n, err));
     count_file(a, n, FILE_UNCHANGED);
     TRY(remember_link(a, n, filename_offset, err));
-    return decision_log_file(a->options->decisions, n, true, FILE_UNCHANGED, old_offset, payload_offset, err);
+    const struct decision decision = {.node = n, .reason = FILE_UNCHANGED, .offset = payload_offset};
+    return decision_log_file(&a->decisions, &decision, err);
 }
 
 static enum status on_reference(void *context, void *entry, uint64_t payload_offset, uint64_t old_offset,
                                 struct error *err)
 {
     struct node *n = entry;
-    enum status status = reference_file(context, n, payload_offset, old_offset, err);
+    ASSERT(old_offset == n->old.offset);
+    enum status status = reference_file(context, n, payload_offset, err);
     node_free(n);
     return status;
 }
@@ -324,7 +372,7 @@ static enum status on_link(void *context, void *entry, struct error *err)
     enum status status = at_node(encoder_hardlink(a->encoder, n->name, link->path, link->filename_offset, err), n, err);
     if (status == OK) {
         a->stats->hardlink_names++;
-        status = decision_log_link(a->options->decisions, n, link->path, err);
+        status = decision_log_link(&a->decisions, n, link->path, err);
     }
     if (status == OK)
         status = list_member(a, n, ENTRY_HARDLINK, err);
@@ -350,10 +398,13 @@ static enum status encode_special(struct archiver *a, const struct node *n, stru
 
 static enum status on_special(void *context, void *entry, struct error *err)
 {
+    struct archiver *a = context;
     struct node *n = entry;
-    enum status status = at_node(encode_special(context, n, err), n, err);
+    enum status status = at_node(encode_special(a, n, err), n, err);
     if (status == OK)
-        status = list_member(context, n, kind_of_type(n->type), err);
+        status = decision_log_event(&a->decisions, 's', err);
+    if (status == OK)
+        status = list_member(a, n, kind_of_type(n->type), err);
     node_free(n);
     return status;
 }
@@ -364,6 +415,8 @@ static enum status on_directory_begin(void *context, void *entry, struct error *
     struct node *n = entry;
     a->stats->directories++;
     enum status status = at_node(encoder_directory_begin(a->encoder, n->name, &n->attributes, err), n, err);
+    if (status == OK)
+        status = decision_log_event(&a->decisions, '(', err);
     if (status == OK && a->output->catalog)
         status = catalog_directory_begin(a->output->catalog, n->name, n->name_size, err);
     node_free(n);
@@ -373,6 +426,7 @@ static enum status on_directory_begin(void *context, void *entry, struct error *
 static enum status on_directory_end(void *context, struct error *err)
 {
     struct archiver *a = context;
+    TRY(decision_log_event(&a->decisions, ')', err));
     if (a->output->catalog)
         TRY(catalog_directory_end(a->output->catalog, err));
     return encoder_directory_end(a->encoder, err);
@@ -665,6 +719,25 @@ static enum status finish_ledger(struct archiver *a, struct error *err)
     return OK;
 }
 
+/* Both borrow of the reference what stays when it breaks. */
+static enum status begin_decisions(struct archiver *a, struct error *err)
+{
+    const struct reference *r = a->reference;
+    const struct decision_run run = {
+        .options = a->options,
+        .archive = a->output->archive,
+        .snapshot = a->output->snapshot,
+        .reference = a->stats->reference,
+        .reference_snapshot = a->stats->reference_snapshot,
+        .old_payload = r ? &r->payload_index : NULL,
+    };
+    decision_log_init(&a->decisions, a->options->decisions, &run);
+    a->stats->compared_touched = a->options->decisions;
+    if (!r || !a->options->decisions)
+        return OK;
+    return content_compare_new(r->reader, &r->payload_index, r->payload_name, &a->compare, err);
+}
+
 static enum status run(struct archiver *a, const char *path, struct error *err)
 {
     struct readahead_options reading = {
@@ -673,6 +746,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
         .reading = {a->options->read_size_max, .want_contents = !a->reference},
     };
     struct attributes root;
+    TRY(begin_decisions(a, err));
     TRY(readahead_new(path, &reading, &a->not_stored, &a->readahead, &root, err));
     enum status status = start_encoder(a, &root, err);
     attributes_deinit(&root);
@@ -694,6 +768,7 @@ static enum status run(struct archiver *a, const char *path, struct error *err)
     if (is_unified(a))
         TRY(finish_unified(a, err));
     TRY(encoder_finish(a->encoder, err));
+    TRY(decision_log_finish(&a->decisions, err));
     TRY(finish_ledger(a, err));
     progress_end();
     count_reuse(a);
@@ -707,6 +782,8 @@ enum status archive_tree(const char *path, const struct archive_options *options
     struct archiver a = {.options = options, .output = output, .stats = stats, .reference = reference};
     enum status status = run(&a, path, err);
     progress_end();
+    decision_log_deinit(&a.decisions);
+    content_compare_free(a.compare);
     lookahead_free(a.lookahead);
     encoder_free(a.encoder);
     readahead_free(a.readahead);

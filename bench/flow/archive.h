@@ -22,6 +22,8 @@ struct archive_output {
     void (*distrust)(void *context);
     /* The archive's members are listed here, but for the root itself. NULL: nowhere. Borrowed. */
     struct catalog_writer *catalog;
+    /* What the decisions name: "root", "host/ID/TIME". NULL where the options want none. */
+    const char *archive, *snapshot;
     void *context;
 };
 

@@ -267,7 +267,7 @@ enum status backup_run(struct store *store, const struct backup_options *options
         out->archives[i].reference = REFERENCE_NOT_ASKED;
     }
 
-    struct backup_run run = {.store = store, .options = options, .archive = archive};
+    struct backup_run run = {.store = store, .options = options, .archive = archive, .snapshot = out->snapshot};
     failure_init(&run.failure);
     enum status status = run_all(&run, out, err);
     backup_catalog_free(run.catalog);

@@ -45,6 +45,11 @@ struct archive_options {
     FILE *decisions; /* JSON lines; NULL: none. Borrowed. */
 };
 
+/* The names of the enumerations, NULL-terminated: what options accept, statistics and decisions print. */
+extern const char *const detection_mode_names[];
+extern const char *const reuse_profile_names[];
+extern const char *const compare_rule_names[];
+
 /* A sixteenth of the average chunk. */
 uint64_t absorb_below_default(uint64_t chunk_average);
 

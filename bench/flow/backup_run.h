@@ -18,6 +18,7 @@ struct backup_run {
     struct store *store;
     const struct backup_options *options;
     struct archive_options archive; /* with defaults */
+    struct snapshot_id snapshot;    /* the new one */
     struct store_writer *writer;
     struct sealer_pool *pool;
     struct failure failure;

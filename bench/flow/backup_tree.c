@@ -57,7 +57,11 @@ static enum status fill_unified(struct backup_run *run, const struct backup_sour
                                 const struct dynamic_index *known, struct archive_uploads *uploads,
                                 struct archive_stats *stats, struct error *err)
 {
-    struct archive_output output = {.metadata = put_metadata, .context = uploads};
+    char snapshot[SNAPSHOT_TEXT_SIZE];
+    struct archive_output output = {.metadata = put_metadata,
+                                    .archive = source->name,
+                                    .snapshot = snapshot_id_text(&run->snapshot, snapshot),
+                                    .context = uploads};
     TRY(upload_new(run->pool, run->writer, name, (size_t)run->archive.chunk_average, known, &run->failure,
                    &uploads->metadata, err));
     TRY(backup_catalog_archive(run, name, &output.catalog, err));
@@ -153,7 +157,10 @@ static enum status start_split(struct backup_run *run, char names[2][BACKUP_STOR
 static enum status fill_split(struct backup_run *run, const struct backup_source *source, struct reference *r,
                               struct archive_uploads *uploads, struct archive_stats *stats, struct error *err)
 {
+    char snapshot[SNAPSHOT_TEXT_SIZE];
     struct archive_output output = {.metadata = put_metadata,
+                                    .archive = source->name,
+                                    .snapshot = snapshot_id_text(&run->snapshot, snapshot),
                                     .payload = put_payload,
                                     .suggest = put_suggestion,
                                     .inject = put_injection,

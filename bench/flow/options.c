@@ -7,6 +7,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+const char *const detection_mode_names[] = {
+    [MODE_LEGACY] = "legacy", [MODE_DATA] = "data", [MODE_METADATA] = "metadata", NULL};
+const char *const reuse_profile_names[] = {
+    [PROFILE_TIGHT] = "tight", [PROFILE_UPSTREAM] = "upstream", [PROFILE_STORED] = "stored", NULL};
+const char *const compare_rule_names[] = {
+    [COMPARE_STRICT] = "strict", [COMPARE_UPSTREAM] = "upstream", [COMPARE_CONTENT] = "content", NULL};
+
 /* Few descriptors allow few threads; the result does not depend on their number. */
 static unsigned affordable_threads(unsigned wanted)
 {

@@ -127,9 +127,10 @@ void reference_prepare(struct previous *previous, const char *archive, bool aske
             r->reason = REFERENCE_NOT_ASKED;
         return;
     }
-    char metadata_name[256], payload_name[256];
+    r->reader = previous->reader;
+    char metadata_name[256], *payload_name = r->payload_name;
     snprintf(metadata_name, sizeof metadata_name, "%s.mpxar.didx", archive);
-    snprintf(payload_name, sizeof payload_name, "%s.ppxar.didx", archive);
+    snprintf(payload_name, sizeof r->payload_name, "%s.ppxar.didx", archive);
 
     struct error metadata_error = {0}, payload_error = {0};
     enum status metadata_status = previous_index(previous, metadata_name, &r->metadata_index, &metadata_error);

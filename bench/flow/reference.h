@@ -31,6 +31,8 @@ struct reference {
     char detail[512];
     bool has_metadata_index, has_payload_index;
     struct dynamic_index metadata_index, payload_index;
+    struct store_reader *reader; /* borrowed; of the previous snapshot */
+    char payload_name[256];      /* "root.ppxar.didx" */
     struct chunk_stream *stream; /* owned */
     struct decoder *decoder;     /* owned */
     struct cursor cursor;

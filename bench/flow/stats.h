@@ -59,14 +59,16 @@ struct archive_stats {
     uint64_t unreferenced_chunks; /* of these: no byte referenced */
     uint64_t flushes, rejected_ranges;
     uint64_t given_up_threshold, given_up_instances, given_up_absorbed; /* profile stored: old chunks, by why */
-    uint64_t early_chunks;                    /* of the old ones, judged before all of their files were seen */
-    struct ledger_totals ledger;              /* of a split archive's payload stream; its padding is padding_bytes */
-    uint64_t stored_waste_bytes;              /* of listed old chunks, what no file uses through any listing */
-    uint64_t relisted_chunks;                 /* old chunks listed more than once */
-    uint64_t skipped_entries;                 /* vanished, unreadable: each with a warning */
-    uint64_t file_bytes_read;                 /* contents read from the source tree */
-    uint64_t reasons[FILE_REASON_COUNT];      /* files by reason */
-    uint64_t reason_bytes[FILE_REASON_COUNT]; /* + 16 per file */
+    uint64_t early_chunks;       /* of the old ones, judged before all of their files were seen */
+    struct ledger_totals ledger; /* of a split archive's payload stream; its padding is padding_bytes */
+    uint64_t stored_waste_bytes; /* of listed old chunks, what no file uses through any listing */
+    uint64_t relisted_chunks;    /* old chunks listed more than once */
+    bool compared_touched;       /* whether the next two are known: only with --decisions */
+    uint64_t touched_identical_files, touched_identical_bytes;     /* reencoded for an attribute, contents as before */
+    uint64_t skipped_entries;                                      /* vanished, unreadable: each with a warning */
+    uint64_t file_bytes_read;                                      /* contents read from the source tree */
+    uint64_t reasons[FILE_REASON_COUNT];                           /* files by reason */
+    uint64_t reason_bytes[FILE_REASON_COUNT];                      /* + 16 per file */
     uint64_t xattrs_not_stored, acls_not_stored, fcaps_not_stored; /* files that have them */
     struct stream_stats metadata, payload;                         /* of a split archive */
     struct stream_stats stream;                                    /* the only one of a unified archive or image */

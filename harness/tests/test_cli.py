@@ -237,6 +237,7 @@ ARCHIVE = {
     "injected_chunks", "injected_bytes", "padding_bytes", "partial_chunks", "unreferenced_chunks", "flushes",
     "rejected_ranges", "file_bytes_read", "reasons", "not_stored", "metadata", "payload", "kind", "stored", "stream",
     "blob", "ledger", "given_up_chunks", "early_chunks", "collateral_files", "collateral_bytes",
+    "touched_identical_files", "touched_identical_bytes",
 }  # fmt: skip
 SIZE_CLASSES = ["lt_16k", "lt_64k", "lt_256k", "lt_1m", "lt_4m", "ge_4m"]
 LEDGER = {
