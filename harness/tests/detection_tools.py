@@ -21,7 +21,7 @@ from backup_tools import Backup, Repository, payload_references
 PAYLOAD = 0x28147A1B0B7C1A25
 MARKER_SIZE = HEADER_SIZE = 16
 PPM = 1_000_000
-PROFILES = ("tight", "upstream")
+PROFILES = ("tight", "upstream", "stored")
 
 Range = tuple[int, int]
 
