@@ -36,6 +36,7 @@
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* exit codes */
 
+int cmd_analyze(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
 int cmd_blob(int argc, char **argv);
 int cmd_catalog(int argc, char **argv);
