@@ -13,6 +13,7 @@ struct event {
     enum event_kind kind;
     uint64_t start, end; /* offered: old range. raw: new length is end - start, at least 16 */
     uint64_t old_end;    /* raw */
+    bool lost;           /* raw: vanishes while it is encoded. link: its first name did */
     /* What became of it: */
     unsigned out; /* how often it came out */
     bool reused;
@@ -72,12 +73,14 @@ static enum status scene_encode(void *context, void *entry, enum file_reason rea
 {
     struct scene *s = context;
     struct event *e = scene_out(s, entry);
-    assert_true(e->kind == EVENT_OFFERED || e->kind == EVENT_RAW);
+    assert_true(e->kind == EVENT_OFFERED || e->kind == EVENT_RAW || (e->kind == EVENT_LINK && e->lost));
     e->reused = false;
     e->reason = reason;
     e->offset = s->position;
     TRY(scene_call(s, err));
     assert_true(s->position > s->last_reference);
+    if (e->kind == EVENT_RAW && e->lost)
+        return OK;
     s->last_reference = s->position;
     s->position += e->end - e->start;
     return OK;
@@ -105,8 +108,7 @@ static enum status scene_link(void *context, void *entry, struct error *err)
 static bool scene_link_ready(void *context, const void *entry)
 {
     (void)context;
-    (void)entry;
-    return true;
+    return !((const struct event *)entry)->lost;
 }
 static enum status scene_special(void *context, void *entry, struct error *err)
 {

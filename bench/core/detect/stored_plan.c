@@ -442,7 +442,8 @@ struct plan_given_up plan_drop(struct stored_plan *p, size_t count)
     for (size_t k = 0; k < chunks; k++)
         count_given_up(&p->chunks[k], &given_up);
     p->carried_raw = raw_length_before(p, count);
-    memmove(p->chunks, p->chunks + chunks, (p->chunk_count - chunks) * sizeof *p->chunks);
+    if (chunks > 0)
+        memmove(p->chunks, p->chunks + chunks, (p->chunk_count - chunks) * sizeof *p->chunks);
     memmove(p->files + 1, p->files + count, (p->file_count - count) * sizeof *p->files);
     p->chunk_count -= chunks;
     p->file_count -= count - 1;
