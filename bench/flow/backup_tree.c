@@ -137,6 +137,9 @@ static enum status print_change_detection(const struct archive_stats *stats, str
     struct buffer text = BUFFER_INIT(1 << 20);
     enum status status = summary_change_detection(stats, &text, err);
     backup_print_lines(&text);
+    if (status == OK)
+        status = summary_reasons(stats, &text, err);
+    backup_print_lines(&text);
     buffer_deinit(&text);
     return status;
 }

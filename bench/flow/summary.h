@@ -10,6 +10,10 @@
 
 /* "Change detection summary:" and its four lines. Appends nothing when no reference was in use. */
 MUST_CHECK enum status summary_change_detection(const struct archive_stats *a, struct buffer *out, struct error *err);
+/* What the reference client does not say: why files were read, most frequent reason first, what of it was in vain, and
+ * how much was read. Bytes are counted as in the summary, 16 more per file, but for the last line. Appends nothing
+ * unless a reference was asked for. */
+MUST_CHECK enum status summary_reasons(const struct archive_stats *a, struct buffer *out, struct error *err);
 /* One to three lines. `archive`: stored name without its last extension ("root.ppxar", "disk.img"). */
 MUST_CHECK enum status summary_upload(const char *archive, const struct stream_stats *s, struct buffer *out,
                                       struct error *err);

@@ -244,6 +244,84 @@ static void test_catalog_has_a_line_of_its_own(void **state)
                            "catalog.pcat1: backup was done incrementally, reused 1 MiB (50.0%)");
 }
 
+static void expect_reasons(const struct archive_stats *a, const char *expected)
+{
+    struct buffer out = BUFFER_INIT(65536);
+    struct error err = {0};
+    assert_int_equal(summary_reasons(a, &out, &err), OK);
+    assert_int_equal(buffer_append_u8(&out, 0, &err), OK);
+    assert_string_equal((const char *)out.data, expected);
+    buffer_deinit(&out);
+}
+
+static void test_reasons_most_frequent_first(void **state)
+{
+    (void)state;
+    struct archive_stats a = {.reference = REFERENCE_USED, .file_bytes_read = 3400};
+    a.reasons[FILE_UNCHANGED] = 1000;
+    a.reasons[FILE_NEW] = 1, a.reason_bytes[FILE_NEW] = 16;
+    a.reasons[FILE_SIZE] = 2, a.reason_bytes[FILE_SIZE] = 1024;
+    a.reasons[FILE_MTIME] = 2, a.reason_bytes[FILE_MTIME] = 2048;
+    a.reasons[FILE_ABSORBED] = 7, a.reason_bytes[FILE_ABSORBED] = 112;
+    a.reasons[FILE_THRESHOLD] = 7, a.reason_bytes[FILE_THRESHOLD] = 112;
+    expect_reasons(&a,
+                   "Reasons for storing file data anew:\n"
+                   " - threshold: 7 files, 112 B (unchanged; old chunk given up: too large a part of it is of no use)\n"
+                   " - absorbed: 7 files, 112 B (unchanged; small old chunk given up: written anew with what is"
+                   " beside it)\n"
+                   " - mtime: 2 files, 2 KiB\n"
+                   " - size: 2 files, 1 KiB\n"
+                   " - new: 1 file, 16 B (not there in the previous snapshot)\n"
+                   "File data read: 3.32 KiB.");
+}
+
+/* D15: that nothing changed must not be hidden behind "changed or non-reusable". */
+static void test_rejected_ranges_are_named(void **state)
+{
+    (void)state;
+    struct archive_stats a = {.reference = REFERENCE_USED, .rejected_ranges = 20};
+    a.reasons[FILE_THRESHOLD] = 200000, a.reason_bytes[FILE_THRESHOLD] = 3200000;
+    expect_reasons(&a, "Reasons for storing file data anew:\n"
+                       " - threshold: 200000 files, 3.052 MiB (unchanged; range rejected: too large a part of its old"
+                       " chunks is of no use)\n"
+                       "No file data was read.");
+}
+
+static void test_what_was_only_touched(void **state)
+{
+    (void)state;
+    struct archive_stats a = {.reference = REFERENCE_USED,
+                              .file_bytes_read = 84,
+                              .compared_touched = true,
+                              .touched_identical_files = 1,
+                              .touched_identical_bytes = 100};
+    a.reasons[FILE_MODE] = 1, a.reason_bytes[FILE_MODE] = 100;
+    expect_reasons(&a, "Reasons for storing file data anew:\n"
+                       " - mode: 1 file, 100 B\n"
+                       "Touched, but identical: 1 of these files, 100 B\n"
+                       "File data read: 84 B.");
+}
+
+static void test_no_reasons_where_nothing_was_asked_for_or_read(void **state)
+{
+    (void)state;
+    struct archive_stats a = {.reference = REFERENCE_NOT_ASKED, .file_bytes_read = 84};
+    a.reasons[FILE_NO_REFERENCE] = 1;
+    expect_reasons(&a, "");
+    a = (struct archive_stats){.reference = REFERENCE_USED};
+    a.reasons[FILE_UNCHANGED] = 20;
+    expect_reasons(&a, "No file data was read.");
+    a = (struct archive_stats){.reference = REFERENCE_NO_PREVIOUS, .file_bytes_read = 4};
+    a.reasons[FILE_NO_REFERENCE] = 1, a.reason_bytes[FILE_NO_REFERENCE] = 20;
+    expect_reasons(&a, "Reasons for storing file data anew:\n"
+                       " - no-reference: 1 file, 20 B (nothing to compare with)\n"
+                       "File data read: 4 B.");
+    a.reference = REFERENCE_METADATA_BROKE;
+    expect_reasons(&a, "Reasons for storing file data anew:\n"
+                       " - no-reference: 1 file, 20 B (the previous metadata archive became unreadable)\n"
+                       "File data read: 4 B.");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +335,10 @@ int main(void)
         cmocka_unit_test(test_upload_line_alone_for_first_backup),
         cmocka_unit_test(test_incremental_line_needs_more_than_a_mebibyte),
         cmocka_unit_test(test_average_survives_huge_numbers),
+        cmocka_unit_test(test_reasons_most_frequent_first),
+        cmocka_unit_test(test_rejected_ranges_are_named),
+        cmocka_unit_test(test_what_was_only_touched),
+        cmocka_unit_test(test_no_reasons_where_nothing_was_asked_for_or_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -317,3 +317,50 @@ def test_offsets_are_those_of_the_payload_stream(repository: Repository, tree: P
         header = struct.pack("<QQ", PAYLOAD, 16 + line["size"])
         assert stream[line["offset"] : line["offset"] + 16] == header
         assert old[line["old_offset"] : line["old_offset"] + 16] == struct.pack("<QQ", PAYLOAD, 16 + line["old_size"])
+
+
+# ---- what the log sums up ----
+
+
+def reasons_in(log: str) -> dict[str, int]:
+    """The lines behind the headline, in their order."""
+    lines = iter(log.splitlines())
+    if "Reasons for storing file data anew:" not in lines:
+        return {}
+    found = {}
+    for line in lines:
+        if not line.startswith(" - "):
+            break
+        name, rest = line.removeprefix(" - ").split(": ", 1)
+        found[name] = int(rest.split()[0])
+    return found
+
+
+@pytest.mark.parametrize("profile", ["tight", "upstream", "stored"])
+def test_the_log_has_the_reasons_of_the_statistics(repository: Repository, tree: Path, profile: str) -> None:
+    repository.backup(tree, T1)
+    put(tree / "f3", b"!", T2)
+    put(tree / "f6", noise(6, 30000), T2)
+    for i in range(5):
+        put(tree / "new" / f"{i}", noise(i, 10), T2)
+    done, lines = backup(repository, tree, T2, "--reuse-profile", profile)
+    counted = {name: files for name, files in done.archive["reasons"].items() if name != "unchanged"}
+    assert reasons_in(done.log) == counted
+    assert list(reasons_in(done.log).values()) == sorted(counted.values(), reverse=True)
+    assert ("unchanged; range rejected: " in done.log) == ("threshold" in counted and profile != "stored")
+    summary, reasons = done.log.index("Change detection summary:"), done.log.index("Reasons for")
+    assert summary < reasons < done.log.index("root.ppxar: ")
+    assert "Touched, but identical: 1 of these files, 29.313 KiB\n" in done.log
+    assert "File data read: " in done.log and "No file data was read" not in done.log
+    assert {line["reason"] for line in lines} >= {"size", "new", "touched-but-identical"}
+
+
+def test_the_log_says_that_nothing_was_read(repository: Repository, tree: Path) -> None:
+    first = repository.backup(tree, T1)
+    assert reasons_in(first.log) == {"no-reference": 10} and "File data read: " in first.log
+    second = repository.backup(tree, T2)
+    assert second.archive["file_bytes_read"] == 0 and reasons_in(second.log) == {}
+    assert "\nNo file data was read.\n" in second.log and "File data read" not in second.log
+    for at, mode in ((T3, "data"), (T3 + 1, "legacy")):
+        log = repository.backup(tree, at, mode=mode).log
+        assert "file data" not in log.lower() and reasons_in(log) == {}
