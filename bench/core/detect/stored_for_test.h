@@ -133,7 +133,8 @@ static enum status scene_inject(void *context, uint64_t boundary, const struct r
     assert_int_equal(boundary, s->position);
     assert_in_range(count, 1, INJECTION_BATCH_MAX);
     for (size_t i = 0; i < count; i++) {
-        assert_true(chunks[i].head + chunks[i].tail <= chunks[i].padding && chunks[i].padding < chunks[i].size);
+        assert_true(chunks[i].head + chunks[i].tail <= chunks[i].padding && chunks[i].padding <= chunks[i].size);
+        assert_true(chunks[i].padding < chunks[i].size || s->options.profile == PROFILE_UPSTREAM);
         assert_int_equal(chunks[i].size, dynamic_index_chunk_size(&s->index, chunks[i].entry));
         if (s->listing_count == s->listing_capacity) {
             s->listing_capacity = s->listing_capacity ? 2 * s->listing_capacity : 64;
