@@ -1,5 +1,6 @@
 #include "cli/backup_sources.h"
 #include "cli/cli.h"
+#include "cli/rfc_mode.h"
 #include "cli/stats_json.h"
 #include "cli/walk_args.h"
 
@@ -27,6 +28,9 @@ static const char help_text[] =
     "  --change-detection-mode MODE  legacy (default): one stream and a catalog; data: metadata and payload\n"
     "                                streams; metadata: these, and what is unchanged since the previous\n"
     "                                snapshot is reused unread\n"
+    "  --rfc-change-detection SPEC   instead, as it was spelled before: data (legacy today), metadata, or\n"
+    "                                metadata:NAME.pxar:NAME.pxar, which leaves the other directories in one\n"
+    "                                stream\n"
     "  --backup-id ID                default: name of this host\n"
     "  --backup-type TYPE            host (default), vm, ct\n"
     "  --backup-time TIME            seconds since 1970 or 2026-01-02T03:04:05Z; default: now\n"
@@ -66,6 +70,7 @@ struct arguments {
     struct walk_args walk;
     const char *repository;
     const char *mode;
+    const char *rfc_mode;
     const char *stats_path;
     const char *decisions_path;
     enum sync_level sync;
@@ -181,6 +186,7 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
     switch (option) {
     case 'r': a->repository = optarg; return OK;
     case 'm': a->mode = optarg; return OK;
+    case 'F': a->rfc_mode = optarg; return OK;
     case 'i':
         if (!*optarg) /* not "the default" */
             return fail(err, ERR_USAGE, "--backup-id: the id is empty");
@@ -223,6 +229,10 @@ static enum status complete(struct arguments *a, struct error *err)
     struct backup_options *o = &a->options;
     o->source_count = a->sources.count;
     TRY(parse_mode(a->mode, &o->archive.mode, err));
+    if (a->rfc_mode && a->mode)
+        return fail(err, ERR_USAGE, "--rfc-change-detection and --change-detection-mode exclude each other");
+    if (a->rfc_mode)
+        TRY(rfc_mode_apply(a->rfc_mode, &a->sources, &o->archive.mode, err));
     if (!o->archive.has_absorb_below)
         o->archive.absorb_below = absorb_below_default(o->archive.chunk_average);
     TRY(walk_args_finish(&a->walk, &o->archive.walk, err));
@@ -241,6 +251,7 @@ static enum status parse(int argc, char **argv, struct arguments *a, struct erro
     static const struct option options[] = {
         {"repository", required_argument, NULL, 'r'},
         {"change-detection-mode", required_argument, NULL, 'm'},
+        {"rfc-change-detection", required_argument, NULL, 'F'},
         {"backup-id", required_argument, NULL, 'i'},
         {"backup-type", required_argument, NULL, 'T'},
         {"backup-time", required_argument, NULL, 'w'},

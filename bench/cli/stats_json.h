@@ -6,7 +6,8 @@
  *   result              "ok" | "failed"
  *   error               null | the sentence that was logged
  *   snapshot            "host/ID/2026-01-02T03:04:05Z"; "" if it failed before that was known
- *   mode                "legacy" | "data" | "metadata"
+ *   mode                "legacy" | "data" | "metadata"; with a list of --rfc-change-detection "metadata", and the
+ *                       archives' kinds tell
  *   profile             "tight" | "upstream" | "stored"
  *   compare             "strict" | "upstream" | "content"
  *   threads, chunk_average, cache_limit, padding_threshold, absorb_below, max_instances

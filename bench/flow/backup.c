@@ -16,10 +16,16 @@
 
 /* ---- sources ---- */
 
+/* `mode`: of the run. */
+static enum detection_mode mode_of(const struct backup_source *source, enum detection_mode mode)
+{
+    return source->has_mode ? source->mode : mode;
+}
+
 static enum archive_kind kind_of(const struct backup_source *source, enum detection_mode mode)
 {
     switch (source->kind) {
-    case SOURCE_TREE: return mode == MODE_LEGACY ? ARCHIVE_UNIFIED : ARCHIVE_SPLIT;
+    case SOURCE_TREE: return mode_of(source, mode) == MODE_LEGACY ? ARCHIVE_UNIFIED : ARCHIVE_SPLIT;
     case SOURCE_IMAGE: return ARCHIVE_IMAGE;
     case SOURCE_BLOB: return ARCHIVE_BLOB;
     }
@@ -71,19 +77,37 @@ static enum status check_source(const struct backup_source *source, struct error
     return OK;
 }
 
+/* What the archive is called whatever its mode: "root.pxar.didx", as the reference client names it in a dry run. */
+static void plain_name(const struct backup_source *source, char out[BACKUP_STORED_NAME_SIZE])
+{
+    struct backup_source unsplit = *source;
+    unsplit.has_mode = false;
+    char names[2][BACKUP_STORED_NAME_SIZE];
+    (void)backup_stored_names(&unsplit, MODE_LEGACY, names);
+    memcpy(out, names[0], BACKUP_STORED_NAME_SIZE);
+}
+
+/* Even in different modes: nobody could say which of them to restore. */
+static bool is_same(const struct backup_source *a, const struct backup_source *b)
+{
+    char one[BACKUP_STORED_NAME_SIZE], other[BACKUP_STORED_NAME_SIZE];
+    plain_name(a, one);
+    plain_name(b, other);
+    return strcmp(one, other) == 0;
+}
+
 static enum status check_sources(const struct backup_options *options, struct error *err)
 {
     if (options->source_count == 0 || options->source_count > BACKUP_SOURCES_MAX)
         return fail(err, ERR_USAGE, "a backup has 1 to %d sources", BACKUP_SOURCES_MAX);
     for (size_t i = 0; i < options->source_count; i++) {
         TRY(check_source(&options->sources[i], err));
-        char names[2][BACKUP_STORED_NAME_SIZE], others[2][BACKUP_STORED_NAME_SIZE];
-        (void)backup_stored_names(&options->sources[i], options->archive.mode, names);
-        for (size_t k = 0; k < i; k++) {
-            (void)backup_stored_names(&options->sources[k], options->archive.mode, others);
-            if (strcmp(names[0], others[0]) == 0)
+        for (size_t k = 0; k < i; k++)
+            if (is_same(&options->sources[i], &options->sources[k])) {
+                char names[2][BACKUP_STORED_NAME_SIZE];
+                (void)backup_stored_names(&options->sources[i], options->archive.mode, names);
                 return fail(err, ERR_USAGE, "two sources would be stored as '%s'", names[0]);
-        }
+            }
     }
     return OK;
 }
@@ -148,6 +172,7 @@ enum status backup_add_to_manifest(struct backup_run *run, const char *name, con
 static enum status run_source(struct backup_run *run, const struct backup_source *source, struct archive_stats *stats,
                               struct error *err)
 {
+    run->archive.mode = mode_of(source, run->options->archive.mode);
     if (run->previous.reader)
         snapshot_id_text(&run->previous.snapshot, stats->reference_snapshot);
     switch (source->kind) {
@@ -237,9 +262,9 @@ static enum status dry_run(const struct backup_options *options, const struct ba
     for (size_t i = 0; i < options->source_count; i++) {
         static const char *const kinds[] = {"directory", "image", "file"};
         const struct backup_source *source = &options->sources[i];
-        char names[2][BACKUP_STORED_NAME_SIZE];
-        (void)backup_stored_names(source, MODE_LEGACY, names); /* in every mode, as the reference client does */
-        log_info("Would upload %s '%s' as %s of %s", kinds[source->kind], source->path, names[0],
+        char name[BACKUP_STORED_NAME_SIZE];
+        plain_name(source, name);
+        log_info("Would upload %s '%s' as %s of %s", kinds[source->kind], source->path, name,
                  snapshot_id_text(&result->snapshot, text));
     }
     return OK;

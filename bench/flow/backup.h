@@ -64,10 +64,13 @@ struct backup_source {
     const char *path;
     enum source_kind kind;
     const char *extension; /* of a blob: "conf" or "log" */
+    bool has_mode;
+    enum detection_mode mode; /* of a tree, with has_mode: instead of the run's */
 };
 
 enum { BACKUP_STORED_NAME_SIZE = 300 };
-/* What a source becomes in the snapshot, in the order of the manifest: one name, or the two of a split archive. */
+/* What a source becomes in the snapshot, in the order of the manifest: one name, or the two of a split archive. `mode`:
+ * of the run. */
 size_t backup_stored_names(const struct backup_source *source, enum detection_mode mode,
                            char names[2][BACKUP_STORED_NAME_SIZE]);
 

@@ -17,7 +17,7 @@ struct backup_catalog;
 struct backup_run {
     struct store *store;
     const struct backup_options *options;
-    struct archive_options archive; /* with defaults */
+    struct archive_options archive; /* with defaults, in the mode of the source under way */
     struct snapshot_id snapshot;    /* the new one */
     struct store_writer *writer;
     struct sealer_pool *pool;
