@@ -12,7 +12,7 @@ import pytest
 
 from pxarbench_harness import cliff, cliff_report, cliff_streams, datasets
 from pxarbench_harness.cliff_reference import (
-    RUNS, SIMULATED, Case, Figure, ReferenceRun, differences, duration, load, parse_lines,
+    RUNS, SIMULATED, Case, Figure, ReferenceRun, as_printed, differences, duration, load, parse_lines,
 )  # fmt: skip
 from pxarbench_harness.cliff_streams import Chunk, Fetches, Reference, fetches, layout, parse_index, parse_references
 
@@ -258,6 +258,24 @@ def test_relative_differences() -> None:
     assert cliff_report.relative(5, 5) == "equal"
     assert cliff_report.relative(110, 100) == "+10.0 %"
     assert cliff_report.relative(1, 0) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "printed", "equal"),
+    [(0.338, "0.3", True), (0.351, "0.3", False), (2.499, "2.5", True), (2.44, "2.5", False), (38.4, "38", True), (38.6, "38", False)],
+)
+def test_equal_as_printed(value: float, printed: str, equal: bool) -> None:
+    assert as_printed(value, printed) is equal
+
+
+def test_what_is_far_from_the_simulation() -> None:
+    shape = {"stored_waste": 57_500, "entries": 1_700, "small_chunks": 790}
+    done = {"reused_bytes": 9_856_000, "reencoded_bytes": 144_000, "layout": shape}
+    simulated = SIMULATED[Case("uniform", "1")]
+    assert cliff_report.far_from_simulation(done, simulated) == []
+    done = {"reused_bytes": 9_840_000, "reencoded_bytes": 160_000, "layout": {**shape, "entries": 2_496, "small_chunks": 700}}
+    found = cliff_report.far_from_simulation(done, simulated)
+    assert found == ["re-read +14.3 %", "index entries +45.7 %", "new small chunks -10.5 %"]
 
 
 @pytest.fixture(scope="module")
