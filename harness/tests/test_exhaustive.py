@@ -16,9 +16,10 @@ from pxarbench_harness import run
 from pxarbench_harness.exhaustive import base, cases, operations, places, search
 from pxarbench_harness.exhaustive.garden import File, Garden, archive_order, digest_of, first_names
 from pxarbench_harness.exhaustive.invariants import Layout, Place, Rules, flushes_of, problems_of
-from pxarbench_harness.exhaustive.oracle import Reference, judge
+from pxarbench_harness.exhaustive.oracle import TOUCHED, Reference, judge
 
-#: Operation, its count, "path:reasons" of what must be read again, what must be missed. Written down by hand, from what the operation says.
+#: Operation, its count, "path:reasons" of what must be read again (*: its contents are the old ones), what must be missed.
+#: Written down by hand, from what the operation says.
 EXPECTED = [
     ("append", 0, "c/r:mtime+size", ""),
     ("append", 1, "d/big:mtime+size", ""),
@@ -29,21 +30,21 @@ EXPECTED = [
     ("overwrite", 0, "b/b0:mtime", ""),
     ("overwrite", 1, "c/q:mtime", ""),
     ("overwrite", 2, "z:mtime", ""),
-    ("touch", 0, "a0:mtime+touched-but-identical", ""),
-    ("touch", 1, "c/p:mtime+touched-but-identical", ""),
-    ("touch", 2, "e/m05:mtime+touched-but-identical", ""),
+    ("touch", 0, "a0:mtime*", ""),
+    ("touch", 1, "c/p:mtime*", ""),
+    ("touch", 2, "e/m05:mtime*", ""),
     ("content-restored", 0, "", "c/q"),
     ("content-restored", 1, "", "d/t"),
     ("content-restored", 2, "", "e/m00"),
     ("size-restored", 0, "b/b1:size", ""),
     ("size-restored", 1, "c/r:size", ""),
     ("size-restored", 2, "d/s:size", ""),
-    ("chmod", 0, "d/s:mode+touched-but-identical", ""),
-    ("chmod", 1, "b/e:mode+touched-but-identical", ""),
-    ("chmod", 2, "z:mode+touched-but-identical", ""),
-    ("xattr", 0, "c/p:touched-but-identical+xattr", ""),
-    ("xattr", 1, "c/q:touched-but-identical+xattr+xattr-value", ""),
-    ("xattr", 2, "d/t:touched-but-identical+xattr", ""),
+    ("chmod", 0, "d/s:mode*", ""),
+    ("chmod", 1, "b/e:mode*", ""),
+    ("chmod", 2, "z:mode*", ""),
+    ("xattr", 0, "c/p:xattr*", ""),
+    ("xattr", 1, "c/q:xattr+xattr-value*", ""),
+    ("xattr", 2, "d/t:xattr*", ""),
     ("delete-tiny", 0, "", ""),
     ("delete-tiny", 1, "", ""),
     ("delete-tiny", 2, "", ""),
@@ -131,8 +132,12 @@ def test_what_an_operation_changes(ground: cases.Ground, word: str, count: int, 
     ground.look()
     digests = {path: digest_of(file.content) for path, file in first_names(ground.base_names).items()}
     verdict = judge(Reference(ground.base_names, digests), garden.names)
-    wanted = {words.split(":")[0].encode(): frozenset(words.split(":")[1].split("+")) for words in changed.split()}
-    assert verdict.reasons == wanted
+    wanted = {}
+    for path, _, words in (text.partition(":") for text in changed.split()):
+        wanted[path.encode()] = frozenset(words.rstrip("*").split("+"))
+        assert (path.encode() in verdict.identical) == words.endswith("*")
+    assert {**verdict.reasons, **verdict.identical} == wanted
+    assert all(verdict.reasons[path] == {TOUCHED} for path in verdict.identical)
     assert verdict.missed == frozenset(missed.encode().split())
     assert verdict.reusable == first_names(garden.names).keys() - wanted.keys()
     garden.become(ground.base_names)
@@ -171,9 +176,8 @@ def test_the_oracle_knows_what_was_stored_after_a_miss(tmp_path: Path) -> None:
     assert judge(second, garden.names).missed == {b"f"}
     garden.touch(b"f", 6)
     assert judge(second, garden.names).reasons == {b"f": {"mtime"}}  # and not touched-but-identical
-    assert judge(Reference(second.names, {b"f": digest_of(b"new")}), garden.names).reasons == {
-        b"f": {"mtime", "touched-but-identical"}
-    }
+    verdict = judge(Reference(second.names, {b"f": digest_of(b"new")}), garden.names)
+    assert (verdict.reasons, verdict.identical) == ({b"f": {TOUCHED}}, {b"f": {"mtime"}})
 
 
 # ---- units ----
@@ -342,6 +346,9 @@ def test_invariants_of_a_layout_made_by_hand() -> None:
     assert problems_of(layout, stored) == []
     assert (layout.padding, layout.partial_chunks, layout.unreferenced_chunks) == (500, 2, 0)
     assert (layout.stored_waste, layout.relisted_chunks) == (100 + 16, 1)  # and the old start marker
+    assert vars(layout.ledger()) == {
+        "start_padding": 200, "end_padding": 300, "hole_padding": 0, "dead_padding": 0, "ranges": 3
+    }  # fmt: skip
     assert "too much stored waste" in problems_of(layout, replace(stored, threshold_ppm=249_999))[0]
     assert problems_of(layout, replace(stored, threshold_ppm=249_999), early_chunks=1) == []
     assert "listed too often" in problems_of(layout, replace(stored, max_instances=1))[0]
@@ -352,6 +359,7 @@ def test_invariants_of_a_layout_made_by_hand() -> None:
     # A hole within one listing: what was used through it before is no padding.
     hole = Layout(old, index(116, 400, 16), [Place(b"b", 84, 116, 116), Place(b"d", 84, 316, 316)])
     assert [f.padding for f in flushes_of(hole, upstream=False)] == [300, 200]
+    assert hole.ledger().hole_padding == 100
     # Listed again without need; not listed at all; used by nobody; behind the end.
     twice = Layout(old, [(116, old[0][1]), (516, old[1][1]), (916, old[1][1]), (932, b"t" * 32)],
                    [Place(b"b", 84, 116, 116), Place(b"d", 84, 716, 316)])  # fmt: skip
@@ -360,6 +368,7 @@ def test_invariants_of_a_layout_made_by_hand() -> None:
     missing = Layout(old, index(116, 401, 16), [Place(b"b", 84, 117, 116)])
     assert "is not listed there" in missing.problems[0]
     dead = Layout(old, [(16, b"s" * 32), (416, old[1][1]), (432, b"t" * 32)], [])
+    assert (dead.ledger().dead_padding, dead.ledger().ranges) == (400, 2)
     assert problems_of(dead, Rules("tight")) == ["chunks that nobody uses: [1]"]
     assert problems_of(dead, Rules("upstream"), flushes=0) and not problems_of(dead, Rules("upstream"), flushes=1)
     backwards = Layout(old, new, [files[3], files[0]])

@@ -304,7 +304,34 @@ def _check_lines(
                 said.append(f"{path!r}: read again for {reason}, but is as it was")
         elif reason not in verdict.reasons.get(path, ()):
             said.append(f"{path!r}: read again for {reason}, not for {set(verdict.reasons.get(path, ()))}")
+        elif path in verdict.identical and line.get("difference") not in verdict.identical[path]:
+            said.append(f"{path!r}: touched, the difference being {line.get('difference')}")
+        old = before.archive.get(path) if before else None
+        old_place = (old.offset, old.entry.size) if old and old.offset is not None else (None, None)
+        if (line.get("old_offset"), line.get("old_size")) != old_place:
+            said.append(f"{path!r}: was at {old_place}, {line}")
+    if lines:
+        told = "".join(line.get("before", "") + "F" for line in lines) + lines[-1].get("after", "")
+        if told != walk_of(taken.archive):
+            said.append(f"decisions hold the walk {told}, the archive {walk_of(taken.archive)}")
     return said
+
+
+def walk_of(archive: dict[bytes, Stored]) -> str:
+    """F for a file's name, ( and ) for a directory other than the root, s for what else there is."""
+    told, depth = [], 0
+    for path, stored in archive.items():
+        if path == b".":
+            continue
+        here = path.count(b"/")
+        told.append(")" * (depth - here))
+        depth = here
+        if stored.entry.kind == "directory":
+            told.append("(")
+            depth += 1
+        else:
+            told.append("F" if stored.entry.kind == "file" else "s")
+    return "".join(told) + ")" * depth
 
 
 def _check_stats(
@@ -330,13 +357,20 @@ def _check_stats(
         "unreferenced_chunks": layout.unreferenced_chunks,
     }
     said = [f"stats: {name} {stats[name]}, not {value}" for name, value in wanted.items() if stats[name] != value]
-    named = dict(stats["reasons"])
-    if sum(named.values()) != sum(reasons.values()):
-        said.append(f"stats: reasons {named}, decisions {dict(reasons)}")
-    for name, count in reasons.items():
-        # Whether a touched file is as it was is only known where decisions are written.
-        if name != TOUCHED and not reasons[TOUCHED] and named.get(name) != count:
-            said.append(f"stats: {named.get(name)} files for {name}, decisions have {count}")
+    # What was only touched keeps its reason in the counters.
+    for line in decided.values():
+        if line["action"] != "hardlink" and line["reason"] == TOUCHED:
+            reasons[TOUCHED] -= 1
+            reasons[str(line.get("difference"))] += 1
+    if dict(stats["reasons"]) != dict(+reasons):
+        said.append(f"stats: reasons {stats['reasons']}, decisions {dict(+reasons)}")
+    touched = [line["size"] for line in decided.values() if line.get("reason") == TOUCHED]
+    collateral = [line["size"] for line in decided.values() if line.get("reason") in COLLATERAL]
+    sums = {
+        "touched_identical_files": len(touched), "touched_identical_bytes": sum(touched) + 16 * len(touched),
+        "collateral_files": len(collateral), "collateral_bytes": sum(collateral) + 16 * len(collateral),
+    }  # fmt: skip
+    said += [f"stats: {name} {stats[name]}, not {value}" for name, value in sums.items() if stats[name] != value]
     stream = stats["payload"]
     has = {"size": index[-1][0], "chunks": len(index), "csum": taken.snapshot.payload_csum, "injected_chunks": injected}
     said += [f"stats: payload {name} {stream[name]}, not {value}" for name, value in has.items() if stream[name] != value]
@@ -345,14 +379,16 @@ def _check_stats(
     names = [stored for stored in taken.archive.values() if stored.entry.kind == "file"]
     if (stats["entries"]["files"], stats["entries"]["hardlink_names"]) != (len(placed), len(names) - len(placed)):
         said.append(f"stats: entries {stats['entries']}")
-    ledger = stats.get("ledger")
-    if ledger and before:
-        mine: dict[str, object] = {
-            "padding": layout.padding, "partial_chunks": layout.partial_chunks,
-            "unreferenced_chunks": layout.unreferenced_chunks, "stored_waste": layout.stored_waste,
-            "relisted_chunks": layout.relisted_chunks,
-        }  # fmt: skip
-        if layout.unreferenced_chunks:  # what nobody uses is listed as well, and wasted as a whole
-            del mine["stored_waste"], mine["relisted_chunks"]
-        said += [f"stats: ledger {name} {ledger[name]}, not {value}" for name, value in mine.items() if ledger[name] != value]
+    said += _check_ledger(stats["ledger"], layout)
     return said
+
+
+def _check_ledger(ledger: Any, layout: Layout) -> list[str]:
+    """What the program counted while it wrote, recomputed from the streams."""
+    mine: dict[str, int] = {
+        **vars(layout.ledger()), "padding": layout.padding, "partial_chunks": layout.partial_chunks,
+        "unreferenced_chunks": layout.unreferenced_chunks,
+    }  # fmt: skip
+    if not layout.unreferenced_chunks:  # what nobody uses is listed as well, and wasted as a whole
+        mine.update(stored_waste=layout.stored_waste, relisted_chunks=layout.relisted_chunks)
+    return [f"stats: ledger {name} {ledger[name]}, not {value}" for name, value in mine.items() if ledger[name] != value]

@@ -40,6 +40,18 @@ class Rules:
 
 
 @dataclass
+class Ledger:
+    """Where the padding lies. A range ends where a chunk has a tail, where the next one has a head, and at chunks that
+    nobody uses, which are in none."""
+
+    start_padding: int = 0
+    end_padding: int = 0
+    hole_padding: int = 0
+    dead_padding: int = 0
+    ranges: int = 0
+
+
+@dataclass
 class Layout:
     """A new payload stream, seen against the old one."""
 
@@ -48,6 +60,8 @@ class Layout:
     places: Sequence[Place]
     problems: list[str] = field(default_factory=list)
     used: list[int] = field(default_factory=list)  # bytes of each new chunk that belong to files and the two markers
+    first: list[int] = field(default_factory=list)  # of each new chunk: where the first and behind the last of them
+    last: list[int] = field(default_factory=list)
     #: Of each old chunk that a reused file touches: where it is listed in the new stream -> bytes used there.
     listed: dict[int, dict[int, int]] = field(default_factory=dict)
 
@@ -72,6 +86,21 @@ class Layout:
     @property
     def unreferenced_chunks(self) -> int:
         return sum(1 for used in self.used if not used)
+
+    def ledger(self) -> Ledger:
+        found, is_open, start = Ledger(), False, 0
+        for used, first, last, end in zip(self.used, self.first, self.last, self.new_ends, strict=True):
+            if not used:
+                found.dead_padding += end - start
+                is_open = False
+            else:
+                found.start_padding += first - start
+                found.end_padding += end - last
+                found.hole_padding += last - first - used
+                found.ranges += first > start or not is_open
+                is_open = last == end
+            start = end
+        return found
 
     def new_size(self, k: int) -> int:
         return self.new_ends[k] - (self.new_ends[k - 1] if k else 0)
@@ -101,7 +130,7 @@ class Layout:
         return sum(1 for instances in self.listed.values() if len(instances) > 1)
 
     def _find_used(self) -> None:
-        self.used = [0] * len(self.new)
+        self.used, self.first, self.last = ([0] * len(self.new) for _ in range(3))
         self._use(0, 16)
         before = 16
         for place in self.places:
@@ -119,7 +148,10 @@ class Layout:
         k = bisect_right(self.new_ends, start)
         while start < end:
             stop = min(end, self.new_ends[k])
+            if not self.used[k]:
+                self.first[k] = start
             self.used[k] += stop - start
+            self.last[k] = stop
             start, k = stop, k + 1
 
     def _find_listed(self) -> None:

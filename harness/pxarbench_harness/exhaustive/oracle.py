@@ -29,6 +29,7 @@ class Reference:
 @dataclass(frozen=True)
 class Verdict:
     reasons: Mapping[bytes, frozenset[str]]  # of each file that must be read: the words that may be said
+    identical: Mapping[bytes, frozenset[str]]  # of these, the touched ones: the words that may be said of the difference
     missed: frozenset[bytes]  # count as unchanged, hold other bytes
     reusable: frozenset[bytes]
 
@@ -50,6 +51,7 @@ def _why(old: File, new: File, sees_xattrs: bool) -> set[str]:
 
 def judge(reference: Reference, now: Names, *, sees_xattrs: bool = True) -> Verdict:
     reasons: dict[bytes, frozenset[str]] = {}
+    identical: dict[bytes, frozenset[str]] = {}
     missed, reusable = set(), set()
     old_firsts = first_names(reference.names)
     for path, file in first_names(now).items():
@@ -67,6 +69,8 @@ def judge(reference: Reference, now: Names, *, sees_xattrs: bool = True) -> Verd
                 reusable.add(path)
                 if not is_same:
                     missed.add(path)
+            elif is_same and why <= ATTRIBUTES:
+                reasons[path], identical[path] = frozenset({TOUCHED}), frozenset(why)
             else:
-                reasons[path] = frozenset(why | {TOUCHED} if is_same and why <= ATTRIBUTES else why)
-    return Verdict(reasons, frozenset(missed), frozenset(reusable))
+                reasons[path] = frozenset(why)
+    return Verdict(reasons, identical, frozenset(missed), frozenset(reusable))
