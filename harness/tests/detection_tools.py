@@ -7,6 +7,7 @@ the program but the bytes that it stored.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import struct
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backup_tools import Backup, Repository, payload_references
+from backup_tools import Backup, Repository, blob_content, payload_references
 
 PAYLOAD = 0x28147A1B0B7C1A25
 MARKER_SIZE = HEADER_SIZE = 16
@@ -117,10 +118,29 @@ def union_size(ranges: Iterable[Range]) -> int:
     return total
 
 
+#: Contents of chunks by digest: unpacking one takes a process.
+_unpacked: dict[bytes, bytes] = {}
+_UNPACKED_MAX = 4096
+
+
+def payload_of(repository: Repository, at: int) -> bytes:
+    if len(_unpacked) > _UNPACKED_MAX:
+        _unpacked.clear()
+    parts = []
+    for _, digest in repository.index(at, "ppxar"):
+        path = repository.chunk(digest)
+        if digest not in _unpacked:
+            _unpacked[digest] = blob_content(path.read_bytes())
+            assert hashlib.sha256(_unpacked[digest]).digest() == digest
+        assert path.is_file()
+        parts.append(_unpacked[digest])
+    return b"".join(parts)
+
+
 def usage(repository: Repository, at: int) -> Usage:
     """Checks on the way that references strictly increase and stand at headers of the right size."""
     entries = repository.index(at, "ppxar")
-    payload = repository.stream(at, "ppxar")
+    payload = payload_of(repository, at)
     size = entries[-1][0]
     assert len(payload) == size
     references = [(offset, length) for _, offset, length in payload_references(repository.stream(at, "mpxar"))]
@@ -139,7 +159,8 @@ def usage(repository: Repository, at: int) -> Usage:
         parts[digest] += []
         while at_range < len(used) and used[at_range][1] <= start:
             at_range += 1
-        for begin, behind in used[at_range:]:
+        for number in range(at_range, len(used)):
+            begin, behind = used[number]
             if begin >= end:
                 break
             parts[digest].append((max(begin, start) - start, min(behind, end) - start))
