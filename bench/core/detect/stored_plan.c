@@ -186,14 +186,13 @@ static void give_up_file(struct stored_plan *p, size_t file, enum file_reason re
     struct plan_file *f = &p->files[file];
     for (size_t k = f->first; k <= f->last; k++) {
         struct plan_chunk *c = &p->chunks[k];
+        if (c->verdict != FILE_UNCHANGED)
+            continue;
         c->live -= overlap(f, c);
-        bool before = joined_before(p, file, k), behind = joined_behind(p, file, k);
-        if (before && behind)
-            c->stretches++;
-        else if (!before && !behind)
+        /* It goes with another chunk, so it is the first or the last of this one's: no stretch falls apart. */
+        if (!joined_before(p, file, k) && !joined_behind(p, file, k))
             c->stretches--;
-        if (c->verdict == FILE_UNCHANGED)
-            examine_again(p, k);
+        examine_again(p, k);
     }
     f->reused = false;
     f->reason = reason;
