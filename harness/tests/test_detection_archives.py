@@ -110,8 +110,8 @@ def test_held_chunk_that_is_continued_counts_once(repository: Repository, tree: 
     assert done.archive["rejected_ranges"] > 0
 
 
-def test_held_chunk_is_listed_before_raw_bytes(repository: Repository, tree: Path, fours: list[bytes]) -> None:
-    """f05 is gone: its chunk is held behind f04. f06 changed: the chunk is listed, then f06, then the chunk again."""
+def test_hole_and_changed_file_in_one_chunk(repository: Repository, tree: Path, fours: list[bytes]) -> None:
+    """f05 is gone and f06 changed: the chunk is listed for f04, then comes f06, then the chunk again."""
     (tree / "f05").unlink()
     touch(tree / "f06")
     done = backup(repository, tree, T2, *ANY_PADDING)
@@ -120,6 +120,34 @@ def test_held_chunk_is_listed_before_raw_bytes(repository: Repository, tree: Pat
     assert new[1:3] == fours[:2] and new[4:7] == fours[1:]
     assert sizes(repository, T2)[3] == 16 + 5000
     assert [new.count(digest) for digest in fours] == [1, 2, 1, 1]
+    usage(repository, T2)
+    repository.check_restore(T2)
+
+
+@pytest.mark.parametrize("profile", ["tight", "upstream"])
+@pytest.mark.parametrize("rejected", [False, True], ids=["changed", "rejected"])
+def test_held_chunk_is_listed_before_raw_bytes(
+    repository: Repository, tree: Path, fours: list[bytes], rejected: bool, profile: str
+) -> None:
+    """The first six files fill the cache, so their last chunk is held when raw bytes come: those of f06, which changed,
+    or those of the range that begins with f11, whose padding is too much."""
+    options = ["--cache-limit", "6", "--reuse-profile", profile]
+    if rejected:
+        for number in range(6, 11):
+            (tree / f"f{number:02}").unlink()
+        (tree / "f15").unlink()
+        options += ["--padding-threshold", "0.4"]
+    else:
+        touch(tree / "f06")
+        options += ANY_PADDING
+    done = backup(repository, tree, T2, *options)
+    new = digests(repository, T2)
+    assert new[1:3] == fours[:2]
+    if not rejected:
+        assert done.changed == {"f06": "mtime"}
+        assert sizes(repository, T2)[3] == 16 + 5000 and new[4:7] == fours[1:]
+    else:
+        assert done.reasons["f11"] == "threshold" and done.offsets["f11"] > done.offsets["f05"]
     usage(repository, T2)
     repository.check_restore(T2)
 
