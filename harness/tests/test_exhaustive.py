@@ -14,7 +14,7 @@ import pytest
 
 from pxarbench_harness import run
 from pxarbench_harness.exhaustive import base, cases, operations, places, search
-from pxarbench_harness.exhaustive.garden import File, Garden, archive_order, digest_of, first_names
+from pxarbench_harness.exhaustive.garden import File, Garden, archive_order, digest_of, first_names, state_of
 from pxarbench_harness.exhaustive.invariants import Layout, Place, Rules, flushes_of, problems_of
 from pxarbench_harness.exhaustive.oracle import TOUCHED, Reference, judge
 
@@ -208,6 +208,34 @@ def test_a_search_goes_on_where_it_was(ground: cases.Ground, tmp_path: Path) -> 
     assert second.cases == 3 and len(journal.path.read_text().splitlines()) == before + 1
     with pytest.raises(ValueError, match="another search"):
         search.Journal(journal.path, {"search": "y"}).load()
+
+
+def test_sequences_that_give_the_same_tree_are_backed_up_once(ground: cases.Ground) -> None:
+    few = cases.Ground.__new__(cases.Ground)
+    few.__dict__.update(ground.__dict__, settings=ground.settings[:1])
+    here, found = search.Search(few), search.Tally()
+    for words in (("touch", "append"), ("append", "touch"), ("append", "overwrite"), ("touch", "append")):
+        few.garden.become(few.base_names)
+        assert operations.apply_all(few.garden, words)
+        here.sequence(words, found)
+    assert (found.sequences, found.repeated, found.cases) == (4, 2, 2)
+    here.repeats = True
+    here.sequence(("touch", "append"), found)
+    assert (found.sequences, found.repeated, found.cases) == (5, 2, 3)
+
+
+def test_states_tell_trees_apart(ground: cases.Ground) -> None:
+    """All of the operations by themselves, and two names of a file from two files."""
+    garden, states = ground.garden, set()
+    for word, count, _, _ in EXPECTED:
+        garden.become(ground.base_names)
+        operations.OPERATIONS[word](operations.Step(garden, word, count))
+        states.add(state_of(garden.names))
+    garden.become(ground.base_names)
+    assert len(states) == len(EXPECTED) and state_of(garden.names) not in states
+    file, copy = garden.file(b"v"), replace(garden.file(b"v"))
+    assert state_of({b"a": file, b"b": file}) != state_of({b"a": file, b"b": copy})
+    assert state_of({b"a": file, b"b": copy}) == state_of({b"a": copy, b"b": file})
 
 
 def test_the_shortest_findings_are_shown() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .cases import FIRST_TIME, Finding, Ground, Setting, Taken
+from .garden import state_of
 from .operations import WORDS, apply_all, apply_next
 
 Words = tuple[str, ...]
@@ -33,17 +34,20 @@ def sequences_of(unit: Words, words: Sequence[str] = WORDS) -> Iterator[Words]:
 class Tally:
     sequences: int = 0
     skipped: int = 0  # an operation did not apply
+    repeated: int = 0  # of the sequences: they gave a tree that was there before, and were not backed up again
     cases: int = 0
     restores: int = 0
     missed_files: int = 0  # expected misses that came true
     collateral_files: int = 0
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)  # of the trees that were backed up
 
     def add(self, other: Tally) -> None:
-        for name in ("sequences", "skipped", "cases", "restores", "missed_files", "collateral_files", "seconds"):
+        for name in ("sequences", "skipped", "repeated", "cases", "restores", "missed_files", "collateral_files", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.findings += other.findings
+        self.states += other.states
 
 
 @dataclass
@@ -53,7 +57,11 @@ class Search:
     restore_every: int = 50
     #: A run after each operation, each with the one before as reference; else one run after the last, with the base.
     chained: bool = False
+    #: Not chained: whether two sequences that give the same tree are both backed up. What a run does depends on the tree
+    #: and on the reference, not on the way to the tree.
+    repeats: bool = False
     case_number: int = 0
+    seen: set[str] = field(default_factory=set)
 
     def unit(self, unit: Words) -> Tally:
         tally, started = Tally(), time.monotonic()
@@ -100,6 +108,12 @@ class Search:
         lineage = lineage if lineage is not None else {}
         tree = self.ground.look()
         tally.sequences += 1
+        state = state_of(self.ground.garden.names)
+        if state in self.seen and not self.chained and not self.repeats:
+            tally.repeated += 1
+            return
+        self.seen.add(state)
+        tally.states.append(state)
         for setting in self.ground.settings:
             chain = lineage.get(setting.id, [])
             before = chain[-1] if chain else self.ground.base[setting.id]
@@ -173,6 +187,7 @@ def run_units(
     """All of them, those of the journal not again. Says now and then how far it is."""
     wanted = list(wanted)
     done = journal.load() if journal else {}
+    search.seen.update(state for tally in done.values() for state in tally.states)
     total = Tally()
     said_at = time.monotonic()
     for number, unit in enumerate(wanted, 1):
@@ -182,14 +197,15 @@ def run_units(
             if journal:
                 journal.add(unit, tally)
         total.add(tally)
+        total.states.clear()
         for finding in tally.findings:
             say(finding.text())
         if time.monotonic() - said_at > 30 or number == len(wanted):
             said_at = time.monotonic()
             rate = total.seconds / total.cases * 1000 if total.cases else 0
             say(
-                f"{number}/{len(wanted)} units, {total.sequences} sequences ({total.skipped} do not apply), {total.cases} "
-                f"cases, {rate:.1f} ms each, {total.restores} restored, {total.missed_files} expected misses, "
+                f"{number}/{len(wanted)} units, {total.sequences} sequences ({total.skipped} more do not apply, "
+                f"{total.repeated} give a tree again), {total.cases} cases, {rate:.1f} ms each, {total.restores} restored, {total.missed_files} expected misses, "
                 f"{len(total.findings)} findings"
             )
     return total
