@@ -41,6 +41,8 @@ def _roll(data: bytes, average: int) -> list[int]:
 
 @lru_cache(maxsize=256)
 def _roll_whole(data: bytes, average: int) -> tuple[int, ...]:
+    if data.count(data[0]) == len(data):
+        return ()  # one byte repeated hashes to 0, which is never accepted (chunking.md 2)
     return tuple(at for at in _roll(data, average) if at >= 64)
 
 
@@ -100,7 +102,7 @@ def cut(parts: list[bytes], suggestions: list[int], orders: list[Order], average
         out.append((end, digest))
 
     def by_hash() -> int:
-        first = max(scanned + 1, smallest)
+        first = max(scanned + 1, smallest, 65)  # nothing is tested before the window was full (chunking.md 3)
         at = bisect_left(accepts, start + first)
         size = min(accepts[at] - start if at < len(accepts) else largest, largest)
         return size if size <= buffered else 0
