@@ -83,7 +83,7 @@ FILESYSTEMS = ("tmpfs", "ext4", "xfs", "btrfs")
 PROFILES = ("tight", "upstream", "stored")
 
 
-def cases(profiles: Sequence[str], trees: Sequence[str] = (PLAIN, ATTRIBUTES), cache_limits: Sequence[int] = (0, 7)) -> list[Case]:
+def cases(profiles: Sequence[str], trees: Sequence[str] = (PLAIN, ATTRIBUTES), cache_limits: Sequence[int] = (0, 3)) -> list[Case]:
     found = []
     for tree in trees:
         found += [Case("metadata", profile, limit, tree) for profile in profiles for limit in cache_limits]

@@ -118,7 +118,7 @@ def test_same_result_however_it_is_run(pxarbench: Path, prepared: Path, mode: st
 # ---- the matrix ----
 
 #: Of the 2,560 circumstances; each value of each axis is among them.
-SAMPLE = 16
+SAMPLE = 12
 
 
 @pytest.fixture(scope="module")
