@@ -225,6 +225,17 @@ def test_several_archives_have_a_table_each(repository: Repository, tmp_path: Pa
     assert f"new of host/me/{time_text(T2)}: no reference (no-metadata-index), so no setting makes" in text
 
 
+def test_the_namespace_is_given_beside_the_record(repository: Repository, tmp_path: Path) -> None:
+    tree, place = make_tree(tmp_path / "tree"), ("--ns", "a/b")
+    repository.run(tree, T1, *place, mode="data").result.check_ok()
+    repository.run(tree, T2, *place, "--decisions", tmp_path / "decisions").result.check_ok()
+    words = [repository.program, "analyze", "--repository", repository.path, "--decisions", tmp_path / "decisions"]
+    words += ["--what-if", "threshold=0.1"]
+    result = run.run([*words, *place, "--output-format", "json"], timeout=60)
+    assert result.json()[0]["settings"][0]["reencoded_files"] == 0
+    assert f"host/me/{time_text(T1)}" in sentence(run.run(words, timeout=60))
+
+
 def edited(world: World, change: Any, recorded: Setting = ("tight", "0.1", "65536")) -> run.Result:
     lines = [json.loads(line) for line in world.decisions[recorded].read_text().splitlines()]
     change(lines)
