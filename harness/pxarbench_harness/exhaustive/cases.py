@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import run
 from ..tree import COMPARED, Tree, differences, scan
-from . import base
+from . import base, twin
 from .garden import Garden, Names, model_differences
 from .invariants import Layout, Place, Rules, flushes_of, problems_of
 from .oracle import COLLATERAL, TOUCHED, Reference, Verdict, judge
@@ -32,20 +32,36 @@ LIMITS = (1, 2, 65536)
 class Setting:
     profile: str
     limit: int
-    more: tuple[str, ...] = ()  # further options
-    max_instances: int = 8
+    options: tuple[tuple[str, int], ...] = ()  # further ones: ("absorb-below", 20000)
 
     @property
     def id(self) -> str:
-        return "-".join([self.profile, str(self.limit), *(word.strip("-") for word in self.more)])
+        return "-".join([self.profile, str(self.limit), *(f"{name}-{value}" for name, value in self.options)])
+
+    @property
+    def words(self) -> list[str]:
+        return [word for name, value in self.options for word in (f"--{name}", str(value))]
+
+    @property
+    def max_instances(self) -> int:
+        return dict(self.options).get("max-instances", 8)
 
     @property
     def never_full(self) -> bool:
         return self.limit >= 1000
 
 
+#: Of the profile stored: with the small base tree's chunks, absorbing and the limit of instances come to nothing by default.
+EXTRA = (
+    Setting("stored", 65536, (("absorb-below", 20000),)),
+    Setting("stored", 2, (("absorb-below", 20000), ("max-instances", 2))),
+    Setting("stored", 65536, (("max-instances", 1),)),
+)
+
+
 def settings_of(profiles: Sequence[str], limits: Sequence[int] = LIMITS) -> list[Setting]:
-    return [Setting(profile, limit) for profile in profiles for limit in limits]
+    plain = [Setting(profile, limit) for profile in profiles for limit in limits]
+    return plain + [setting for setting in EXTRA if setting.profile in profiles]
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,7 @@ class Ground:
     folder: Path  # on a file system with extended attributes, better not on a slow disk
     settings: Sequence[Setting]
     sees_xattrs: bool = True
+    twin: twin.Twin | None = None  # decides a second time
     base: dict[str, Taken] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"program": 0.0, "all": 0.0})
     collateral: int = 0  # unchanged files that the last run read again
@@ -148,7 +165,7 @@ class Ground:
             "--backup-time", str(at), "--change-detection-mode", mode, "--chunk-size", str(base.CHUNK_KIB),
             "--reuse-profile", setting.profile, "--cache-limit", str(setting.limit), "--threads", "1",
             "--sync-level", "none", "--stats", self.folder / "stats", "--decisions", self.folder / "decisions",
-            *setting.more,
+            *setting.words,
         ]  # fmt: skip
 
     def run_case(
@@ -171,6 +188,9 @@ class Ground:
             lines = [json.loads(line) for line in (self.folder / "decisions").read_bytes().splitlines()]
             self.collateral = sum(1 for line in lines if line.get("reason") in COLLATERAL)
             problems = check(setting, before, taken, tree, stats, lines, sees_xattrs=self.sees_xattrs)
+            if self.twin and before and not problems:
+                case = twin_case(setting, before, taken, self.sees_xattrs)
+                problems += twin.differences(self.twin(case), case, lines, stats)
         except (Broken, OSError, KeyError, ValueError) as error:
             if taken is None:
                 self.clear(setting, at)
@@ -220,6 +240,14 @@ def with_missed(tree: Tree, taken: Taken, before: Taken | None, sees_xattrs: boo
         if old is not None and taken.archive[first].entry.digest == old:
             entries[path] = replace(entry, digest=old)
     return Tree(tree.root, entries)
+
+
+def twin_case(setting: Setting, before: Taken, taken: Taken, sees_xattrs: bool) -> dict[str, Any]:
+    verdict = judge(before.reference, taken.names, sees_xattrs=sees_xattrs)
+    places = {p: (s.offset, s.entry.size) for p, s in before.archive.items() if s.offset is not None}
+    options = {name.replace("-", "_"): value for name, value in setting.options}
+    events = twin.events_of(taken.names, verdict, places)
+    return twin.case_of(setting.profile, setting.limit, options, before.snapshot.payload_index, places, events)
 
 
 def check(
