@@ -30,8 +30,8 @@ static const char help[] =
     "  --ghosts N              name the N largest ghosts; 0: all (default 20)\n"
     "  --lru K,...             chunks that a reader keeps, up to 8 numbers (default 1,8,32)\n"
     "  --chunk-size KIB        average of the backup, a power of two from 64 to 4096: chunks below a quarter of it\n"
-    "                          count as undersized (default 4096)\n" /**/
-    ANALYZE_WHAT_IF_HELP "  --output-format FORMAT  text, json or json-pretty (default text)\n";
+    "                          count as undersized (default 4096)\n" ANALYZE_WHAT_IF_HELP
+    "  --output-format FORMAT  text, json or json-pretty (default text)\n";
 
 enum { GHOSTS_DEFAULT = 20, WHAT_IF_TEXTS_MAX = 64 };
 

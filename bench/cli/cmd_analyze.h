@@ -13,6 +13,7 @@
  *                          of start_, end_, hole_ and dead_padding), ranges, partial_chunks, unreferenced_chunks (index
  *                          entries), stored_waste (bytes of chunks, each once, that no file uses through any listing),
  *                          relisted_chunks (chunks, by digest, with more than one index entry)
+ *     waste_max_ppm        of one chunk: bytes that no file uses through any listing / its size
  *     virtual_ppm          size of the payload stream / referenced bytes
  *     index_entries, listings_max (of one chunk), entry_size_mean
  *     chunks, chunk_bytes  by digest, each once

@@ -136,17 +136,13 @@ static enum status set_analysis(json_t *object, const struct analysis *a, struct
 {
     const struct count before[] = {
         {"files", a->files}, {"content_bytes", a->content_bytes}, {"metadata_size", a->metadata_size}, {0}};
-    const struct count behind[] = {{"virtual_ppm", ratio_ppm(a->ledger.size, a->ledger.referenced)},
-                                   {"index_entries", a->index_entries},
-                                   {"listings_max", a->listings_max},
-                                   {"entry_size_mean", a->entry_size_mean},
-                                   {"chunks", a->chunks},
-                                   {"chunk_bytes", a->chunk_bytes},
-                                   {"undersized_chunks", a->undersized_chunks},
-                                   {"empty_entries", a->empty_entries},
-                                   {"discontinuities", a->discontinuities},
-                                   {"backward_files", a->backward_files},
-                                   {0}};
+    const struct count behind[] = {
+        {"waste_max_ppm", a->waste_max_ppm},     {"virtual_ppm", ratio_ppm(a->ledger.size, a->ledger.referenced)},
+        {"index_entries", a->index_entries},     {"listings_max", a->listings_max},
+        {"entry_size_mean", a->entry_size_mean}, {"chunks", a->chunks},
+        {"chunk_bytes", a->chunk_bytes},         {"undersized_chunks", a->undersized_chunks},
+        {"empty_entries", a->empty_entries},     {"discontinuities", a->discontinuities},
+        {"backward_files", a->backward_files},   {0}};
     TRY(set_counts(object, before, err));
     TRY(set(object, "ledger", ledger_json(a), err));
     TRY(set_counts(object, behind, err));

@@ -39,7 +39,7 @@ static enum status line(struct error *err, const char *label, const char *format
 static enum status print_padding(const struct analysis *a, struct error *err)
 {
     const struct ledger_totals *l = &a->ledger;
-    char s[4][SIZE_TEXT_SIZE], r[RATIO_TEXT_SIZE];
+    char s[4][SIZE_TEXT_SIZE], r[RATIO_TEXT_SIZE], most[RATIO_TEXT_SIZE];
     TRY(line(err, "payload stream", "%s, %s times the %s that files use", size_text(l->size, s[0]),
              ratio_text(ratio_ppm(l->size, l->referenced), r), size_text(l->referenced, s[1])));
     TRY(line(err, "padding", "%s (%s of the stream) in %" PRIu64 " entries, %" PRIu64 " of them used by nobody",
@@ -47,8 +47,9 @@ static enum status print_padding(const struct analysis *a, struct error *err)
              l->unreferenced_chunks));
     TRY(line(err, "", "start %s, end %s, holes %s, unused chunks %s", size_text(l->start_padding, s[0]),
              size_text(l->end_padding, s[1]), size_text(l->hole_padding, s[2]), size_text(l->dead_padding, s[3])));
-    return line(err, "stored waste", "%s (%s of the chunks): used through no listing", size_text(a->stored_waste, s[0]),
-                percent_text(a->stored_waste, a->chunk_bytes, r));
+    return line(err, "stored waste", "%s (%s of the chunks, up to %s of one): used through no listing",
+                size_text(a->stored_waste, s[0]), percent_text(a->stored_waste, a->chunk_bytes, r),
+                percent_text(a->waste_max_ppm, 1000000, most));
 }
 
 static enum status print_chunks(const struct analyze_text *t, const struct analysis *a, struct error *err)

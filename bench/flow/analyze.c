@@ -133,6 +133,21 @@ static enum status find_usage(const struct split_stream *s, const struct spans *
 
 /* ---- chunks ---- */
 
+/* `gaps` are sorted by chunk. */
+static uint64_t largest_waste_ppm(const struct chunk_table *t, const struct chunk_parts *gaps)
+{
+    uint64_t largest = 0, bytes = 0;
+    for (size_t i = 0; i < gaps->count; i++) {
+        const struct chunk_part *gap = &gaps->items[i];
+        if (i > 0 && gap[-1].chunk != gap->chunk)
+            bytes = 0;
+        bytes += gap->end - gap->begin;
+        uint64_t ppm = ratio_ppm(bytes, t->chunks[gap->chunk].size);
+        largest = ppm > largest ? ppm : largest;
+    }
+    return largest;
+}
+
 static int compare_u32(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -223,6 +238,7 @@ static enum status analyze_stream(const struct series *r, struct split_stream *s
     TRY(find_usage(s, &files, &out->table, &ledger, &out->gaps, err));
     a->ledger = ledger.totals;
     a->stored_waste = chunk_parts_bytes(&out->gaps);
+    a->waste_max_ppm = largest_waste_ppm(&out->table, &out->gaps);
     a->metadata_size = dynamic_index_size(&s->metadata_index);
     return describe_chunks(s, &out->table, r->options->chunk_average, a, err);
 }
@@ -239,6 +255,7 @@ static enum status analyze_one(struct series *r, size_t which, const struct chun
         chunk_table_missing(&out->table, before, &a.new_chunks, &a.new_bytes);
         chunk_table_missing(before, &out->table, &a.dropped_chunks, &a.dropped_bytes);
     }
+    progress_end(); /* results may go to the same terminal */
     return r->reporter->snapshot(r->reporter->context, r->ids[which], &a, err);
 }
 
@@ -295,6 +312,7 @@ static enum status find_ghosts(struct series *r, struct error *err)
         TRY(split_stream_open(&s, r->store, r->ids[older], r->archive, err));
         TRY(ghosts_search(g, &kept->table, &kept->gaps, &newest, &s, err));
     }
+    progress_end();
     ghosts_report(g, &kept->gaps, &report);
     return r->reporter->ghosts(r->reporter->context, r->ids[r->newest], &report, err);
 }

@@ -28,6 +28,7 @@ struct analysis {
     uint64_t metadata_size; /* of the metadata stream */
     struct ledger_totals ledger;
     uint64_t stored_waste;    /* bytes of chunks, each counted once, that no file uses through any listing */
+    uint64_t waste_max_ppm;   /* of one chunk: bytes that no file uses / its size */
     uint64_t relisted_chunks; /* chunks listed more than once */
     uint64_t listings_max;    /* of one chunk */
     uint64_t index_entries;

@@ -137,6 +137,8 @@ static void test_gaps_are_what_no_listing_uses(void **state)
     assert_gaps("A10 B10 A10", "0-12 25-27", "B2-10");
     /* The union of several: 0-4, 2-6, 8-9. */
     assert_gaps("A10 A10 A10", "0-4 12-16 28-29", "A6-8 A9-10");
+    /* One within another: 0-8, 2-4. */
+    assert_gaps("A10 A10", "0-8 12-14", "A8-10");
     /* Dead in one listing, used in the other. */
     assert_gaps("A10 B10 A10", "10-20 23-30", "A0-3");
     /* One stretch over many chunks. */

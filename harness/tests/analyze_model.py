@@ -19,7 +19,8 @@ import numpy as np
 from pxarbench_harness import run
 
 HEADER = 16
-LIMITS = {"lt_16k": 1 << 14, "lt_64k": 1 << 16, "lt_256k": 1 << 18, "lt_1m": 1 << 20, "lt_4m": 1 << 22, "ge_4m": 1 << 64}
+CLASSES = ["lt_16k", "lt_64k", "lt_256k", "lt_1m", "lt_4m", "ge_4m"]
+LIMITS = dict(zip(CLASSES, [1 << bits for bits in (14, 16, 18, 20, 22, 64)]))
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,12 @@ def reads_of(stream: Stream, lru: Sequence[int]) -> dict[str, Any]:
 
 
 def analysis_of(
-    stream: Stream, *, before: Stream | None, lru: Sequence[int] = (1, 8, 32), average: int = 4 << 20, ranges: bool = False
+    stream: Stream,
+    *,
+    before: Stream | None,
+    lru: Sequence[int] = (1, 8, 32),
+    average: int = 4 << 20,
+    ranges: bool = False,
 ) -> dict[str, Any]:
     sizes = sizes_of(stream)
     ledger = ledger_of(stream)
@@ -248,6 +254,7 @@ def analysis_of(
         "content_bytes": sum(file.size for file in stream.files),
         "metadata_size": stream.metadata_size,
         "ledger": ledger,
+        "waste_max_ppm": max(ppm(int(gaps.sum()), len(gaps)) for gaps in unused_by_digest(stream).values()),
         "virtual_ppm": ppm(ledger["size"], ledger["referenced"]),
         "index_entries": len(stream.index),
         "listings_max": max(listings_of(stream).values()),
@@ -315,7 +322,8 @@ def ghosts_of(streams: Sequence[Stream], *, top: int = 20) -> dict[str, Any]:
                 kind = fate(file, newest, by_path)
                 totals[kind]["files"] += 1
                 totals[kind]["bytes"] += size
-                found.append({"path": file.path, "snapshot": stream.name, "size": file.size, "bytes": size, "fate": kind})
+                ghost = {"path": file.path, "snapshot": stream.name, "size": file.size, "bytes": size, "fate": kind}
+                found.append(ghost)
     found.sort(key=lambda ghost: -ghost["bytes"])
     return {
         "newest": newest.name,

@@ -152,7 +152,9 @@ def grow(repository: Repository, garden: Garden, profile: str, times: Sequence[i
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("which", [1, 2, 3])
-def test_random_generations_equal_the_model(repository: Repository, tmp_path: Path, profile: str, which: int, seed: int) -> None:
+def test_random_generations_equal_the_model(
+    repository: Repository, tmp_path: Path, profile: str, which: int, seed: int
+) -> None:
     """Every number and every name, for trees with holes, duplicates, hardlinks and names that are no text."""
     garden = Garden(tmp_path / "tree", f"{seed} {which}", duplicates=True)
     grow(repository, garden, profile)
@@ -214,7 +216,7 @@ def test_the_ledger_of_a_backup_is_the_one_recomputed(
 
 
 def simple_tree(root: Path) -> Path:
-    """Twelve files of 10,000 bytes, in chunks of several."""
+    """Twelve files of 10,000 bytes, two to a chunk."""
     root.mkdir()
     for number in range(12):
         (root / f"f{number:02}").write_bytes(noise(f"simple {number}", 10_000))
@@ -247,21 +249,24 @@ def test_ghosts_by_name(repository: Repository, tmp_path: Path) -> None:
         (tree / "f06").unlink()
         (tree / "f06").symlink_to("f07")
         (tree / "f08").chmod(0o600)  # the same size and time, but encoded again
+        (tree / "f01").write_bytes(noise("longer, same time", 10_002))
+        touch(tree / "f01", T1)
+        os.utime(tree / "f10", ns=(T1 * 10**9, T1 * 10**9 + 1))
 
     (tree / "f08").chmod(0o644)
     simple_backups(repository, tree, change)
     ghosts = one_archive(repository, [T1, T2])["ghosts"]
-    wanted = [ghost("/f03", "deleted"), ghost("/f05", "replaced"), ghost("/f06", "replaced"), ghost("/f08", "moved")]
-    assert ghosts["files"] == wanted
+    fates = {"f01": "replaced", "f03": "deleted", "f05": "replaced", "f06": "replaced", "f08": "moved", "f10": "replaced"}
+    assert ghosts["files"] == [ghost(f"/{name}", fate) for name, fate in fates.items()]
     assert ghosts["deleted"] == {"files": 1, "bytes": 10_000}
-    assert ghosts["replaced"] == {"files": 2, "bytes": 20_000}
+    assert ghosts["replaced"] == {"files": 4, "bytes": 40_000}
     assert ghosts["moved"] == {"files": 1, "bytes": 10_000}
-    assert ghosts["header_bytes"] == 4 * 16
+    assert ghosts["header_bytes"] == 6 * 16
     assert ghosts["unattributed_bytes"] == 2 * 16  # the markers of the first stream
 
     alone = one_archive(repository, [T2])
     assert alone["ghosts"] is None
-    assert alone["snapshots"][0]["ledger"]["stored_waste"] == 40_000 + 4 * 16 + 2 * 16
+    assert alone["snapshots"][0]["ledger"]["stored_waste"] == 60_000 + 6 * 16 + 2 * 16
 
 
 def test_the_largest_ghosts_are_named(repository: Repository, tmp_path: Path) -> None:
@@ -324,7 +329,9 @@ def test_no_payload_chunk_is_read(repository: Repository, tmp_path: Path, seed: 
     assert analyzed(repository, TIMES[:3], "--ranges", "--ghosts", "0") == wanted
 
 
-def set_index(repository: Repository, at: int, stream: str, entries: Sequence[tuple[int, bytes]], **changes: Any) -> None:
+def set_index(
+    repository: Repository, at: int, stream: str, entries: Sequence[tuple[int, bytes]], **changes: Any
+) -> None:
     """Another index, with a manifest that agrees."""
     name = f"{NAME}.{stream}.didx"
     (repository.snapshot(at) / name).write_bytes(index_bytes(entries))
