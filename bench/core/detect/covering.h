@@ -9,7 +9,7 @@
 enum reuse_profile {
     PROFILE_TIGHT,    /* a range that ends on a chunk end needs no further chunk */
     PROFILE_UPSTREAM, /* takes the next whole chunk along then (defect D1), for comparison */
-    PROFILE_STORED,   /* judges each old chunk by what would be stored in vain (bench/spec/reuse-stored.md) */
+    PROFILE_STORED,   /* covers as tight; judges each old chunk by what would be stored in vain (reuse-stored.md) */
 };
 
 /* One old chunk about to be listed again. Its identity is `entry`: two entries of equal digest are two chunks. */

@@ -36,6 +36,7 @@ static void test_range_ending_on_a_chunk_end_is_where_the_profiles_differ(void *
     struct covering tight = find(100, 600, PROFILE_TIGHT);
     assert_int_equal(tight.count, 2);
     assert_int_equal(tight.start_padding + tight.end_padding, 0);
+    assert_int_equal(find(100, 600, PROFILE_STORED).count, 2);
     struct covering upstream = find(100, 600, PROFILE_UPSTREAM);
     assert_int_equal(upstream.count, 3);
     assert_int_equal(upstream.end_padding, 400);

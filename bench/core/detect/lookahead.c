@@ -1,9 +1,9 @@
 #include "detect/lookahead.h"
 
+#include "detect/stored.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
-
-#include "detect/stored.h"
 
 enum cached_kind { CACHED_FILE, CACHED_LINK, CACHED_SPECIAL, CACHED_DIRECTORY_BEGIN, CACHED_DIRECTORY_END };
 

@@ -8,6 +8,7 @@
  *          reusable file                       other events
  *   range: [s ........ e)  e == its start: grows | hole: flush(keep) | full: flush(keep) | changed file: flush(no keep)
  *
+ * Profile stored works otherwise (detect/stored.h): entries wait until nothing to come can change their fate.
  * With `index` NULL (no reference) everything is encoded at once.
  * Not thread-safe. Offsets and sizes in bytes.
  * Source: bench/spec/change-detection.md 6 to 9; defects D1, D2, D12 of its section 13. */
@@ -47,7 +48,7 @@ struct lookahead_counters {
     uint64_t injected_chunks, injected_bytes;
     uint64_t partial_chunks;      /* injected with some bytes unreferenced, as the summary counts */
     uint64_t unreferenced_chunks; /* of these: no byte referenced */
-    uint64_t flushes;             /* ranges judged */
+    uint64_t flushes;             /* ranges judged; profile stored judges chunks: 0 */
     uint64_t rejected_ranges;
     uint64_t given_up_threshold; /* profile stored: old chunks not listed, for their waste */
     uint64_t given_up_instances; /* because they would be listed too often */
@@ -68,7 +69,7 @@ struct lookahead_options {
 };
 
 struct lookahead;
-/* `index` (borrowed; NULL: no reference) must outlive the cache. */
+/* `index` (borrowed; NULL: no reference) must outlive the cache. ERR_USAGE: options out of range. */
 MUST_CHECK enum status lookahead_new(const struct lookahead_options *options, const struct dynamic_index *index,
                                      const struct lookahead_ops *ops, void *context, struct lookahead **out,
                                      struct error *err);

@@ -1,11 +1,11 @@
 #include "detect/stored.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/buffer.h"
 #include "detect/stored_plan.h"
 #include "pxar/item.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum window_kind {
     WINDOW_OFFERED,

@@ -1,9 +1,9 @@
 #include "detect/stored_plan.h"
 
+#include "base/buffer.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/buffer.h"
 
 static uint64_t add_capped(uint64_t a, uint64_t b)
 {

@@ -2,7 +2,7 @@
  * with the definition on random cases: stored_twin_test.c. */
 #include "testing/testing.h"
 
-#include "stored_for_test.h"
+#include "detect/stored_for_test.h"
 
 enum { LENGTH = 1000 };
 

@@ -2,7 +2,7 @@
  * what must hold with caches too small to see everything, in the other profiles, too. */
 #include "testing/testing.h"
 
-#include "stored_for_test.h"
+#include "detect/stored_for_test.h"
 
 enum { FILES_MAX = 64, CHUNKS_MAX = 64, ROUNDS = 80000 };
 
