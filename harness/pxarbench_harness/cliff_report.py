@@ -108,11 +108,11 @@ def _head(data: Mapping[str, Any]) -> list[Block]:
         f"machine: {data['host']['cpu']}, {data['host']['cores']} cores, tree and store on {data['host']['tree_filesystem']}",
         f"{data['rounds']} rounds, settings in shuffled order (seed {data['seed']}); {data['started']}",
     ]
-    restored = [(case_of(c).name, name, r) for c in data["cases"] for name, r in c["runs"].items()]
-    whole = sum(r["restored_equal"] for _, _, r in restored)
+    runs = [r for c in data["cases"] for r in c["runs"].values()]
+    restored = [r for r in runs if r["restored_equal"] is not None]
     lines.append(
-        f"checked: {whole} of {len(restored)} snapshots restored and equal to the tree in all attributes and contents; "
-        "index, references and the program's own counters agree" + (" except below" if data["problems"] else "")
+        f"checked: in {len(runs)} snapshots index, references and the program's own counters agree; {len(restored)} restored, of which "
+        f"{sum(r['restored_equal'] for r in restored)} are equal to the tree in all attributes and contents"
     )
     blocks: list[Block] = [Heading("The reuse cliff", 1), Bullets(tuple(lines))]
     if not data["quiet_machine"]:
@@ -284,7 +284,7 @@ def _costs(data: Mapping[str, Any]) -> list[Block]:
                 f"{r['padding_bytes'] / MIB:,.1f}", percent(waste(r)), f"{r['payload_size'] / live(r):.3f}", f"{shape['entries']:,}",
                 f"{shape['new_chunks']:,}", f"{shape['small_chunks']:,}", f"{r['new_bytes'] / MIB:,.1f}", f"{r['uploaded_bytes'] / MIB:,.1f}",
                 *(f"{r['fetches'][str(k)]['chunks']:,} ({r['fetches'][str(k)]['bytes'] / live(r):.2f})" for k in kept),
-                f"{r['restore_ns'] / 1e9:.2f}", seconds(r["wall_ns"]), seconds(r["cpu_ns"]),
+                seconds([r["restore_ns"]] if r["restore_ns"] else []), seconds(r["wall_ns"]), seconds(r["cpu_ns"]),
             ))  # fmt: skip
     columns = (
         "changed, setting", "padding MiB", "stored waste", "virtual / live", "entries", "new chunks", "of these small", "new MiB",

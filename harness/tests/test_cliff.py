@@ -304,6 +304,18 @@ def test_a_whole_session(measured: dict[str, Any]) -> None:
     assert case["runs"]["tight"]["reencoded_bytes"] <= case["runs"]["upstream"]["reencoded_bytes"]
 
 
+def test_only_chosen_cases_are_restored(pxarbench: Path, tmp_path: Path, measured: dict[str, Any]) -> None:
+    plan = cliff.Plan(
+        binary=pxarbench, recipe=datasets.load("tiny"), work=tmp_path / "work", cases=(Case("uniform", "0.1"),), restored=(),
+        settings=cliff.SETTINGS[:1], cache=tmp_path / "cache", chunk_kib=64,
+    )  # fmt: skip
+    data = cliff.Cliff(plan, say=lambda _: None).run()
+    done = data["cases"][0]["runs"]["upstream"]
+    assert done["restored_equal"] is None and done["restore_ns"] is None
+    assert done["csums"] == measured["cases"][0]["runs"]["upstream"]["csums"]
+    assert "0 restored" in cliff_report.render.markdown(cliff_report.report(data))
+
+
 def test_its_report(measured: dict[str, Any], tmp_path: Path) -> None:
     data = json.loads(json.dumps(measured))  # as it comes back from the file
     cliff_report.write(data, tmp_path)
