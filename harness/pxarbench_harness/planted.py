@@ -55,7 +55,8 @@ def load(path: Path) -> Defect:
     with open(path, "rb") as file:
         said = tomllib.load(file)
     replacements = tuple(Replacement(r["file"], r["old"], r["new"]) for r in said["replace"])
-    defect = Defect(path.stem, said["defect"], replacements, tuple(said.get("c_tests", ())), tuple(said.get("tests", ())))
+    c_tests, tests = tuple(said.get("c_tests", ())), tuple(said.get("tests", ()))
+    defect = Defect(path.stem, said["defect"], replacements, c_tests, tests)
     if not replacements or not (defect.c_tests or defect.tests):
         raise PlantedError(f"{path.name}: needs something to replace and tests that notice it")
     return defect
@@ -93,6 +94,31 @@ class Red:
         return bool(self.names)
 
 
+def _refresh(source: Path, target: Path) -> None:
+    """With the time of now if it differs: an older one would not be built again."""
+    if target.is_file() and target.read_bytes() == source.read_bytes():
+        return
+    shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+
+
+def _synchronise(source: Path, target: Path) -> None:
+    wanted = set()
+    for folder, folders, files in os.walk(source):
+        folders[:] = [name for name in folders if name not in ("__pycache__", "build")]
+        below = target / Path(folder).relative_to(source)
+        below.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            path = Path(folder, name)
+            if path.is_symlink() or not path.is_file():
+                continue
+            _refresh(path, below / name)
+            wanted.add(below / name)
+    for folder, _, files in os.walk(target):
+        for path in {Path(folder, name) for name in files} - wanted:
+            path.unlink()
+
+
 class Copy:
     """A scratch copy of the repository with a build of its own, used for one defect after the other."""
 
@@ -104,14 +130,13 @@ class Copy:
 
     @classmethod
     def make(cls, root: Path, jobs: int, sources: Path = locate.REPOSITORY) -> Copy:
+        """What is there already of an earlier copy is brought up to date; the build of it goes on from there."""
         root.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
-            source = sources / name
-            if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__", "build")
-                shutil.copytree(source, root / name, symlinks=True, ignore=ignored, dirs_exist_ok=True)
-            elif source.exists():
-                shutil.copy2(source, root / name)
+            if (sources / name).is_dir():
+                _synchronise(sources / name, root / name)
+            elif (sources / name).exists():
+                _refresh(sources / name, root / name)
         return cls(root, jobs)
 
     def make_programs(self, names: Sequence[str]) -> None:

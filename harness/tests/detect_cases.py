@@ -101,7 +101,8 @@ class Grower:
             return
         if kind == "moved":
             offset, _ = self.old_files[record[4] % len(self.old_files)] if self.old_files else (0, 0)
-            self.events.append(["file", size, "non-monotone", offset])
+            told = [record[3] * self.average // 64] if record[7] >= 128 else []  # else as old_files say
+            self.events.append(["file", size, "non-monotone", offset, *told])
             return
         offset = self.store(size, record[3])
         if kind == "unchanged":

@@ -427,6 +427,24 @@ def stored_rules() -> dict[str, Json]:
         "case": case("stored", 4096, plain(ends), sizes, absorb_until=4096, **small),
         "expect": {"given_up": [0, 0, 0], "reencoded_files": 0},
     }
+    # Absorbing costs a large chunk the file that reaches into it; it is given up, and the run goes on to the next small one.
+    sizes = [984, 34, 134, 184, 84, 984]
+    again = unchanged(sizes)
+    again.insert(1, ["file", 84, "new", 0])
+    some = case("stored", 4096, plain([1016, 1116, 1416, 1516, 2516, 2532]), sizes, again, absorb_below=200, absorb_until=1000)
+    whys = ("unchanged", "new", "absorbed", "absorbed", "threshold", "absorbed", "unchanged")
+    offset = (32, 1032, 1132, 1182, 1332, 1532, 1632)
+    out["stored-absorb-again"] = {
+        "case": some,
+        "expect": {
+            "files": [
+                [k, "reused" if why == "unchanged" else "reencoded", why, at]
+                for k, (why, at) in enumerate(zip(whys, offset, strict=True))
+            ],
+            "inject": [[16, [0], 1016], [1632, [4], 1000]],
+            "given_up": [1, 0, 2],
+        },
+    }
     # Instances: one chunk, new files between its files.
     sizes = [984] * 10
     whole = plain([32 + 10_000])

@@ -335,8 +335,7 @@ class Cache:
         if self.range[1] == a:
             self.range = (self.range[0], b)
         else:
-            if not self.tight or self.entries:  # a hole in an empty cache drains: D12
-                self.flush(True)
+            self.flush(True)
             self.range = (a, b)
         self.insert((event, a - self.range[0]))
 

@@ -1,7 +1,7 @@
 """What tests of change detection share: runs with their decisions, and checks of an archive from its streams alone.
 
-The rules are written down here once more, from bench/spec/change-detection.md and reuse-stored.md. Nothing is taken from
-the program but the bytes that it stored.
+The rules are written down here once more, from bench/spec/change-detection.md and reuse-stored.md. Nothing is taken
+from the program but the bytes that it stored.
 """
 
 from __future__ import annotations

@@ -239,10 +239,14 @@ class Windows:
         self.window = []
 
     def unseen_live(self, begin: int, end: int) -> int:
-        live = 0
+        live = top = 0
         for offset, size in self.case["old_files"]:
+            file_end = offset + HEADER + size
+            if offset < top or file_end > self.old.ends[-1]:
+                continue  # no archive has them so
+            top = file_end
             if offset >= begin:
-                live += max(0, min(end, offset + HEADER + size) - offset)
+                live += max(0, min(end, file_end) - offset)
         return live
 
     def limit(self) -> None:
@@ -280,7 +284,6 @@ class Windows:
             return  # given up for another chunk: it stays in the window, and with it what it touches
         plan.emit(reused + 1)
         self.known.carried_raw = 0
-        self.known.kept.add(bound)
         self.known.given_up.update((k, reason) for k, reason in plan.given_up.items() if k < bound)
         ordinal = plan.files[reused].ordinal
         self.window = [event for event in self.window if event.ordinal > ordinal]

@@ -78,7 +78,7 @@ def drop_chunk(which: int) -> Damage:
 
 
 def without_root(repository: Repository) -> None:
-    """A metadata stream that opens as an archive of version 2, but what its first entry says of itself is no directory."""
+    """A metadata stream that opens as an archive of version 2, but its first entry says that it is no directory."""
     stream = bytearray(repository.stream(T1, "mpxar"))
     assert struct.unpack_from("<QQ", stream, 24) == (ENTRY, 56)
     struct.pack_into("<Q", stream, 40, 0o100644)

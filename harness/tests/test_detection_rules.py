@@ -1,4 +1,4 @@
-"""When a file counts as unchanged: bench/spec/change-detection.md 5, one attribute at a time, on file systems that have it.
+"""When a file counts as unchanged: bench/spec/change-detection.md 5, one attribute at a time, where there is one.
 
 No padding is too much here, so nothing but the file's own attributes decides.
 """

@@ -64,6 +64,19 @@ def test_planting_and_restoring(tmp_path: Path) -> None:
     assert source.read_text() == "x\n"
 
 
+def test_a_copy_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Also where a defect was left in it, and files are gone since."""
+    sources, root = tmp_path / "sources", tmp_path / "copy"
+    (sources / "bench").mkdir(parents=True)
+    (sources / "bench" / "a.c").write_text("x\n")
+    planted.Copy.make(root, 1, sources)
+    (root / "bench" / "a.c").write_text("y\n")
+    (root / "bench" / "old.c").write_text("gone\n")
+    (sources / "bench" / "b.c").write_text("new\n")
+    planted.Copy.make(root, 1, sources)
+    assert {path.name: path.read_text() for path in (root / "bench").iterdir()} == {"a.c": "x\n", "b.c": "new\n"}
+
+
 def test_a_defect_without_tests_is_none(tmp_path: Path) -> None:
     with pytest.raises(planted.PlantedError, match="tests"):
         defect_of(tmp_path, REPLACE)

@@ -51,7 +51,8 @@ def change(tree: Path, *numbers: int) -> None:
     """Other contents of the same size: what is stored anew is no chunk that was there before."""
     for number in numbers:
         path = tree / name(number)
-        write(path, noise(f"{path.name} {path.stat().st_mtime_ns}", path.stat().st_size), path.stat().st_mtime_ns + 10**9)
+        before = path.stat()
+        write(path, noise(f"{path.name} {before.st_mtime_ns}", before.st_size), before.st_mtime_ns + 10**9)
 
 
 def digests(repository: Repository, at: int) -> list[bytes]:
@@ -59,7 +60,7 @@ def digests(repository: Repository, at: int) -> list[bytes]:
 
 
 def recut(repository: Repository, at: int, ends: list[int]) -> None:
-    """Gives a snapshot's payload stream other chunks: what nobody's chunker makes at once, but many runs in a row do."""
+    """Gives a snapshot's payload stream other chunks: no chunker makes them at once, but many runs in a row do."""
     payload = repository.stream(at, "ppxar")
     assert ends[-1] == len(payload)
     entries, start = [], 0
@@ -77,7 +78,9 @@ def recut(repository: Repository, at: int, ends: list[int]) -> None:
     repository.set_manifest(at, manifest)
 
 
-def check_waste(repository: Repository, at: int, done: Run, old: Iterable[bytes], threshold_ppm: int = PPM // 10) -> None:
+def check_waste(
+    repository: Repository, at: int, done: Run, old: Iterable[bytes], threshold_ppm: int = PPM // 10
+) -> None:
     """Checklist 1. What was decided before all of a chunk was seen may be wasted: at most so many chunks."""
     use = usage(repository, at)
     entries = list(old)
