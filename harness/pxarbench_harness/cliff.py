@@ -253,7 +253,10 @@ class Cliff:
             cliff_streams.read_stream(self.store, self._index(stats, "mpxar"))
         )
         shape = cliff_streams.layout(chunks, references, older, self.plan.chunk_kib << 10)
-        for text in contradictions(archive, shape, references, older, chunks, setting):
+        fetched = {kept: cliff_streams.fetches(chunks, references, kept) for kept in LRU}
+        found_wrong = contradictions(archive, shape, references, setting)
+        found_wrong += analysis_contradictions(self._analysed(stats["snapshot"]), shape, fetched)
+        for text in found_wrong:
             self._problem(case, setting, text)
         restored_ns, found = None, None
         if self.plan.restored is None or case in self.plan.restored:
@@ -285,7 +288,7 @@ class Cliff:
             "uploaded_bytes": payload["compressed_bytes"] + metadata["compressed_bytes"],
             "metadata_new_bytes": metadata["new_bytes"],
             "layout": asdict(shape),
-            "fetches": {str(kept): asdict(cliff_streams.fetches(chunks, references, kept)) for kept in LRU},
+            "fetches": {str(kept): asdict(counted) for kept, counted in fetched.items()},
             "restore_ns": restored_ns,
             "restored_equal": None if found is None else not found,
             "peak_rss_bytes": stats["peak_rss_bytes"],
@@ -295,6 +298,13 @@ class Cliff:
             "cpu_ns": [],
             "load": [],
         }
+
+    def _analysed(self, snapshot: str) -> dict[str, Any]:
+        """What `pxarbench analyze` finds in the streams: a second implementation of cliff_streams.py."""
+        words = ["analyze", snapshot, "--repository", self.store, "--lru", ",".join(map(str, LRU)), "--output-format", "json"]
+        said = run.run([self.plan.binary, *words], timeout=RUN_TIMEOUT).json()
+        analysed: dict[str, Any] = said["archives"][0]["snapshots"][0]
+        return analysed
 
     def _restore(self, snapshot: str, wanted: Tree) -> tuple[int, list[str]]:
         target = self.scratch / "restored"
@@ -313,8 +323,6 @@ def contradictions(
     archive: dict[str, Any],
     shape: cliff_streams.Layout,
     references: Sequence[cliff_streams.Reference],
-    older: Sequence[cliff_streams.Chunk],
-    chunks: Sequence[cliff_streams.Chunk],
     setting: Setting,
 ) -> list[str]:
     """Where the program's own account and the streams disagree, and where a rule of the profile is broken."""
@@ -340,6 +348,23 @@ def contradictions(
     if setting.judges_stored_waste and shape.worst_waste > setting.threshold:
         found.append(f"a listed chunk has {shape.worst_waste:.4%} of stored waste, the threshold is {setting.threshold:.0%}")
     return found
+
+
+def analysis_contradictions(
+    analysed: dict[str, Any], shape: cliff_streams.Layout, fetched: dict[int, cliff_streams.Fetches]
+) -> list[str]:
+    pairs = [
+        ("index entries", analysed["index_entries"], shape.entries),
+        ("distinct chunks", analysed["chunks"], shape.distinct),
+        ("bytes of distinct chunks", analysed["chunk_bytes"], shape.stored_size),
+        ("payload size", analysed["ledger"]["size"], shape.virtual_size),
+        ("stored waste", analysed["ledger"]["stored_waste"], shape.stored_waste),
+        ("most listings", analysed["listings_max"], shape.most_instances),
+    ]
+    for read in analysed["reads"]["full"]:
+        counted = fetched[read["lru"]]
+        pairs.append((f"fetches with {read['lru']} kept", (read["chunks"], read["bytes"]), (counted.chunks, counted.bytes)))
+    return [f"{name}: analyze says {said}, the streams {seen}" for name, said, seen in pairs if said != seen]
 
 
 # ---- the command line ----

@@ -111,7 +111,7 @@ def _head(data: Mapping[str, Any]) -> list[Block]:
     runs = [r for c in data["cases"] for r in c["runs"].values()]
     restored = [r for r in runs if r["restored_equal"] is not None]
     lines.append(
-        f"checked: in {len(runs)} snapshots index, references and the program's own counters agree; {len(restored)} restored, of which "
+        f"checked: in {len(runs)} snapshots index and references agree with the run's counters and with `analyze`; {len(restored)} restored, of which "
         f"{sum(r['restored_equal'] for r in restored)} are equal to the tree in all attributes and contents"
     )
     blocks: list[Block] = [Heading("The reuse cliff", 1), Bullets(tuple(lines))]

@@ -231,16 +231,34 @@ def test_contradictions_are_named() -> None:
     references = [Reference(16, 70)]
     shape = layout(chunks, references, chunks, 4096)
     upstream, stored = cliff.SETTINGS[0], cliff.SETTINGS[-1]
-    assert cliff.contradictions(account(shape), shape, references, chunks, chunks, upstream) == []
-    (waste,) = cliff.contradictions(account(shape), shape, references, chunks, chunks, stored)
+    assert cliff.contradictions(account(shape), shape, references, upstream) == []
+    (waste,) = cliff.contradictions(account(shape), shape, references, stored)
     assert waste == "a listed chunk has 14.0000% of stored waste, the threshold is 10%"
     lying = copy.deepcopy(account(shape))
     lying["ledger"]["stored_waste"] -= 1
     lying["payload"]["new_chunks_by_size"] = {**shape.new_sizes, "lt_16k": 9}
-    found = cliff.contradictions(lying, shape, [Reference(16, 70), Reference(16, 70)], chunks, chunks, upstream)
+    found = cliff.contradictions(lying, shape, [Reference(16, 70), Reference(16, 70)], upstream)
     assert [text.split(":")[0] for text in found] == [
         "new chunks by size", "stored waste", "reference 1 does not lie behind the one before",
     ]  # fmt: skip
+
+
+def test_contradictions_of_analyze_are_named() -> None:
+    chunks = chunk_list((16, b"m"), (100, b"a"), (16, b"t"))
+    references = [Reference(16, 70)]
+    shape = layout(chunks, references, chunks, 4096)
+    fetched = {1: fetches(chunks, references, 1)}
+    said = {
+        "index_entries": 3, "chunks": 3, "chunk_bytes": 132, "ledger": {"size": 132, "stored_waste": 14}, "listings_max": 1,
+        "reads": {"full": [{"lru": 1, "chunks": 1, "bytes": 100}]},
+    }  # fmt: skip
+    assert cliff.analysis_contradictions(said, shape, fetched) == []
+    said |= {"chunks": 2, "ledger": {"size": 132, "stored_waste": 13}, "reads": {"full": [{"lru": 1, "chunks": 1, "bytes": 99}]}}
+    assert cliff.analysis_contradictions(said, shape, fetched) == [
+        "distinct chunks: analyze says 2, the streams 3",
+        "stored waste: analyze says 13, the streams 14",
+        "fetches with 1 kept: analyze says (1, 99), the streams (1, 100)",
+    ]
 
 
 # ---- report ----
