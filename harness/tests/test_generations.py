@@ -173,6 +173,10 @@ def test_table_and_plot(history: History, tmp_path: Path) -> None:
     widths = {line.count("|") for line in lines if line.startswith("|")}
     assert widths == {len(series.COLUMNS) + 1}
     assert series.milestones(100)[-2:] == [90, 100] and series.milestones(7) == [0, 1, 2, 3, 5, 7]
+    again = series.read_csv(tmp_path / "out" / "table.csv")
+    assert [(r.profile, r.generation, r.read_bytes, r.padding_worst is None) for r in again] == [
+        (r.profile, r.generation, r.read_bytes, r.padding_worst is None) for r in history.rows
+    ]
     pytest.importorskip("matplotlib")
     assert (tmp_path / "out" / "plot.png").stat().st_size > 10_000
     svg = (tmp_path / "out" / "plot.svg").read_text()

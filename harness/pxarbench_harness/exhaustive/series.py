@@ -97,7 +97,7 @@ def plot(rows: Sequence[Row], folder: Path, title: str) -> bool:
                 color=COLOURS.get(profile), marker=MARKS.get(profile), markevery=max(1, len(mine) // 8), markersize=5,
             )  # fmt: skip
         axis.set_title(name, fontsize=10, loc="left")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, max(value(row) for row in shown) * 1.08 or 1)
         axis.grid(axis="y", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
         for side in ("top", "right"):
@@ -113,6 +113,19 @@ def plot(rows: Sequence[Row], folder: Path, title: str) -> bool:
     figure.savefig(folder / "plot.svg", metadata={"Date": None})
     pyplot.close(figure)
     return True
+
+
+def read_csv(path: Path) -> list[Row]:
+    """What write_csv wrote, so that tables and plots can be made again."""
+
+    def number(text: str) -> float | int | None:
+        return None if text == "" else int(text) if text.lstrip("-").isdigit() else float(text)
+
+    with open(path, newline="", encoding="ascii") as lines:
+        return [
+            Row(**{f.name: line[f.name] if f.name == "profile" else number(line[f.name]) for f in fields(Row)})  # type: ignore[arg-type]
+            for line in csv.DictReader(lines)
+        ]
 
 
 def publish(rows: Sequence[Row], folder: Path, title: str) -> None:
