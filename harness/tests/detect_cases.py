@@ -181,3 +181,62 @@ def cases(*profiles: str, limited: bool = False, records_max: int = 40) -> st.Se
     options = st.binary(min_size=OPTIONS, max_size=OPTIONS)
     records = st.lists(st.binary(min_size=RECORD, max_size=RECORD), max_size=records_max)
     return st.builds(grow, options, records, st.sampled_from(profiles), st.just(limited))
+
+
+# ---- a tree that lives ----
+
+EDIT = 4
+
+
+@dataclass
+class Tree:
+    """Files in archive order with what the previous archive knows of them, changed by records of bytes."""
+
+    options: bytes
+    profile: str
+    files: list[list[Any]] = field(default_factory=list)  # [number, size, old offset or 0, reason]
+    made: int = 0
+
+    def size(self, shape: int, fine: int) -> int:
+        grower = Grower(self.options, self.profile, limited=False)
+        return grower.length(shape % 210, fine)
+
+    def add(self, at: int, size: int) -> None:
+        self.files.insert(at, [self.made, size, 0, "new"])
+        self.made += 1
+
+    def edit(self, record: bytes) -> None:
+        """Changes up to six neighbours, the first one chosen by the record."""
+        kind, which, shape, fine = record
+        at = which * (len(self.files) + 1) // 256
+        for file in self.files[at : at + 1 + kind // 8 % 6]:
+            if kind % 8 < 4:
+                file[3] = "mtime"
+            elif kind % 8 < 6:
+                file[1:] = [self.size(shape, fine), file[2], "size"]
+            elif kind % 8 < 7:
+                self.files.remove(file)
+        if kind % 8 == 7:
+            self.add(at, self.size(shape, fine))
+
+    def case(self, index: list[list[Any]], old_files: list[list[int]]) -> Json:
+        """The run that comes now. Afterwards everything is unchanged."""
+        grower = Grower(self.options, self.profile, limited=False)
+        grower.ends, grower.at = [1], 1
+        events = [["file", size, reason if old or reason == "new" else "new", old] for _, size, old, reason in self.files]
+        contents = [number % 256 for number, *_ in self.files]
+        return {**grower.case(), "old_index": index, "old_files": old_files, "events": events, "contents": contents}
+
+    def stored(self, answer: Json) -> list[list[int]]:
+        """Takes over where the files are now; gives the old files of the next run."""
+        for file, (_, _, _, offset) in zip(self.files, answer["files"], strict=True):
+            file[2:] = [offset, "unchanged"]
+        return [[offset, size] for _, size, offset, _ in self.files]
+
+
+def lives(*profiles: str) -> st.SearchStrategy[tuple[bytes, str, list[bytes], list[list[bytes]]]]:
+    """Options, profile, sizes of the first files, edits of each generation."""
+    sizes = st.lists(st.binary(min_size=2, max_size=2), min_size=1, max_size=60)
+    edits = st.lists(st.binary(min_size=EDIT, max_size=EDIT), max_size=6)
+    options = st.binary(min_size=OPTIONS, max_size=OPTIONS)
+    return st.tuples(options, st.sampled_from(profiles), sizes, st.lists(edits, min_size=1, max_size=8))

@@ -463,6 +463,12 @@ def stored_rules() -> dict[str, Json]:
         "case": some,
         "expect": {"injected_chunks": 3, "given_up": [0, 1, 0], "reused_files": 3, "early_chunks": 1},
     }
+    # Decided early for files that turn out to be gone: valid, but far above the threshold (reuse-stored.md 2, "only less optimal").
+    some = case("stored", 4096, whole, sizes, [unchanged(sizes)[0], ["special"]], cache_limit=1)
+    out["stored-early-loses"] = {
+        "case": some,
+        "expect": {"inject": [[16, [0], 10_032]], "reused_files": 1, "early_chunks": 1, "stored_waste": 9032},
+    }
     return out
 
 

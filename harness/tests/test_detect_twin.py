@@ -7,11 +7,14 @@ PXB_TWIN_CASES: how many cases (default 2000).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,25 +40,35 @@ NOT_COMPARED = {"stored": {"flushes", "rejected_ranges"}, "tight": set[str](), "
 
 
 class Driver:
-    """One process for all cases, a line each."""
+    """One process for all cases, a line each. It is started again when it fell."""
 
     def __init__(self, path: Path) -> None:
-        self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.path = path
+        self.last: Json = {}
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
 
     def __call__(self, case: Json) -> Json:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(case) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, f"the driver ended with {self.process.wait(10)}"
+        self.last = case
+        self.stdin.write(json.dumps(case) + "\n")
+        self.stdin.flush()
+        line = self.stdout.readline()
+        if not line:
+            status = self.close()
+            self.start()
+            raise AssertionError(f"the driver ended with {status}")
         answer: Json = json.loads(line)
         return answer
 
     def close(self) -> int:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        rest = self.process.stdout.read()
-        self.process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        rest = self.stdout.read()
+        self.stdout.close()
         assert not rest
         return self.process.wait(10)
 
@@ -94,14 +107,14 @@ def compare(case: Json, driver: Driver) -> None:
     detect_properties.check(case, found, limited=case["cache_limit"] <= len(case["events"]))
 
 
-Search = Callable[[st.SearchStrategy[Json], int, Callable[[Json, Driver], None]], None]
+Search = Callable[[st.SearchStrategy[Any], int, Callable[[Any, Driver], None]], None]
 
 
 @pytest.fixture
 def search(driver: Driver, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Search:
     """Tries a check on that many cases. The smallest that fails is left in a file."""
 
-    def run(cases: st.SearchStrategy[Json], count: int, check: Callable[[Json, Driver], None]) -> None:
+    def run(cases: st.SearchStrategy[Any], count: int, check: Callable[[Any, Driver], None]) -> None:
         place = tmp_path / "failing-case.json"
         tried = 0
 
@@ -109,13 +122,13 @@ def search(driver: Driver, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
         )
         @given(cases)
-        def one(case: Json) -> None:
+        def one(case: Any) -> None:
             nonlocal tried
             tried += 1
             try:
                 check(case, driver)
             except Exception:
-                place.write_text(json.dumps({"case": case}) + "\n")  # the last one written is the smallest
+                place.write_text(json.dumps({"case": driver.last}) + "\n")  # the last one written is the smallest
                 raise
 
         try:
@@ -155,6 +168,32 @@ def test_stored_decides_as_if_it_saw_everything_at_once(search: Search) -> None:
         assert not differing, "\n".join(differing)
 
     search(detect_cases.cases("stored"), max(CASES // 4, 50), check)
+
+
+def test_random_cases_reach_every_decision() -> None:
+    seen: Counter[str] = Counter()
+    rng = random.Random(1)
+    for k in range(400):
+        profile = ("tight", "upstream", "stored")[k % 3]
+        records = [rng.randbytes(detect_cases.RECORD) for _ in range(rng.randint(0, 25))]
+        case = detect_cases.grow(rng.randbytes(detect_cases.OPTIONS), records, profile, limited=k % 2 == 1)
+        answer = by_model(case)
+        for reason in {file[2] for file in answer["files"]}:
+            seen[f"{profile} {reason}"] += 1
+        for key in ("relisted_chunks", "early_chunks", "unreferenced_chunks", "rejected_ranges", "index"):
+            seen[f"{profile} {key}"] += bool(answer.get(key))
+        seen[f"{profile} hole"] += answer["ledger"]["hole_padding"] > 0
+        seen["batches"] += any(len(entries) == detect_model.BATCH for _, entries, _ in answer["inject"])
+    for profile in ("tight", "upstream", "stored"):
+        some = ["unchanged", "threshold", "mtime", "new", "non-monotone", "relisted_chunks", "hole", "index"]
+        some += {
+            "tight": ["rejected_ranges"],
+            "upstream": ["rejected_ranges", "unreferenced_chunks"],
+            "stored": ["instances", "absorbed", "early_chunks"],
+        }[profile]
+        missing = [what for what in some if not seen[f"{profile} {what}"]]
+        assert not missing, f"{profile}: {missing}"
+    assert seen["batches"]
 
 
 # ---- generations ----
@@ -200,6 +239,27 @@ def check_generations(case: Json, driver: Driver) -> None:
 
 def test_a_third_generation_of_an_unchanged_tree_is_the_second(search: Search) -> None:
     search(detect_cases.cases("tight", "upstream", "stored"), GENERATIONS, check_generations)
+
+
+def test_a_tree_that_is_edited_again_and_again(search: Search) -> None:
+    """Over the real indexes of earlier runs: chunks listed twice, raw pieces between them, padding of padding."""
+
+    def check(life: Any, driver: Driver) -> None:
+        options, profile, sizes, generations = life
+        tree = detect_cases.Tree(options, profile)
+        for shape, fine in sizes:
+            tree.add(len(tree.files), tree.size(shape, fine))
+        index: list[list[Any]] = [[32, hashlib.sha256(b"an empty payload stream").hexdigest()]]
+        old_files: list[list[int]] = []
+        for edits in [[], *generations]:
+            for edit in edits:
+                tree.edit(edit)
+            case = tree.case(index, old_files)
+            compare(case, driver)
+            answer = driver(case)
+            index, old_files = answer["index"], tree.stored(answer)
+
+    search(detect_cases.lives("tight", "upstream", "stored"), 2 * GENERATIONS, check)
 
 
 # ---- fixtures ----
