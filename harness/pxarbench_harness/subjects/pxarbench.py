@@ -15,7 +15,7 @@ STATS_SCHEMA = "pxarbench-stats/1"
 ARCHIVE = "root.pxar"
 
 #: Reasons of change-detection.md 5 that lie in the file itself. The others re-encode a file that did not change.
-_COLLATERAL = frozenset({"threshold", "cache-drained", "non-monotone", "out-of-range"})
+_COLLATERAL = frozenset({"threshold", "instances", "absorbed", "non-monotone", "out-of-range"})
 _UNCHANGED = "unchanged"
 #: No judgement was made at all.
 _NO_REFERENCE = "no-reference"
