@@ -52,7 +52,7 @@ enum status lookahead_new(const struct lookahead_options *options, const struct 
     l->index = index;
     l->ops = ops;
     l->context = context;
-    l->injector = (struct injector){.ops = ops, .context = context};
+    l->injector = (struct injector){.ops = ops, .context = context, .index = index};
     if (index && options->profile == PROFILE_STORED) {
         ASSERT(ops->unseen_live);
         enum status status = stored_new(&l->options, index, &l->injector, &l->stored, err);

@@ -431,7 +431,8 @@ static size_t random_walk(struct sim_event *events, struct index_entry *entries,
             }
         if (end > at + 16 || chunks == ENTRIES_MAX - 1)
             end = at + 16;
-        entries[chunks++] = (struct index_entry){.end = end};
+        entries[chunks] = (struct index_entry){.end = end, .digest.bytes = {(uint8_t)chunks, (uint8_t)(chunks >> 8)}};
+        chunks++;
     }
     *out_old_count = old_count;
     *out_index = (struct dynamic_index){.entries = entries, .count = chunks};

@@ -35,12 +35,14 @@ struct stored {
     size_t limited_count;    /* entries that the limit counts: all but directory ends */
     struct stored_plan plan; /* of the window's files, in the same order */
     uint64_t range_end;      /* of the old payload stream: end of the last range accepted */
+    uint64_t touched_end;    /* of the entry that it ends in */
     uint64_t told_end;       /* the same of ranges that were told but not accepted */
     size_t next_attempt;     /* size of the window at which looking for a cut pays again */
 
     struct reuse_chunk pending[PENDING_MAX]; /* listed, not injected yet */
     size_t pending_count;
     uint64_t pending_size;
+    uint64_t pending_id; /* of the last one's chunk */
 };
 
 enum status stored_new(const struct lookahead_options *options, const struct dynamic_index *index,
@@ -104,45 +106,48 @@ static enum status inject_pending(struct stored *s, size_t count, struct error *
     return status;
 }
 
-static bool is_last_pending(const struct stored *s, size_t entry)
+static bool is_last_pending(const struct stored *s, const struct plan_chunk *c)
 {
-    return s->pending_count > 0 && s->pending[s->pending_count - 1].entry == entry;
+    return s->pending_count > 0 && s->pending_id == c->id;
 }
 
-static enum status append_pending(struct stored *s, const struct plan_chunk *c, struct error *err)
+static enum status append_pending(struct stored *s, struct plan_chunk *c, size_t entry, struct error *err)
 {
     uint64_t size = c->end - c->start;
-    s->pending[s->pending_count++] =
-        (struct reuse_chunk){.entry = c->entry, .size = size, .padding = size, .head = size};
+    s->pending[s->pending_count++] = (struct reuse_chunk){.entry = entry, .size = size, .padding = size, .head = size};
     s->pending_size += size;
+    s->pending_id = c->id;
+    if (c->listed < UINT32_MAX)
+        c->listed++;
     return s->pending_count == PENDING_MAX ? inject_pending(s, PENDING_MAX - 1, err) : OK;
 }
 
-/* The file's bytes in the chunk that was listed last, behind all that is used of it yet. */
-static void use_pending(struct stored *s, const struct plan_file *f, const struct plan_chunk *c)
+/* Bytes [start, end) of the chunk that was listed last, behind all that is used of it yet. */
+static void use_pending(struct stored *s, uint64_t start, uint64_t end)
 {
     struct reuse_chunk *chunk = &s->pending[s->pending_count - 1];
-    uint64_t start = f->start > c->start ? f->start : c->start;
-    uint64_t end = f->end < c->end ? f->end : c->end;
     if (chunk->padding == chunk->size)
-        chunk->head = start - c->start;
+        chunk->head = start;
     chunk->padding -= end - start;
-    chunk->tail = c->end - end;
+    chunk->tail = chunk->size - end;
 }
 
 static enum status reference(struct stored *s, void *entry, const struct plan_file *f, struct error *err)
 {
     const struct injector *out = s->injector;
-    const struct plan_chunk *c = &s->plan.chunks[f->first];
-    bool continues = is_last_pending(s, c->entry);
-    uint64_t base = out->ops->payload_position(out->context) + s->pending_size - (continues ? c->end - c->start : 0);
+    struct plan_chunk *c = &s->plan.chunks[f->head];
+    uint64_t size = c->end - c->start, start = f->start - (f->head_end - size);
+    bool continues = is_last_pending(s, c);
+    uint64_t base = out->ops->payload_position(out->context) + s->pending_size - (continues ? size : 0);
     /* Before its chunks are injected: a reference never points back behind the payload position. */
-    TRY(out->ops->reference(out->context, entry, base + (f->start - c->start), f->start, err));
-    for (size_t k = f->first; k <= f->last; k++) {
-        c = &s->plan.chunks[k];
-        if (!continues || k > f->first)
-            TRY(append_pending(s, c, err));
-        use_pending(s, f, c);
+    TRY(out->ops->reference(out->context, entry, base + start, f->start, err));
+    if (!continues)
+        TRY(append_pending(s, c, f->entry, err));
+    use_pending(s, start, f->end < f->head_end ? start + (f->end - f->start) : size);
+    for (uint32_t k = 0; k < f->rest_count; k++) {
+        c = &s->plan.chunks[f->rest_first + k];
+        TRY(append_pending(s, c, f->entry + 1 + k, err));
+        use_pending(s, 0, (f->end < c->end ? f->end : c->end) - c->start);
     }
     return OK;
 }
@@ -179,7 +184,7 @@ static enum status emit_file(struct stored *s, const struct window_entry *w, voi
 }
 
 /* Writes the first files of the plan (`files` with [0]) and what stands before the next one. */
-static enum status emit(struct stored *s, size_t files, struct error *err)
+static enum status emit(struct stored *s, size_t files, uint64_t passed, struct error *err)
 {
     size_t done = 0, file = 1, limited = 0;
     for (; done < s->count; done++) {
@@ -197,7 +202,7 @@ static enum status emit(struct stored *s, size_t files, struct error *err)
     s->count -= done;
     s->limited_count -= limited;
     memmove(s->entries, s->entries + done, s->count * sizeof *s->entries);
-    struct plan_given_up given_up = plan_drop(&s->plan, files);
+    struct plan_given_up given_up = plan_drop(&s->plan, files, passed);
     struct lookahead_counters *counters = &s->injector->counters;
     counters->given_up_threshold += given_up.threshold;
     counters->given_up_instances += given_up.instances;
@@ -205,25 +210,24 @@ static enum status emit(struct stored *s, size_t files, struct error *err)
     return OK;
 }
 
-static enum status resolve(struct stored *s, uint64_t unseen_live, bool boundary, struct error *err)
+static enum status resolve(struct stored *s, uint64_t passed, bool boundary, struct error *err)
 {
     struct stored_plan *p = &s->plan;
-    p->unseen_live = unseen_live;
-    p->continues = p->chunk_count > 0 && is_last_pending(s, p->chunks[0].entry);
-    return plan_resolve(p, boundary, err);
+    p->continues = p->file_count > 1 && is_last_pending(s, &p->chunks[p->files[1].head]);
+    return plan_resolve(p, passed, boundary, err);
 }
 
-/* Writes what is certain. `next`: no further file begins before that offset of the old payload stream. `boundary`: one
- * that touches no chunk of the window is at hand. */
-static enum status cut(struct stored *s, uint64_t next, bool boundary, struct error *err)
+/* Writes what is certain. `passed`: no further file begins before that offset of the old payload stream. `boundary`:
+ * one is at hand. */
+static enum status cut(struct stored *s, uint64_t passed, bool boundary, struct error *err)
 {
     const struct stored_plan *p = &s->plan;
     if (s->count == 0)
         return OK;
-    TRY(resolve(s, 0, boundary, err));
-    size_t files = plan_cut(p, next);
+    TRY(resolve(s, passed, boundary, err));
+    size_t files = plan_cut(p, passed);
     if (files > 1)
-        TRY(emit(s, files, err));
+        TRY(emit(s, files, passed, err));
     size_t size = p->file_count + p->chunk_count;
     s->next_attempt = size + size / 4 + 1;
     return OK;
@@ -232,41 +236,36 @@ static enum status cut(struct stored *s, uint64_t next, bool boundary, struct er
 /* How many bytes of the chunk belong to files that did not come yet. */
 static enum status unseen_live(struct stored *s, const struct plan_chunk *c, uint64_t *out, struct error *err)
 {
+    if (plan_may_come_again(c, s->range_end)) { /* too far to look: as if all of the rest were used */
+        *out = c->end - c->start - c->used_end;
+        return OK;
+    }
     uint64_t from = s->range_end > s->told_end ? s->range_end : s->told_end;
     *out = 0;
-    if (from >= c->end)
+    if (from >= c->entry_end)
         return OK;
-    TRY(s->injector->ops->unseen_live(s->injector->context, from, c->end, out, err));
-    if (*out > c->end - from)
-        *out = c->end - from;
+    TRY(s->injector->ops->unseen_live(s->injector->context, from, c->entry_end, out, err));
+    if (*out > c->entry_end - from)
+        *out = c->entry_end - from;
     return OK;
 }
 
-/* Decides and writes all of the window. The last chunk is decided early if files to come may touch it. */
+/* Decides and writes all of the window. Chunks that files to come may touch are decided early, unless this is the end.
+ */
 static enum status flush(struct stored *s, bool at_end, struct error *err)
 {
-    const struct stored_plan *p = &s->plan;
     if (s->count == 0)
         return OK;
-    struct plan_chunk last = p->chunks[p->chunk_count - 1];
-    bool open = !at_end && s->range_end < last.end;
-    uint64_t unseen = 0;
-    if (open && !last.settled) {
+    uint64_t passed = at_end ? UINT64_MAX : s->range_end;
+    for (size_t k = 0; k < s->plan.chunk_count; k++) {
+        struct plan_chunk *c = &s->plan.chunks[k];
+        if (c->settled || plan_is_closed(c, passed))
+            continue;
         s->injector->counters.early_chunks++;
-        TRY(unseen_live(s, &last, &unseen, err));
+        TRY(unseen_live(s, c, &c->unseen_live, err));
     }
-    TRY(resolve(s, unseen, false, err));
-    last = p->chunks[p->chunk_count - 1];
-    TRY(emit(s, p->file_count, err));
-    if (open) {
-        uint32_t listed = s->injector->times > 0 && s->injector->entry == last.entry ? s->injector->times : 0;
-        s->plan.carry = (struct plan_carry){
-            .valid = true,
-            .entry = last.entry,
-            .listed = listed + is_last_pending(s, last.entry),
-            .before = last.verdict,
-        };
-    }
+    TRY(resolve(s, passed, false, err));
+    TRY(emit(s, s->plan.file_count, passed, err));
     s->next_attempt = 0;
     return OK;
 }
@@ -298,12 +297,13 @@ enum status stored_reusable(struct stored *s, void *entry, uint64_t old_start, u
     ASSERT(old_start >= s->range_end && old_start < old_end);
     TRY_OR_DROP(stored_make_room(s, err));
     const struct stored_plan *p = &s->plan;
-    if (s->count > 0 && old_start >= p->chunks[p->chunk_count - 1].end &&
-        p->file_count + p->chunk_count >= s->next_attempt)
+    if (s->count > 0 && old_start >= s->touched_end && p->file_count + p->chunk_count >= s->next_attempt)
         TRY_OR_DROP(cut(s, old_start, true, err));
     TRY_OR_DROP(plan_add_offered(&s->plan, s->index, old_start, old_end, err));
     TRY_OR_DROP(insert(s, WINDOW_OFFERED, entry, FILE_UNCHANGED, err));
     s->range_end = old_end;
+    const struct plan_file *file = &p->files[p->file_count - 1];
+    s->touched_end = p->chunks[plan_touched(file, file->rest_count)].entry_end;
     return OK;
 }
 
@@ -321,7 +321,7 @@ enum status stored_changed(struct stored *s, void *entry, uint64_t size, enum fi
         TRY_OR_DROP(insert(s, WINDOW_RAW, entry, reason, err));
         return OK;
     }
-    plan_drop(&s->plan, s->plan.file_count);
+    plan_drop(&s->plan, s->plan.file_count, 0);
     return encode(s, entry, reason, err);
 }
 

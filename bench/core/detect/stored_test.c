@@ -46,7 +46,9 @@ static void chunks(struct stage *s, size_t count, uint64_t size)
     for (size_t i = 0; i < count; i++) {
         uint64_t end = dynamic_index_start(&s->scene.index, s->scene.index.count) + size;
         assert_true(s->scene.index.count < s->entry_capacity);
-        s->entries[s->scene.index.count++].end = end;
+        struct index_entry *e = &s->entries[s->scene.index.count++];
+        e->end = end;
+        memcpy(e->digest.bytes, &s->scene.index.count, sizeof s->scene.index.count); /* all differ */
     }
 }
 

@@ -372,6 +372,8 @@ static void make_old(struct random_case *c)
     at += below(2) ? 16 : 0;
     if (at > chunk_start)
         c->entries[s->index.count++].end = at;
+    for (size_t k = 0; k < s->index.count; k++)
+        c->entries[k].digest.bytes[0] = (uint8_t)k;
     s->index.entries = c->entries;
     s->old_files = c->old_files;
     s->old_file_count = count;
