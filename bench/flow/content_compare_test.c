@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { CHUNK = 100000, CHUNKS = 4, STREAM_SIZE = CHUNK * CHUNKS, OFFSET = 5000, SIZE = 250000 };
+enum { CHUNK = 100000, CHUNKS = 4, STREAM_SIZE = CHUNK * CHUNKS, OFFSET = 5000, SIZE = 250000, OTHER_ITEM = 300000 };
 
 /* A stored payload stream with one file in it, over three chunks of four. */
 struct fixture {
@@ -40,6 +40,8 @@ static void set_up(struct fixture *f)
     struct snapshot_id id = snapshot("compare", 1700000000);
     CLEANUP(buffer_deinit) struct buffer manifest = BUFFER_INIT(1 << 20);
     *f = (struct fixture){.dir = small_store_dir(), .content = make_lcg(STREAM_SIZE, 1)};
+    store_u64le(f->content + OTHER_ITEM, PXAR_PAYLOAD_REF);
+    store_u64le(f->content + OTHER_ITEM + 8, ITEM_HEADER_SIZE + 100);
     store_u64le(f->content + OFFSET, PXAR_PAYLOAD);
     store_u64le(f->content + OFFSET + 8, ITEM_HEADER_SIZE + SIZE);
     f->store = open_store_at(f->dir);
@@ -117,6 +119,7 @@ static void test_what_is_not_known_is_said_once(void **state)
     const uint8_t *data = f.content + OFFSET + ITEM_HEADER_SIZE;
     assert_false(compare(&f, OFFSET + 1, SIZE, data, SIZE, SIZE)); /* no header */
     assert_false(compare(&f, OFFSET, SIZE - 1, data, SIZE - 1, SIZE));
+    assert_false(compare(&f, OTHER_ITEM, 100, f.content + OTHER_ITEM + ITEM_HEADER_SIZE, 100, 100));
     assert_false(compare(&f, STREAM_SIZE - 8, 0, data, 0, 1)); /* beyond the stream */
     assert_false(compare(&f, UINT64_MAX - 8, 0, data, 0, 1));
     assert_int_equal(log_warning_count(), warnings + 1);
