@@ -28,7 +28,7 @@ from . import locate, run
 
 FOLDER = locate.REPOSITORY / "fixtures" / "planted"
 COPIED = ("bench", "fixtures", "harness", "datasets", "CMakeLists.txt", "CMakePresets.json", "pyproject.toml")
-BUILD_SECONDS_MAX, TESTS_SECONDS_MAX = 1200, 300
+BUILD_SECONDS_MAX, TESTS_SECONDS_MAX, CPU_SECONDS_MAX = 1200, 300, 150
 
 
 class PlantedError(Exception):
@@ -159,7 +159,9 @@ class Copy:
     def run_tests(self, names: Sequence[str], scratch: Path) -> Red:
         """Functions of the harness against this copy's program. What is skipped is not red."""
         environment = {**os.environ, "PXARBENCH": str(self.build / "bin" / "pxarbench")}
-        words = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfE", "--tb=no"]
+        # A defect may make the program run for ever; it would even outlive a test that is ended for that.
+        words = ["prlimit", f"--cpu={CPU_SECONDS_MAX}"]
+        words += ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfE", "--tb=no"]
         words += ["--basetemp", str(scratch), *names]
         result = run.run(words, cwd=self.root, env=environment, timeout=TESTS_SECONDS_MAX)
         said = result.stdout.decode(errors="replace")

@@ -222,6 +222,74 @@ def test_relisted_chunk_is_one_chunk_in_the_next_generation(
     check_restores(repository, T3)
 
 
+@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
+def test_listings_are_counted_over_generations(repository: Repository, tree: Path, hundreds: list[bytes]) -> None:
+    """One more changed file each time, far from the others: eight listings, and then the chunk is given up."""
+    for generation in range(1, 8):
+        change(tree, 100 + 12 * generation)
+        at = T1 + generation
+        done = backup(repository, tree, at, *STORED, *LARGE)
+        assert done.archive["reencoded_files"] == 1
+        assert [digests(repository, at).count(digest) for digest in hundreds] == [1, generation + 1, 1]
+        check_waste(repository, at, done, digests(repository, at - 1))
+        repository.check_restore(at)
+    change(tree, 196)
+    done = backup(repository, tree, T1 + 8, *STORED, *LARGE)
+    assert done.archive["given_up_chunks"]["instances"] == 1
+    assert [digests(repository, T1 + 8).count(digest) for digest in hundreds] == [1, 0, 1]
+    # The small chunks of the files changed before, which stand between, are taken along.
+    assert (done.archive["reused_files"], done.archive["reencoded_files"]) == (200, 100)
+    assert done.archive["reasons"]["instances"] == 92 and done.archive["reasons"]["absorbed"] == 7
+    check_restores(repository, T1 + 8)
+
+
+@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
+def test_waste_adds_up_over_generations(repository: Repository, tree: Path, hundreds: list[bytes]) -> None:
+    """Ten files of the hundred change in three runs: a tenth is wasted. The eleventh is too much."""
+    for at, changed in ((T1 + 1, range(110, 114)), (T1 + 2, range(130, 134)), (T1 + 3, range(170, 172))):
+        change(tree, *changed)
+        done = backup(repository, tree, at, *STORED, *LARGE)
+        assert done.archive["file_bytes_read"] == len(changed) * HUNDREDTH
+        check_waste(repository, at, done, digests(repository, at - 1))
+        repository.check_restore(at)
+    assert usage(repository, T1 + 3).waste[hundreds[1]] == 10 * (HUNDREDTH + 16)
+    change(tree, 150)
+    done = backup(repository, tree, T1 + 4, *STORED, *LARGE)
+    assert done.archive["given_up_chunks"]["threshold"] == 1
+    assert [digests(repository, T1 + 4).count(digest) for digest in hundreds] == [1, 0, 1]
+    check_restores(repository, T1 + 4)
+
+
+def halves(repository: Repository, tree: Path, gone: tuple[int, int]) -> Run:
+    """Chunks P, Q, P. Each P is two files; of each one is deleted."""
+    half = 30_000
+    for number, value in enumerate((1, 2, 3, 1, 2)):
+        write(tree / name(number), bytes([value]) * half, OLD)
+    repository.backup(tree, T1, mode="data")
+    head = 16 + 2 * (half + 16)
+    recut(repository, T1, [16, head, head + half + 16, 2 * head + half, 2 * head + half + 16])
+    assert digests(repository, T1)[1] == digests(repository, T1)[3]
+    for number in gone:
+        (tree / name(number)).unlink()
+    return backup(repository, tree, T2, *STORED)
+
+
+def test_equal_chunks_used_at_the_same_place_are_chunks_of_their_own(repository: Repository, tree: Path) -> None:
+    """The first half of both is gone: by their sum they would look whole."""
+    done = halves(repository, tree, (0, 3))
+    assert done.reasons == {name(1): "threshold", name(2): "unchanged", name(4): "threshold"}
+    check_restores(repository, T2)
+
+
+@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
+def test_equal_chunks_used_at_different_places_are_one(repository: Repository, tree: Path) -> None:
+    """Stored once and used whole, whatever the runs were that made it so."""
+    done = halves(repository, tree, (1, 3))
+    assert done.reasons == {name(0): "unchanged", name(2): "unchanged", name(4): "unchanged"}
+    check_waste(repository, T2, done, digests(repository, T1))
+    check_restores(repository, T2)
+
+
 # ---- 4, 5: one chunk of a hundred files ----
 
 
