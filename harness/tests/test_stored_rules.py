@@ -207,7 +207,6 @@ def test_unchanged_tree_is_that_of_tight(repository: Repository, tree: Path, lim
     assert third.archive["payload"]["new_chunks"] == third.archive["metadata"]["new_chunks"] == 0
 
 
-@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
 def test_relisted_chunk_is_one_chunk_in_the_next_generation(
     repository: Repository, tree: Path, hundreds: list[bytes]
 ) -> None:
@@ -222,7 +221,6 @@ def test_relisted_chunk_is_one_chunk_in_the_next_generation(
     check_restores(repository, T3)
 
 
-@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
 def test_listings_are_counted_over_generations(repository: Repository, tree: Path, hundreds: list[bytes]) -> None:
     """One more changed file each time, far from the others: eight listings, and then the chunk is given up."""
     for generation in range(1, 8):
@@ -243,7 +241,6 @@ def test_listings_are_counted_over_generations(repository: Repository, tree: Pat
     check_restores(repository, T1 + 8)
 
 
-@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
 def test_waste_adds_up_over_generations(repository: Repository, tree: Path, hundreds: list[bytes]) -> None:
     """Ten files of the hundred change in three runs: a tenth is wasted. The eleventh is too much."""
     for at, changed in ((T1 + 1, range(110, 114)), (T1 + 2, range(130, 134)), (T1 + 3, range(170, 172))):
@@ -281,7 +278,6 @@ def test_equal_chunks_used_at_the_same_place_are_chunks_of_their_own(repository:
     check_restores(repository, T2)
 
 
-@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
 def test_equal_chunks_used_at_different_places_are_one(repository: Repository, tree: Path) -> None:
     """Stored once and used whole, whatever the runs were that made it so."""
     done = halves(repository, tree, (1, 3))
@@ -484,7 +480,6 @@ def test_file_that_reaches_into_a_large_chunk_is_not_absorbed(repository: Reposi
     assert reasons(done) == "a" * 10 + "m" + "u" * 9
 
 
-@pytest.mark.xfail(reason="each listing of a chunk is judged alone", strict=True)
 def test_small_new_chunk_is_absorbed_by_the_next_change_beside_it(
     repository: Repository, tree: Path, hundreds: list[bytes]
 ) -> None:
