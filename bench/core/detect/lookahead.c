@@ -52,10 +52,12 @@ enum status lookahead_new(const struct lookahead_options *options, const struct 
     l->index = index;
     l->ops = ops;
     l->context = context;
-    l->injector = (struct injector){.ops = ops, .context = context, .index = index};
-    if (index && options->profile == PROFILE_STORED) {
-        ASSERT(ops->unseen_live);
-        enum status status = stored_new(&l->options, index, &l->injector, &l->stored, err);
+    l->injector = (struct injector){.ops = ops, .context = context};
+    if (index) {
+        ASSERT(options->profile != PROFILE_STORED || ops->unseen_live);
+        enum status status = injector_init(&l->injector, index, err);
+        if (status == OK && options->profile == PROFILE_STORED)
+            status = stored_new(&l->options, index, &l->injector, &l->stored, err);
         if (status != OK) {
             lookahead_free(l);
             return status;
@@ -74,6 +76,7 @@ void lookahead_free(struct lookahead *l)
             l->ops->drop(l->context, l->entries[i].entry);
     free(l->entries);
     stored_free(l->stored);
+    injector_deinit(&l->injector);
     free(l);
 }
 

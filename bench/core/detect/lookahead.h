@@ -54,7 +54,7 @@ struct lookahead_counters {
     uint64_t given_up_instances; /* because they would be listed too often */
     uint64_t given_up_absorbed;  /* because they are small, next to a small new one */
     uint64_t early_chunks;       /* decided before all of their files were seen, because the cache was full */
-    uint64_t relisted_chunks;    /* old chunks listed more than once */
+    uint64_t relisted_chunks;    /* old chunks listed more than once, by contents: the same digest is the same chunk */
     uint64_t stored_waste_bytes; /* of listed old chunks, bytes that no file uses through any listing */
 };
 

@@ -1,36 +1,36 @@
 #include "detect/lookahead_inject.h"
 
-#include <string.h>
+#include "detect/lookahead_equal.h"
 
-static bool same_contents(const struct dynamic_index *index, size_t a, size_t b)
+#include <stdlib.h>
+
+struct injector_use {
+    uint64_t used; /* bytes, through all listings */
+    uint32_t times;
+};
+
+enum status injector_init(struct injector *i, const struct dynamic_index *index, struct error *err)
 {
-    return a == b || (dynamic_index_chunk_size(index, a) == dynamic_index_chunk_size(index, b) &&
-                      digest_equal(&index->entries[a].digest, &index->entries[b].digest));
+    void *by_first;
+    TRY(equal_entries(index, &i->first_equal, err));
+    TRY(array_new(index->count, sizeof *i->by_first, INDEX_ENTRIES_MAX, "entries of the old index", &by_first, err));
+    i->by_first = by_first;
+    return OK;
 }
 
-/* Moved to the front. */
-static struct injected *remember(struct injector *i, const struct reuse_chunk *chunk)
+void injector_deinit(struct injector *i)
 {
-    struct injected found = {.entry = chunk->entry, .unused = chunk->size};
-    size_t at = 0;
-    while (at < i->last_count && !same_contents(i->index, i->last[at].entry, chunk->entry))
-        at++;
-    if (at < i->last_count) {
-        found = i->last[at];
-    } else {
-        i->counters.stored_waste_bytes += chunk->size;
-        if (i->last_count < INJECTED_MAX)
-            i->last_count++;
-        else
-            at--;
-    }
-    memmove(i->last + 1, i->last, at * sizeof *i->last);
-    i->last[0] = found;
-    return i->last;
+    free(i->first_equal);
+    free(i->by_first);
 }
 
-/* Files do not overlap, so what the listings of one chunk serve adds up; of true copies, which serve the same bytes
- * again, no more than all counts. */
+static uint64_t waste_of(const struct injector_use *use, uint64_t size)
+{
+    return use->times == 0 || use->used >= size ? 0 : size - use->used;
+}
+
+/* What several listings of one chunk serve adds up. It is exact where they serve different parts, as relistings do;
+ * copies in the old stream that are used in the same parts make it too low, never lower than nothing. */
 static void count_chunk(struct injector *i, const struct reuse_chunk *chunk)
 {
     struct lookahead_counters *c = &i->counters;
@@ -41,16 +41,15 @@ static void count_chunk(struct injector *i, const struct reuse_chunk *chunk)
         c->partial_chunks++;
     if (chunk->padding == chunk->size)
         c->unreferenced_chunks++;
-    struct injected *known = remember(i, chunk);
-    if (!known->relisted && known->listed) {
-        known->relisted = true;
+    struct injector_use *use = &i->by_first[i->first_equal[chunk->entry]];
+    c->stored_waste_bytes -= waste_of(use, chunk->size);
+    if (use->times < UINT32_MAX)
+        use->times++;
+    if (use->times == 2)
         c->relisted_chunks++;
-    }
-    known->listed = true;
     uint64_t used = chunk->size - chunk->padding;
-    used = used < known->unused ? used : known->unused;
-    known->unused -= used;
-    c->stored_waste_bytes -= used;
+    use->used += used < chunk->size - use->used ? used : chunk->size - use->used;
+    c->stored_waste_bytes += waste_of(use, chunk->size);
 }
 
 enum status injector_list(struct injector *i, const struct reuse_chunk *chunks, size_t count, struct error *err)

@@ -1,28 +1,22 @@
 /* What all profiles share in listing old chunks: batches, the payload position, counters.
- * Entries are told in the order of the old index, the same one possibly several times. */
+ * Counters are by contents, for what is stored once counts once: two entries of equal digest are one chunk listed
+ * twice. Memory: 20 bytes per entry of the old index. */
 #ifndef PXB_DETECT_LOOKAHEAD_INJECT_H
 #define PXB_DETECT_LOOKAHEAD_INJECT_H
 
 #include "detect/lookahead.h"
 
-/* A chunk that was listed: by its contents, for two entries may be one stored chunk. */
-struct injected {
-    size_t entry;    /* one that lists it */
-    uint64_t unused; /* bytes that no listing serves to a file */
-    bool listed, relisted;
-};
-
-/* Listings of one chunk stand near each other: so many different ones between them are remembered. */
-enum { INJECTED_MAX = 64 };
-
 struct injector {
     const struct lookahead_ops *ops;
     void *context;
-    const struct dynamic_index *index;
     struct lookahead_counters counters;
-    struct injected last[INJECTED_MAX]; /* latest first */
-    size_t last_count;
+    uint32_t *first_equal;         /* by entry of the old index */
+    struct injector_use *by_first; /* by first entry of equal contents */
 };
+
+/* Zero-initialise, set ops and context. Needed before listing alone. */
+MUST_CHECK enum status injector_init(struct injector *i, const struct dynamic_index *index, struct error *err);
+void injector_deinit(struct injector *i);
 
 /* In batches of at most INJECTION_BATCH_MAX. */
 MUST_CHECK enum status injector_list(struct injector *i, const struct reuse_chunk *chunks, size_t count,
