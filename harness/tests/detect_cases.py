@@ -22,7 +22,8 @@ AVERAGES = (256, 512, 1024, 4096)
 
 #: What a record stands for, and how many of 256 values mean it.
 KINDS = (
-    ("unchanged", 118),
+    ("unchanged", 104),
+    ("relisted", 14),  # a chunk of several files that an earlier run listed more than once, with something between
     ("changed", 38),
     ("deleted", 14),
     ("new", 16),
@@ -45,6 +46,7 @@ class Grower:
     events: list[list[Any]] = field(default_factory=list)
     old_files: list[list[int]] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
+    same: dict[int, int] = field(default_factory=dict)  # ends of chunks that have the digest of an earlier one, with its end
     at: int = HEADER  # in the old stream
     depth: int = 0
 
@@ -114,6 +116,9 @@ class Grower:
 
     def step(self, record: bytes) -> None:
         kind = BY_BYTE[record[0]]
+        if kind == "relisted":
+            self.relisted(record)
+            return
         copies = 1 if record[5] < 200 else record[5] - 198 if record[5] < 250 else (record[5] - 249) * 33
         if kind in ("link", "special"):
             self.events.append([kind])
@@ -132,8 +137,39 @@ class Grower:
             for copy in range(min(copies, EVENTS_MAX - len(self.events))):
                 self.file(kind, record, copy)
 
+    def relisted(self, record: bytes) -> None:
+        """Files of one chunk, of which each listing serves some; in between what was new then."""
+        self.cut(self.at)
+        files = [self.length(record[1] % 140, (record[2] + k * record[6]) % 256) for k in range(2 + record[5] % 6)]
+        size = sum(files) + HEADER * len(files)
+        begin, first_end, within = self.at, self.at + size, 0
+        for k, length in enumerate(files):
+            if k and record[3] >> k & 1:  # from here on by another listing
+                self.at = begin + size
+                self.cut(self.at)
+                self.same[self.at] = first_end
+                if record[4] & 1:
+                    self.file("unchanged" if record[4] & 2 else "deleted", bytes([0, record[7] % 140, record[2], 150, 0, 0, 0, 0]), 0)
+                begin = self.at
+                shift = (0, 0, 0, 0, 0, 0, -1, 1)[record[4] >> 5]  # overlaps the files before by a byte, or not quite reaches
+                self.at = max(begin, begin + within + shift)
+            how = 200 + record[4] % 40 if record[7] >> k & 1 else 0
+            offset, self.at = self.at, self.at + HEADER + length
+            within += HEADER + length
+            self.old_files.append([offset, length])
+            if how < 200:
+                self.events.append(["file", length, "unchanged", offset])
+            elif how < 220:
+                self.events.append(["file", length, "mtime", offset])
+        self.at = max(self.at, begin + size)
+        self.cut(begin + size)
+        self.cut(self.at)
+        self.same[begin + size] = first_end
+
     def digest(self, k: int) -> str:
         how = self.options[6] % 8
+        if self.ends[k] in self.same and how < 4:
+            k = self.ends.index(self.same[self.ends[k]])
         value = (k, k, k, k, k % 2, k % 3, 0, k)[how]
         return hashlib.sha256(b"old %d" % value).hexdigest()
 
@@ -163,6 +199,10 @@ class Grower:
             "old_files": self.old_files,
             "events": self.events,
         }
+        if self.options[9] % 16 == 15:  # a list of old files that no archive has: overlapping ones, one beyond the end
+            self.old_files = [odd for offset, size in self.old_files for odd in ([offset, size], [offset + 9, size])]
+            self.old_files.append([self.at - HEADER, 1])
+            case["old_files"] = self.old_files
         sizes = [event[1] for event in self.events if event[0] == "file"]
         if self.options[9] % 3 == 0 and sum(sizes) <= RAW_MAX:
             case["contents"] = [(self.options[10] + k * self.options[11]) % 256 for k in range(len(sizes))]

@@ -38,6 +38,9 @@ class OldIndex:
     def size(self, k: int) -> int:
         return self.ends[k] - self.start(k)
 
+    def kind(self, k: int) -> tuple[bytes, int]:
+        return self.digests[k], self.size(k)
+
     def holding(self, offset: int) -> int:
         """The chunk with that byte."""
         return bisect_right(self.ends, offset)
@@ -149,11 +152,12 @@ class Stream:
         ledger = self.ledger()
         reused = sum(b - a for a, b in self.used)
         injected = sum(size for _, _, size in self.injected)
-        listed = Counter(entry for _, entry in self.chunks)
+        # A chunk is stored once, however often and under however many old entries it is listed.
+        listed = Counter(self.old.kind(entry) for _, entry in self.chunks)
         live = dict.fromkeys(listed, 0)
         for a, b in self.old_used:
             for k in range(self.old.holding(a), self.old.holding(b - 1) + 1):
-                live[k] += min(b, self.old.ends[k]) - max(a, self.old.start(k))
+                live[self.old.kind(k)] += min(b, self.old.ends[k]) - max(a, self.old.start(k))
         out = {
             "files": [list(file) for file in self.files],
             "inject": [list(order) for order in self.injected],
@@ -168,7 +172,7 @@ class Stream:
             "padding": injected - reused,
             "payload_size": self.position + HEADER,
             "relisted_chunks": sum(count > 1 for count in listed.values()),
-            "stored_waste": sum(self.old.size(k) - live[k] for k in listed),
+            "stored_waste": sum(max(0, kind[1] - live[kind]) for kind in listed),
             "ledger": ledger,
         }
         if self.contents is not None:

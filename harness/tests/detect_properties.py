@@ -50,7 +50,8 @@ def check(case: Json, answer: Json, limited: bool) -> None:
 
     # The bytes behind each reference are the old file's own.
     piece_starts = [piece[0] for piece in pieces]
-    used: Counter[int] = Counter()
+    kinds = [(digest, end - start) for (end, digest), start in zip(case["old_index"], starts, strict=True)]
+    used: Counter[tuple[str, int]] = Counter()
     used_by_piece: Counter[int] = Counter()
     for (_, size, _, old, *_), (_, action, _, offset) in zip(files, written, strict=True):
         if action != "reused":
@@ -59,10 +60,11 @@ def check(case: Json, answer: Json, limited: bool) -> None:
         while left:
             k = bisect_right(piece_starts, at) - 1
             start, length, entry = pieces[k]
-            assert entry is not None and starts[entry] + at - start == old
+            old_entry = bisect_right(ends, old)
+            assert entry is not None and kinds[entry] == kinds[old_entry] and at - start == old - starts[old_entry]
             part = min(left, start + length - at)
             left, at, old = left - part, at + part, old + part
-            used[entry] += part
+            used[kinds[entry]] += part
             used_by_piece[k] += part
 
     # Arithmetic.
@@ -89,12 +91,13 @@ def check(case: Json, answer: Json, limited: bool) -> None:
         assert sum(whole) <= answer["flushes"]
     else:
         assert not any(whole)
-    waste = {k: ends[k] - starts[k] - used[k] for k in listed}
+    kinds_listed = Counter(kinds[piece[2]] for piece in pieces if piece[2] is not None)
+    waste = {kind: max(0, kind[1] - used[kind]) for kind in kinds_listed}
     assert answer["stored_waste"] == sum(waste.values())
-    assert answer["relisted_chunks"] == sum(count > 1 for count in listed.values())
+    assert answer["relisted_chunks"] == sum(count > 1 for count in kinds_listed.values())
     if case["profile"] == "stored":
         assert max(listed.values(), default=0) <= case["max_instances"]
-        wasteful = [k for k, size in waste.items() if size * PPM > (ends[k] - starts[k]) * case["threshold_ppm"]]
+        wasteful = [kind for kind, size in waste.items() if size * PPM > kind[1] * case["threshold_ppm"]]
         # A chunk that was decided before all of its files were seen may have lost more than it promised.
         assert len(wasteful) <= answer["early_chunks"], f"waste of old chunks {wasteful}"
         assert limited or answer["early_chunks"] == 0

@@ -7,9 +7,48 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from detect_model import BATCH, HEADER, PPM, Event, Json, Stream, events, new_stream
+from detect_model import BATCH, HEADER, PPM, Event, Json, OldIndex, Stream, events, new_stream
 
 REASONS = ("threshold", "instances", "absorbed")
+REACH = 32  # entries from one listing of a chunk to the next
+
+
+class Chunks:
+    """Which entries of the old index are listings of one chunk. A chunk's name is its first entry."""
+
+    def __init__(self, old: OldIndex) -> None:
+        self.old = old
+        self.of: dict[int, int] = {}  # chunk by entry touched
+        self.offered: dict[int, int] = {}  # by entry: behind its last byte that a file was offered for, within the chunk
+        self.last: dict[int, int] = {}  # by chunk: its last entry touched
+        self.recent: dict[tuple[bytes, int], int] = {}  # by digest and size: the last entry touched
+
+    def entries(self, old_range: tuple[int, int]) -> range:
+        a, b = old_range
+        return range(self.old.holding(a), self.old.holding(b - 1) + 1)
+
+    def offer(self, old_range: tuple[int, int]) -> None:
+        a, b = old_range
+        for j in self.entries(old_range):
+            start = self.old.start(j)
+            if j not in self.of:
+                i = self.recent.get(self.old.kind(j))
+                joins = i is not None and j - i <= REACH and max(a, start) - start >= self.offered[i]
+                self.of[j] = self.of[i] if i is not None and joins else j
+                self.recent[self.old.kind(j)] = j
+            self.offered[j] = min(b, self.old.ends[j]) - start
+            self.last[self.of[j]] = j
+
+    def continues(self, chunk: int, passed: int) -> bool:
+        """Whether another listing of it may come that is not passed yet."""
+        i = self.last[chunk]
+        if self.offered[i] == self.old.size(i):
+            return False
+        behind = range(i + 1, min(i + REACH + 1, len(self.old.ends)))
+        return any(self.old.kind(j) == self.old.kind(i) and self.old.ends[j] > passed for j in behind)
+
+    def closed(self, chunk: int, passed: int) -> bool:
+        return self.old.ends[self.last[chunk]] <= passed and not self.continues(chunk, passed)
 
 
 @dataclass
@@ -17,23 +56,27 @@ class Emitter:
     """Decisions, in archive order, to the stream."""
 
     stream: Stream
-    pending: list[int] = field(default_factory=list)  # chunks listed, not injected yet
-    listings: Counter[int] = field(default_factory=Counter)
+    chunks: Chunks
+    pending: list[int] = field(default_factory=list)  # entries listed, not injected yet
+    listings: Counter[int] = field(default_factory=Counter)  # by chunk
+
+    def goes_on(self, chunk: int) -> bool:
+        return bool(self.pending) and self.chunks.of[self.pending[-1]] == chunk
 
     def inject(self, count: int) -> None:
-        chunks, self.pending = self.pending[:count], self.pending[count:]
-        self.stream.inject(chunks)
+        entries, self.pending = self.pending[:count], self.pending[count:]
+        self.stream.inject(entries)
 
-    def reuse(self, event: Event, touched: range) -> None:
+    def reuse(self, event: Event) -> None:
         assert event.range is not None
-        old = self.stream.old
-        goes_on = bool(self.pending) and self.pending[-1] == touched[0]
+        old, entries = self.stream.old, self.chunks.entries(event.range)
+        goes_on = self.goes_on(self.chunks.of[entries[0]])
         before = self.pending[:-1] if goes_on else self.pending
         chunk_at = self.stream.position + sum(old.size(k) for k in before)
-        self.stream.refer(event.ordinal, chunk_at + event.range[0] - old.start(touched[0]), event.range)
-        for chunk in touched[1:] if goes_on else touched:
-            self.pending.append(chunk)
-            self.listings[chunk] += 1
+        self.stream.refer(event.ordinal, chunk_at + event.range[0] - old.start(entries[0]), event.range)
+        for entry in entries[1:] if goes_on else entries:
+            self.pending.append(entry)
+            self.listings[self.chunks.of[entry]] += 1
             if len(self.pending) > BATCH:
                 self.inject(len(self.pending) - 1)
 
@@ -47,23 +90,24 @@ class Emitter:
 
 @dataclass
 class Known:
-    """What earlier windows leave behind."""
+    """What was decided before the sequence at hand."""
 
-    carried_raw: int = 0  # length of the raw run that ends where the window begins
+    carried_raw: int = 0  # length of the raw run that ends where the sequence begins
     kept: set[int] = field(default_factory=set)  # chunks that were decided with files still to come
     given_up: dict[int, str] = field(default_factory=dict)
     unseen: dict[int, int] = field(default_factory=dict)  # live bytes of files that were not seen yet
 
 
 class Plan:
-    """Which files of a sequence are reused. Files: `file` events alone, in archive order."""
+    """Which files of a sequence are reused. Files: `file` events alone, in archive order, all of them offered."""
 
     def __init__(self, case: Json, files: list[Event], emitter: Emitter, known: Known) -> None:
         self.case, self.files, self.emitter, self.known = case, files, emitter, known
-        self.old = emitter.stream.old
+        self.old, chunks = emitter.stream.old, emitter.chunks
         self.raw = [file.range is None for file in files]
         self.reason = [file.reason for file in files]
-        self.touched = [range(0) if file.range is None else self.touches(file.range) for file in files]
+        entries = [range(0) if file.range is None else chunks.entries(file.range) for file in files]
+        self.touched = [[chunks.of[entry] for entry in some] for some in entries]
         self.by_chunk: dict[int, list[int]] = {}
         for k, touched in enumerate(self.touched):
             for chunk in touched:
@@ -73,19 +117,17 @@ class Plan:
                     self.by_chunk.setdefault(chunk, []).append(k)
         self.given_up: dict[int, str] = {}
 
-    def touches(self, old_range: tuple[int, int]) -> range:
-        a, b = old_range
-        return range(self.old.holding(a), self.old.holding(b - 1) + 1)
-
     # -- one chunk --
 
     def live(self, chunk: int) -> int:
-        start, end = self.old.start(chunk), self.old.ends[chunk]
         live = self.known.unseen.get(chunk, 0)
         for k in self.by_chunk[chunk]:
             file = self.files[k]
-            if not self.raw[k] and file.range is not None:
-                live += min(file.range[1], end) - max(file.range[0], start)
+            if self.raw[k] or file.range is None:
+                continue
+            for entry in self.emitter.chunks.entries(file.range):
+                if self.emitter.chunks.of[entry] == chunk:
+                    live += min(file.range[1], self.old.ends[entry]) - max(file.range[0], self.old.start(entry))
         return live
 
     def violates(self, chunk: int) -> bool:
@@ -95,14 +137,13 @@ class Plan:
         return (size - self.live(chunk)) * PPM > size * int(self.case["threshold_ppm"])
 
     def instances(self, chunk: int) -> int:
+        """Stretches of reused files that touch it with no other file between, those of before included."""
         count = self.emitter.listings[chunk]
-        goes_on = bool(self.emitter.pending) and self.emitter.pending[-1] == chunk
+        goes_on = self.emitter.goes_on(chunk)
         for k in range(0 if goes_on else self.by_chunk[chunk][0], self.by_chunk[chunk][-1] + 1):
-            if self.raw[k]:
-                goes_on = False
-            elif chunk in self.touched[k]:
-                count += not goes_on
-                goes_on = True
+            touches = not self.raw[k] and chunk in self.touched[k]
+            count += touches and not goes_on
+            goes_on = touches
         return count
 
     def give_up(self, chunk: int, reason: str) -> None:
@@ -129,8 +170,11 @@ class Plan:
                     continue
                 again = True
 
+    def small_chunk(self, chunk: int) -> bool:
+        return self.old.size(chunk) < int(self.case["absorb_below"]) and chunk not in self.known.kept
+
     def small(self, k: int) -> bool:
-        return all(self.old.size(c) < self.case["absorb_below"] and c not in self.known.kept for c in self.touched[k])
+        return all(self.small_chunk(chunk) for chunk in self.touched[k])
 
     def extent(self, begin: int, end: int) -> tuple[int, int, int]:
         """Of the run around the raw files [begin, end), and its length."""
@@ -138,8 +182,18 @@ class Plan:
             begin -= 1
         while end < len(self.files) and self.raw[end]:
             end += 1
+        return begin, end, self.length(begin, end)
+
+    def length(self, begin: int, end: int) -> int:
         length = sum(HEADER + file.size for file in self.files[begin:end])
-        return begin, end, length + (self.known.carried_raw if begin == 0 else 0)
+        return length + (self.known.carried_raw if begin == 0 else 0)
+
+    def raw_before(self, end: int) -> int:
+        """Length of the raw run directly before a file."""
+        begin = end
+        while begin > 0 and self.raw[begin - 1]:
+            begin -= 1
+        return self.length(begin, end)
 
     def absorb(self) -> bool:
         """One pass over the raw runs. Whether it gave up something."""
@@ -171,19 +225,12 @@ class Plan:
         while self.absorb():
             self.judge()
 
-    def trailing(self) -> int:
-        """Length of the raw run at the end."""
-        return self.extent(len(self.files), len(self.files))[2]
-
-    def last_reused(self) -> int | None:
-        return max((k for k, raw in enumerate(self.raw) if not raw), default=None)
-
-    def emit(self, count: int) -> None:
-        for k in range(count):
+    def emit(self) -> None:
+        for k, file in enumerate(self.files):
             if self.raw[k]:
-                self.emitter.encode(self.files[k], self.reason[k])
+                self.emitter.encode(file, self.reason[k])
             else:
-                self.emitter.reuse(self.files[k], self.touched[k])
+                self.emitter.reuse(file)
 
 
 # ---- everything at once ----
@@ -191,52 +238,111 @@ class Plan:
 
 def offline(case: Json) -> Json:
     """Without a limit."""
-    emitter = Emitter(new_stream(case))
-    plan = Plan(case, [event for event in events(case) if event.kind == "file"], emitter, Known())
+    stream = new_stream(case)
+    emitter = Emitter(stream, Chunks(stream.old))
+    files = [event for event in events(case) if event.kind == "file"]
+    for file in files:
+        if file.range is not None:
+            emitter.chunks.offer(file.range)
+    plan = Plan(case, files, emitter, Known())
     plan.settle()
-    plan.emit(len(plan.files))
+    plan.emit()
     emitter.finish()
-    return answer(case, emitter.stream, plan.given_up, 0)
+    return answer(case, stream, plan.given_up, 0)
 
 
 def answer(case: Json, stream: Stream, given_up: dict[int, str], early: int) -> Json:
     counts = Counter(given_up.values())
     return {
         **stream.answer(case["chunk_average"]),
+        "flushes": 0,
+        "rejected_ranges": 0,
         "given_up": [counts[reason] for reason in REASONS],
         "early_chunks": early,
     }
 
 
-# ---- window by window ----
+# ---- as entries arrive ----
 
 
 class Windows:
+    """What came since the last time that the limit forced everything out is decided as a whole each time anew; entries before a
+    *cut* are out already, for nothing that follows can change them, and count no more."""
+
     def __init__(self, case: Json) -> None:
         self.case = case
-        self.emitter = Emitter(new_stream(case))
-        self.old = self.emitter.stream.old
+        stream = new_stream(case)
+        self.old, self.chunks = stream.old, Chunks(stream.old)
+        self.emitter = Emitter(stream, self.chunks)
         self.known = Known()
-        self.window: list[Event] = []
-        self.last_end = 0  # of the last accepted range
+        self.arrived: list[Event] = []
+        self.out = 0  # of them, in front of the last cut that was looked for
+        self.passed = 0  # end of the last accepted range
         self.changed_end = 0  # greatest old end of a changed file
-        self.early = 0
-
-    def files(self) -> list[Event]:
-        return [event for event in self.window if event.kind == "file"]
+        self.early: set[int] = set()
+        self.certain: dict[int, tuple[bool, str]] = {}  # what was decided of files before a cut
 
     def plan(self) -> Plan:
-        return Plan(self.case, self.files(), self.emitter, self.known)
+        return Plan(self.case, [event for event in self.arrived if event.kind == "file"], self.emitter, self.known)
 
-    def last_touched(self) -> int | None:
-        ranges = [event.range for event in self.window if event.range is not None]
-        return self.old.holding(ranges[-1][1] - 1) if ranges else None
+    # -- the limit --
 
-    def write_all(self, plan: Plan) -> None:
-        self.known.carried_raw = plan.trailing()
-        plan.emit(len(plan.files))
-        self.known.given_up.update(plan.given_up)
-        self.window = []
+    def cached(self) -> int:
+        return sum(event.kind != "leave" for event in self.arrived[self.out :])
+
+    def last_cut(self) -> int:
+        """The place in `arrived` before which everything is certain."""
+        plan = self.plan()
+        files = range(len(plan.files))
+        # Files up to which every chunk is closed, and not touched by a later one.
+        whole = []
+        for k in files:
+            before = {chunk for touched in plan.touched[: k + 1] for chunk in touched}
+            behind = {chunk for touched in plan.touched[k + 1 :] for chunk in touched}
+            whole.append(not before & behind and all(self.chunks.closed(chunk, self.passed) for chunk in before))
+        plan.judge()
+        ends = [0]  # counts of files
+        for k in files[1:]:
+            if plan.files[k].range is not None and whole[k - 1] and plan.raw_before(k) >= self.case["absorb_until"]:
+                ends.append(k)
+        plan.settle()
+        for k in files:
+            if not plan.raw[k] and whole[k] and not plan.small_chunk(plan.touched[k][-1]):
+                ends.append(k + 1)
+        count = max(ends)
+        for k in range(count):
+            self.certain[plan.files[k].ordinal] = (plan.raw[k], plan.reason[k])
+        place = 0 if count == 0 else 1 + self.arrived.index(plan.files[count - 1])
+        while place < len(self.arrived) and self.arrived[place].range is None:
+            place += 1  # what waits for no file goes out, too
+        return place
+
+    def make_room(self) -> None:
+        if self.cached() < self.case["cache_limit"]:
+            return
+        self.out = self.last_cut()
+        if self.cached() >= self.case["cache_limit"]:
+            self.flush()
+
+    def flush(self) -> None:
+        begin = max(self.passed, self.changed_end)
+        touched = {chunk for some in self.plan().touched for chunk in some}
+        undecided = {
+            chunk
+            for chunk in touched
+            if not self.chunks.closed(chunk, self.passed) and chunk not in self.known.kept and chunk not in self.known.given_up
+        }
+        for chunk in undecided:
+            i = self.chunks.last[chunk]
+            if self.chunks.continues(chunk, self.passed):
+                self.known.unseen[chunk] = self.old.size(i) - self.chunks.offered[i]
+            else:
+                self.known.unseen[chunk] = self.unseen_live(begin, self.old.ends[i])
+        plan = self.plan()
+        plan.settle()
+        self.write(plan)
+        self.early |= undecided
+        self.known.kept |= undecided - plan.given_up.keys()
 
     def unseen_live(self, begin: int, end: int) -> int:
         live = top = 0
@@ -249,86 +355,35 @@ class Windows:
                 live += max(0, min(end, file_end) - offset)
         return live
 
-    def limit(self) -> None:
-        last = self.last_touched()
-        decided = last in self.known.kept or last in self.known.given_up
-        undecided = last is not None and not decided and self.last_end < self.old.ends[last]
-        if last is not None and undecided:
-            self.known.unseen[last] = self.unseen_live(max(self.last_end, self.changed_end), self.old.ends[last])
-        plan = self.plan()
-        plan.settle()
-        if last is not None and undecided:
-            self.early += 1
-            if last not in plan.given_up:
-                self.known.kept.add(last)
-        self.write_all(plan)
+    def write(self, plan: Plan) -> None:
+        for file, raw, reason in zip(plan.files, plan.raw, plan.reason, strict=True):
+            assert self.certain.get(file.ordinal, (raw, reason)) == (raw, reason), "a cut was not certain"
+        self.known.carried_raw = plan.raw_before(len(plan.files))
+        plan.emit()
+        self.known.given_up.update(plan.given_up)
+        self.arrived, self.out = [], 0
 
-    def cut(self, next_start: int) -> None:
-        last = self.last_touched()
-        if last is None or next_start < self.old.ends[last]:
-            return
-        plan = self.plan()
-        plan.judge()
-        if plan.trailing() >= self.case["absorb_until"]:
-            plan.settle()
-            self.write_all(plan)
-            return
-        plan.settle()
-        reused = plan.last_reused()
-        if reused is None:
-            return
-        bound = plan.touched[reused][-1]
-        if self.old.size(bound) < self.case["absorb_below"] and bound not in self.known.kept:
-            return
-        if any(bound in touched for touched in plan.touched[reused + 1 :]):
-            return  # given up for another chunk: it stays in the window, and with it what it touches
-        plan.emit(reused + 1)
-        self.known.carried_raw = 0
-        self.known.given_up.update((k, reason) for k, reason in plan.given_up.items() if k < bound)
-        ordinal = plan.files[reused].ordinal
-        self.window = [event for event in self.window if event.ordinal > ordinal]
-        while self.window and self.window[0].range is None:
-            event = self.window.pop(0)
-            if event.kind == "file":
-                self.emitter.encode(event, event.reason)
-                self.known.carried_raw += HEADER + event.size
-
-    def make_room(self) -> None:
-        if sum(event.kind != "leave" for event in self.window) >= self.case["cache_limit"]:
-            self.limit()
-
-    def changed(self, event: Event, reason: str) -> None:
-        if self.window:
-            self.window.append(Event(event.ordinal, "file", event.size, reason))
-        else:
-            self.emitter.encode(event, reason)
-            self.known.carried_raw += HEADER + event.size
-
-    def reusable(self, event: Event) -> None:
-        assert event.range is not None
-        a, b = event.range
-        self.cut(a)
-        self.window.append(event)
-        self.last_end = b
+    # -- what happens --
 
     def take(self, event: Event) -> None:
         if event.kind != "leave":
             self.make_room()
+        self.arrived.append(event)
         if event.range is not None:
-            self.reusable(event)
-        elif event.kind == "file":
-            self.changed(event, event.reason)
-            self.changed_end = max(self.changed_end, event.old_end)
-        elif self.window:
-            self.window.append(event)
+            self.chunks.offer(event.range)
+            self.passed = event.range[1]
+        self.changed_end = max(self.changed_end, event.old_end)
+
+    def finish(self) -> None:
+        plan = self.plan()
+        plan.settle()
+        self.write(plan)
+        self.emitter.finish()
 
 
 def windowed(case: Json) -> Json:
     windows = Windows(case)
     for event in events(case):
         windows.take(event)
-    plan = windows.plan()
-    plan.settle()
-    windows.write_all(plan)
-    windows.emitter.finish()
-    return answer(case, windows.emitter.stream, windows.known.given_up, windows.early)
+    windows.finish()
+    return answer(case, windows.emitter.stream, windows.known.given_up, len(windows.early))
