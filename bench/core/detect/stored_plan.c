@@ -526,7 +526,7 @@ static size_t reach_of(const struct stored_plan *p, const struct plan_file *f, u
         return 0;
     for (uint32_t i = 0; i < plan_touched_count(f); i++) {
         const struct plan_chunk *c = &p->chunks[plan_touched(f, i)];
-        size_t last = !plan_is_closed(c, passed) ? SIZE_MAX : c->last_file > c->opener ? c->last_file : c->opener;
+        size_t last = plan_is_closed(c, passed) ? c->last_file : SIZE_MAX;
         if (last > reach)
             reach = last;
     }
