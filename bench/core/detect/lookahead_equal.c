@@ -28,8 +28,8 @@ enum status equal_entries(const struct dynamic_index *index, uint32_t **out, str
     TRY(array_new(index->count, sizeof(struct contents), INDEX_ENTRIES_MAX, "entries of the old index", &sorted_array,
                   err));
     struct contents *sorted = sorted_array;
-    enum status status = array_new(index->count, sizeof(uint32_t), INDEX_ENTRIES_MAX, "entries of the old index",
-                                   &first_array, err);
+    enum status status =
+        array_new(index->count, sizeof(uint32_t), INDEX_ENTRIES_MAX, "entries of the old index", &first_array, err);
     if (status != OK) {
         free(sorted);
         return status;
