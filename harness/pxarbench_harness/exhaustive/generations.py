@@ -279,7 +279,7 @@ class Keeper:
         row = Row(
             self.profile, generation, len(places), live, len(changed_sizes), sum(changed_sizes), len(read), sum(read),
             layout.size, layout.padding, worst, wasted_bytes(layout, index, sizes),
-            max((layout.waste(k) / layout.old_size(k) for k in layout.listed), default=0.0),
+            max((waste / size for waste, size in layout.wastes()), default=0.0),
             len(index), len(sizes), sum(sizes.values()) / len(sizes), archive["payload"]["new_chunks"],
             sum(small.get(name, 0) for name in ("lt_16k", "lt_64k", "lt_256k")), layout.relisted_chunks,
             sum(given.values()), early, fetched, fetched_bytes,

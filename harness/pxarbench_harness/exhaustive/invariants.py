@@ -117,17 +117,27 @@ class Layout:
         first = bisect_right(self.old_ends, place.old_offset)
         return range(first, bisect_left(self.old_ends, place.old_offset + place.extent, first) + 1)
 
-    def waste(self, k: int) -> int:
-        """Bytes of a listed old chunk that no file uses through any of its listings."""
-        return self.old_size(k) - sum(self.listed[k].values())
+    def stored(self) -> dict[tuple[bytes, int], dict[int, int]]:
+        """The same by what is stored: digest and size. Old listings of one chunk are one chunk."""
+        found: dict[tuple[bytes, int], dict[int, int]] = {}
+        for k, instances in self.listed.items():
+            chunk = found.setdefault((self.old[k][1], self.old_size(k)), {})
+            for start, used in instances.items():
+                chunk[start] = chunk.get(start, 0) + used
+        return found
+
+    def wastes(self) -> list[tuple[int, int]]:
+        """Of each stored chunk that is listed again: bytes that no file uses through any listing, and its size. A lower bound
+        where several listings of equal contents are used in part."""
+        return [(max(0, size - sum(used.values())), size) for (_, size), used in self.stored().items()]
 
     @property
     def stored_waste(self) -> int:
-        return sum(self.waste(k) for k in self.listed)
+        return sum(waste for waste, _ in self.wastes())
 
     @property
     def relisted_chunks(self) -> int:
-        return sum(1 for instances in self.listed.values() if len(instances) > 1)
+        return sum(1 for instances in self.stored().values() if len(instances) > 1)
 
     def _find_used(self) -> None:
         self.used, self.first, self.last = ([0] * len(self.new) for _ in range(3))
@@ -205,9 +215,9 @@ def problems_of(layout: Layout, rules: Rules, *, early_chunks: int = 0, flushes:
         if any(used > layout.old_size(k) for used in instances.values()):
             said.append(f"more of old chunk {k} is used than there is")
     if rules.profile == "stored":
-        bad = [k for k in layout.listed if layout.waste(k) * PPM > layout.old_size(k) * rules.threshold_ppm]
+        bad = [(waste, size) for waste, size in layout.wastes() if waste * PPM > size * rules.threshold_ppm]
         if len(bad) > early_chunks:
-            shares = [f"{k}: {layout.waste(k)} of {layout.old_size(k)}" for k in bad]
+            shares = [f"{waste} of {size}" for waste, size in bad[:10]]
             said.append(f"old chunks with too much stored waste, {early_chunks} decided early: {shares}")
         often = {k: len(instances) for k, instances in layout.listed.items() if len(instances) > rules.max_instances}
         if often:
