@@ -233,20 +233,34 @@ static enum status cut(struct stored *s, uint64_t passed, bool boundary, struct 
     return OK;
 }
 
-/* How many bytes of the chunk belong to files that did not come yet. */
+/* Bytes of [start, end) of the old payload stream that belong to files that did not come yet. */
+static enum status unseen_between(struct stored *s, uint64_t start, uint64_t end, uint64_t *sum, struct error *err)
+{
+    uint64_t from = s->range_end > s->told_end ? s->range_end : s->told_end;
+    uint64_t before = 0, all = 0;
+    start = start > from ? start : from;
+    if (start >= end)
+        return OK;
+    const struct injector *out = s->injector;
+    if (start > from)
+        TRY(out->ops->unseen_live(out->context, from, start, &before, err));
+    TRY(out->ops->unseen_live(out->context, from, end, &all, err));
+    uint64_t live = all > before ? all - before : 0;
+    *sum += live < end - start ? live : end - start;
+    return OK;
+}
+
+/* How many bytes of the chunk belong to files that did not come yet, in this entry or in those that list it again. */
 static enum status unseen_live(struct stored *s, const struct plan_chunk *c, uint64_t *out, struct error *err)
 {
-    if (plan_may_come_again(c, s->range_end)) { /* too far to look: as if all of the rest were used */
-        *out = c->end - c->start - c->used_end;
-        return OK;
-    }
-    uint64_t from = s->range_end > s->told_end ? s->range_end : s->told_end;
     *out = 0;
-    if (from >= c->entry_end)
-        return OK;
-    TRY(s->injector->ops->unseen_live(s->injector->context, from, c->entry_end, out, err));
-    if (*out > c->entry_end - from)
-        *out = c->entry_end - from;
+    TRY(unseen_between(s, c->entry_end - (c->end - c->start), c->entry_end, out, err));
+    if (plan_may_come_again(c, s->range_end))
+        for (size_t j = c->entry + 1; j < s->index->count && s->index->entries[j].end <= c->again_end; j++)
+            if (plan_same_chunk(s->index, c->entry, j))
+                TRY(unseen_between(s, dynamic_index_start(s->index, j), s->index->entries[j].end, out, err));
+    uint64_t rest = c->end - c->start - c->used_end;
+    *out = *out < rest ? *out : rest;
     return OK;
 }
 

@@ -39,7 +39,7 @@ void plan_deinit(struct stored_plan *p)
 
 /* ---- entries that list the same chunk ---- */
 
-static bool same_chunk(const struct dynamic_index *index, size_t a, size_t b)
+bool plan_same_chunk(const struct dynamic_index *index, size_t a, size_t b)
 {
     return dynamic_index_chunk_size(index, a) == dynamic_index_chunk_size(index, b) &&
            digest_equal(&index->entries[a].digest, &index->entries[b].digest);
@@ -53,7 +53,8 @@ static struct plan_recent *find_recent(struct stored_plan *p, const struct dynam
     struct plan_recent *best = NULL;
     for (size_t i = 0; i < p->recent_count; i++) {
         struct plan_recent *r = &p->recent[i];
-        if (r->entry + PLAN_REACH >= entry && (!best || r->entry > best->entry) && same_chunk(index, r->entry, entry))
+        if (r->entry + PLAN_REACH >= entry && (!best || r->entry > best->entry) &&
+            plan_same_chunk(index, r->entry, entry))
             best = r;
     }
     return best && best->used_end <= start ? best : NULL;
@@ -76,7 +77,7 @@ static uint64_t find_again(const struct dynamic_index *index, size_t entry)
 {
     uint64_t end = 0;
     for (size_t j = entry + 1; j < index->count && j <= entry + PLAN_REACH; j++)
-        if (same_chunk(index, entry, j))
+        if (plan_same_chunk(index, entry, j))
             end = index->entries[j].end;
     return end;
 }

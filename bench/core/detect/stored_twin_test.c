@@ -297,13 +297,14 @@ static size_t model_cached(struct model *m, size_t from, size_t events)
     return cached;
 }
 
-static uint64_t model_unseen(const struct model *m, uint64_t from, uint64_t end)
+/* Of files that begin at `from` or behind, what lies within [start, end). */
+static uint64_t model_unseen(const struct model *m, uint64_t from, uint64_t start, uint64_t end)
 {
     uint64_t unseen = 0;
     for (size_t i = 0; i < m->scene->old_file_count; i++) {
         const struct old_file *f = &m->scene->old_files[i];
-        if (f->start >= from && f->start < end)
-            unseen += (f->end < end ? f->end : end) - f->start;
+        if (f->start >= from && f->start < end && f->end > start)
+            unseen += (f->end < end ? f->end : end) - (f->start > start ? f->start : start);
     }
     return unseen;
 }
@@ -323,7 +324,10 @@ static void model_flush(struct model *m)
         size_t last = m->index->count - 1;
         while (m->chunk_of[last] != k)
             last--;
-        m->unseen[k] = again ? rest : model_unseen(m, from, m->index->entries[last].end);
+        for (size_t j = last; j < m->index->count && j - last <= REACH; j++)
+            if (same_contents(m, last, j))
+                m->unseen[k] += model_unseen(m, from, dynamic_index_start(m->index, j), m->index->entries[j].end);
+        m->unseen[k] = m->unseen[k] < rest ? m->unseen[k] : rest;
     }
     model_resolve(m);
     for (size_t k = 0; k < m->index->count; k++) {
