@@ -39,13 +39,17 @@ class Chunks:
             self.offered[j] = min(b, self.old.ends[j]) - start
             self.last[self.of[j]] = j
 
+    def further(self, i: int) -> list[int]:
+        """Entries within reach of this one that list the same."""
+        behind = range(i + 1, min(i + REACH + 1, len(self.old.ends)))
+        return [j for j in behind if self.old.kind(j) == self.old.kind(i)]
+
     def continues(self, chunk: int, passed: int) -> bool:
         """Whether another listing of it may come that is not passed yet."""
         i = self.last[chunk]
         if self.offered[i] == self.old.size(i):
             return False
-        behind = range(i + 1, min(i + REACH + 1, len(self.old.ends)))
-        return any(self.old.kind(j) == self.old.kind(i) and self.old.ends[j] > passed for j in behind)
+        return any(self.old.ends[j] > passed for j in self.further(i))
 
     def closed(self, chunk: int, passed: int) -> bool:
         return self.old.ends[self.last[chunk]] <= passed and not self.continues(chunk, passed)
@@ -106,8 +110,14 @@ class Plan:
         self.old, chunks = emitter.stream.old, emitter.chunks
         self.raw = [file.range is None for file in files]
         self.reason = [file.reason for file in files]
-        entries = [range(0) if file.range is None else chunks.entries(file.range) for file in files]
-        self.touched = [[chunks.of[entry] for entry in some] for some in entries]
+        self.touched: list[list[int]] = []
+        self.used: Counter[tuple[int, int]] = Counter()  # bytes by file and chunk
+        for k, file in enumerate(files):
+            a, b = file.range or (0, 0)
+            entries = range(0) if file.range is None else chunks.entries(file.range)
+            self.touched.append([chunks.of[entry] for entry in entries])
+            for entry in entries:
+                self.used[k, chunks.of[entry]] += min(b, self.old.ends[entry]) - max(a, self.old.start(entry))
         self.by_chunk: dict[int, list[int]] = {}
         for k, touched in enumerate(self.touched):
             for chunk in touched:
@@ -120,15 +130,8 @@ class Plan:
     # -- one chunk --
 
     def live(self, chunk: int) -> int:
-        live = self.known.unseen.get(chunk, 0)
-        for k in self.by_chunk[chunk]:
-            file = self.files[k]
-            if self.raw[k] or file.range is None:
-                continue
-            for entry in self.emitter.chunks.entries(file.range):
-                if self.emitter.chunks.of[entry] == chunk:
-                    live += min(file.range[1], self.old.ends[entry]) - max(file.range[0], self.old.start(entry))
-        return live
+        used = sum(self.used[k, chunk] for k in self.by_chunk[chunk] if not self.raw[k])
+        return used + self.known.unseen.get(chunk, 0)
 
     def violates(self, chunk: int) -> bool:
         if chunk in self.known.kept:
@@ -295,11 +298,12 @@ class Windows:
         plan = self.plan()
         files = range(len(plan.files))
         # Files up to which every chunk is closed, and not touched by a later one.
-        whole = []
+        last = {chunk: k for k, touched in enumerate(plan.touched) for chunk in touched}
+        whole, reach, closed = [], 0, True
         for k in files:
-            before = {chunk for touched in plan.touched[: k + 1] for chunk in touched}
-            behind = {chunk for touched in plan.touched[k + 1 :] for chunk in touched}
-            whole.append(not before & behind and all(self.chunks.closed(chunk, self.passed) for chunk in before))
+            reach = max([reach, *(last[chunk] for chunk in plan.touched[k])])
+            closed = closed and all(self.chunks.closed(chunk, self.passed) for chunk in plan.touched[k])
+            whole.append(closed and reach <= k)
         plan.judge()
         ends = [0]  # counts of files
         for k in files[1:]:
@@ -334,17 +338,15 @@ class Windows:
         }
         for chunk in undecided:
             i = self.chunks.last[chunk]
-            if self.chunks.continues(chunk, self.passed):
-                self.known.unseen[chunk] = self.old.size(i) - self.chunks.offered[i]
-            else:
-                self.known.unseen[chunk] = self.unseen_live(begin, self.old.ends[i])
+            live = sum(self.unseen_live(begin, self.old.start(j), self.old.ends[j]) for j in [i, *self.chunks.further(i)])
+            self.known.unseen[chunk] = min(live, self.old.size(i) - self.chunks.offered[i])
         plan = self.plan()
         plan.settle()
         self.write(plan)
         self.early |= undecided
         self.known.kept |= undecided - plan.given_up.keys()
 
-    def unseen_live(self, begin: int, end: int) -> int:
+    def unseen_live(self, begin: int, start: int, end: int) -> int:
         live = top = 0
         for offset, size in self.case["old_files"]:
             file_end = offset + HEADER + size
@@ -352,7 +354,7 @@ class Windows:
                 continue  # no archive has them so
             top = file_end
             if offset >= begin:
-                live += max(0, min(end, file_end) - offset)
+                live += max(0, min(end, file_end) - max(start, offset))
         return live
 
     def write(self, plan: Plan) -> None:
