@@ -258,9 +258,9 @@ class Cliff:
         found_wrong += analysis_contradictions(self._analysed(stats["snapshot"]), shape, fetched)
         for text in found_wrong:
             self._problem(case, setting, text)
-        restored_ns, found = None, None
+        restored, found = None, None
         if self.plan.restored is None or case in self.plan.restored:
-            restored_ns, found = self._restore(stats["snapshot"], changed)
+            restored, found = self._restore(stats["snapshot"], changed)
             for text in found[:3]:
                 self._problem(case, setting, f"restore: {text}")
         wanted = parse_lines(done["lines"])
@@ -289,7 +289,8 @@ class Cliff:
             "metadata_new_bytes": metadata["new_bytes"],
             "layout": asdict(shape),
             "fetches": {str(kept): asdict(counted) for kept, counted in fetched.items()},
-            "restore_ns": restored_ns,
+            "restore_ns": restored[0] if restored else None,
+            "restore_cpu_ns": restored[1] if restored else None,
             "restored_equal": None if found is None else not found,
             "peak_rss_bytes": stats["peak_rss_bytes"],
             "lines": [line for line in done["lines"] if parse_lines([line])],
@@ -306,9 +307,10 @@ class Cliff:
         analysed: dict[str, Any] = said["archives"][0]["snapshots"][0]
         return analysed
 
-    def _restore(self, snapshot: str, wanted: Tree) -> tuple[int, list[str]]:
+    def _restore(self, snapshot: str, wanted: Tree) -> tuple[tuple[int, int], list[str]]:
+        """Wall and processor time, and what differs from the tree."""
         target = self.scratch / "restored"
-        result = run.run(
+        result, usage = run.run_counted(
             [self.plan.binary, "restore", snapshot, f"{ARCHIVE}.pxar", target, "--repository", self.store],
             timeout=RUN_TIMEOUT,
         )
@@ -316,7 +318,7 @@ class Cliff:
         fields = [name for name in tree.COMPARED if name != "xattrs"]
         found = tree.differences(wanted, tree.scan(target), fields=fields)
         shutil.rmtree(target)
-        return result.wall_ns, found
+        return (result.wall_ns, usage.user_ns + usage.system_ns), found
 
 
 def contradictions(

@@ -292,11 +292,11 @@ def _costs(data: Mapping[str, Any]) -> list[Block]:
                 f"{r['padding_bytes'] / MIB:,.1f}", percent(waste(r)), f"{r['payload_size'] / live(r):.3f}", f"{shape['entries']:,}",
                 f"{shape['new_chunks']:,}", f"{shape['small_chunks']:,}", f"{r['new_bytes'] / MIB:,.1f}", f"{r['uploaded_bytes'] / MIB:,.1f}",
                 *(f"{r['fetches'][str(k)]['chunks']:,} ({r['fetches'][str(k)]['bytes'] / live(r):.2f})" for k in kept),
-                seconds([r["restore_ns"]] if r["restore_ns"] else []), seconds(r["wall_ns"]), seconds(r["cpu_ns"]),
+                *(seconds([r[name]] if r.get(name) else []) for name in ("restore_ns", "restore_cpu_ns")), seconds(r["wall_ns"]), seconds(r["cpu_ns"]),
             ))  # fmt: skip
     columns = (
         "changed, setting", "padding MiB", "stored waste", "virtual / live", "entries", "new chunks", "of these small", "new MiB",
-        "uploaded MiB", *(f"fetches, LRU {k}" for k in kept), "restore s", "backup s", "backup CPU s",
+        "uploaded MiB", *(f"fetches, LRU {k}" for k in kept), "restore s", "restore CPU s", "backup s", "backup CPU s",
     )  # fmt: skip
     return [
         Heading("What it costs"),

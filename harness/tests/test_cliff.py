@@ -317,6 +317,7 @@ def test_a_whole_session(measured: dict[str, Any]) -> None:
     assert {"upstream", "tight"} <= set(case["runs"])
     for done in case["runs"].values():
         assert done["restored_equal"] and len(done["wall_ns"]) == 2
+        assert done["restore_ns"] > 0 and done["restore_cpu_ns"] > 0
         assert done["reencoded_files"] >= 1 and done["reused_files"] > 300
         assert done["fetches"]["1"]["chunks"] >= done["fetches"]["32"]["chunks"] > 0
     assert case["runs"]["tight"]["reencoded_bytes"] <= case["runs"]["upstream"]["reencoded_bytes"]
