@@ -219,7 +219,9 @@ def grow(options: bytes, records: list[bytes], profile: str, limited: bool = Fal
 
 def cases(*profiles: str, limited: bool = False, records_max: int = 40) -> st.SearchStrategy[Json]:
     options = st.binary(min_size=OPTIONS, max_size=OPTIONS)
-    records = st.lists(st.binary(min_size=RECORD, max_size=RECORD), max_size=records_max)
+    record = st.binary(min_size=RECORD, max_size=RECORD)
+    # Lists are short unless they must not be.
+    records = st.lists(record, max_size=records_max) | st.lists(record, min_size=10, max_size=records_max)
     return st.builds(grow, options, records, st.sampled_from(profiles), st.just(limited))
 
 
@@ -276,7 +278,8 @@ class Tree:
 
 def lives(*profiles: str) -> st.SearchStrategy[tuple[bytes, str, list[bytes], list[list[bytes]]]]:
     """Options, profile, sizes of the first files, edits of each generation."""
-    sizes = st.lists(st.binary(min_size=2, max_size=2), min_size=1, max_size=60)
+    size = st.binary(min_size=2, max_size=2)
+    sizes = st.lists(size, min_size=1, max_size=60) | st.lists(size, min_size=20, max_size=60)
     edits = st.lists(st.binary(min_size=EDIT, max_size=EDIT), max_size=6)
     options = st.binary(min_size=OPTIONS, max_size=OPTIONS)
     return st.tuples(options, st.sampled_from(profiles), sizes, st.lists(edits, min_size=1, max_size=8))

@@ -237,25 +237,51 @@ def test_a_third_generation_of_an_unchanged_tree_is_the_second(search: Search) -
     search(detect_cases.cases("tight", "upstream", "stored"), GENERATIONS, check_generations)
 
 
+def live(life: Any, run: Callable[[Json], Json], after: Callable[[Json], None] = lambda case: None, **more: Any) -> None:
+    """Runs a tree's generations; `after` gets the case of a run in which nothing changed, behind each of them."""
+    options, profile, sizes, generations = life
+    tree = detect_cases.Tree(options, profile)
+    for shape, fine in sizes:
+        tree.add(len(tree.files), tree.size(shape, fine))
+    index: list[list[Any]] = [[32, hashlib.sha256(b"an empty payload stream").hexdigest()]]
+    old_files: list[list[int]] = []
+    for edits in [[], *generations]:
+        for edit in edits:
+            tree.edit(edit)
+        answer = run({**tree.case(index, old_files), **more})
+        index, old_files = answer["index"], tree.stored(answer)
+        after({**tree.case(index, old_files), **more})
+
+
 def test_a_tree_that_is_edited_again_and_again(search: Search) -> None:
     """Over the real indexes of earlier runs: chunks listed twice, raw pieces between them, padding of padding."""
 
     def check(life: Any, driver: Driver) -> None:
-        options, profile, sizes, generations = life
-        tree = detect_cases.Tree(options, profile)
-        for shape, fine in sizes:
-            tree.add(len(tree.files), tree.size(shape, fine))
-        index: list[list[Any]] = [[32, hashlib.sha256(b"an empty payload stream").hexdigest()]]
-        old_files: list[list[int]] = []
-        for edits in [[], *generations]:
-            for edit in edits:
-                tree.edit(edit)
-            case = tree.case(index, old_files)
+        def run(case: Json) -> Json:
             compare(case, driver)
-            answer = driver(case)
-            index, old_files = answer["index"], tree.stored(answer)
+            return driver(case)
+
+        live(life, run)
 
     search(detect_cases.lives("tight", "upstream", "stored", "stored"), 2 * GENERATIONS, check)
+
+
+def test_nothing_changed_costs_nothing_after_any_generations(search: Search) -> None:
+    """Profile stored: what an earlier run kept by listing it again is no poorer for that."""
+
+    def check(life: Any, driver: Driver) -> None:
+        def unchanged(case: Json) -> None:
+            ends = [end for end, _ in case["old_index"]]
+            answer = driver(case)
+            for start, end in zip([0, *ends[:-1]], ends, strict=True):
+                markers = max(0, 16 - start) + max(0, end - max(start, ends[-1] - 16))  # of the stream, within that chunk
+                if end - start > markers and markers * 1_000_000 > (end - start) * case["threshold_ppm"]:
+                    return  # so small that the markers alone are too much
+            assert answer["reencoded_files"] == 0
+
+        live(life, driver, unchanged, cache_limit=detect_cases.NO_LIMIT)
+
+    search(detect_cases.lives("stored"), 2 * GENERATIONS, check)
 
 
 # ---- fixtures ----
