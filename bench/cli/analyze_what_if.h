@@ -15,9 +15,9 @@ MUST_CHECK enum status analyze_what_if(struct store *store, const char *ns, cons
 
 /* For the help of `analyze`. */
 #define ANALYZE_WHAT_IF_HELP                                                                                           \
-    "  --what-if SETTINGS      what the run of --decisions would have read and stored with other settings, without\n"  \
-    "                          running it: \"threshold=0,0.05,0.1 profile=tight,upstream,stored "                      \
-    "cache-limit=1000,65536\";\n"                                                                                      \
+    "  --what-if SETTING...    what the run of --decisions would have read and stored with other settings, without\n"  \
+    "                          running it: threshold=0,0.05,0.1 profile=tight,upstream,stored "                        \
+    "cache-limit=1000,65536;\n"                                                                                        \
     "                          all combinations, what is not named is the run's own; may be repeated\n"                \
     "  --decisions FILE        what `backup --decisions` wrote\n"
 

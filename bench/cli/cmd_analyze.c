@@ -9,7 +9,7 @@
 
 static const char help[] =
     "Usage: pxarbench analyze SNAPSHOT... [OPTION...]\n"
-    "       pxarbench analyze --what-if SETTINGS --decisions FILE [OPTION...]\n"
+    "       pxarbench analyze --what-if SETTING... --decisions FILE [OPTION...]\n"
     "\n"
     "Tells what the split archives of each SNAPSHOT (TYPE/ID/TIME) are made of: the padding ledger, recomputed from\n"
     "metadata stream and payload index alone; chunks by size, and how often each is listed; what of the chunks no\n"
@@ -82,11 +82,23 @@ static enum status take_number(int option, struct arguments *a, struct error *er
     return OK;
 }
 
-static enum status take_setting(struct arguments *a, struct error *err)
+static enum status take_setting(const char *text, struct arguments *a, struct error *err)
 {
     if (a->setting_count == WHAT_IF_TEXTS_MAX)
-        return fail(err, ERR_USAGE, "--what-if: given more than %d times", WHAT_IF_TEXTS_MAX);
-    a->settings[a->setting_count++] = optarg;
+        return fail(err, ERR_USAGE, "--what-if: more than %d texts", WHAT_IF_TEXTS_MAX);
+    a->settings[a->setting_count++] = text;
+    return OK;
+}
+
+/* Settings need no quotes: with --what-if, whatever is no option is one more of them. */
+static enum status take_more_settings(int argc, char **argv, struct arguments *a, struct error *err)
+{
+    for (int i = optind; i < argc; i++) {
+        if (!strchr(argv[i], '='))
+            return fail(err, ERR_USAGE, "--what-if: takes no snapshot ('%s'): the file of --decisions says which one",
+                        argv[i]);
+        TRY(take_setting(argv[i], a, err));
+    }
     return OK;
 }
 
@@ -115,7 +127,7 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         case GHOSTS:
         case CHUNK_SIZE: TRY(take_number(option, a, err)); break;
         case LRU: TRY(parse_lru(optarg, a, err)); break;
-        case WHAT_IF: TRY(take_setting(a, err)); break;
+        case WHAT_IF: TRY(take_setting(optarg, a, err)); break;
         case DECISIONS: a->decisions = optarg; break;
         case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &a->format, err)); break;
         case CLI_HELP: return cli_help(help);
@@ -125,7 +137,7 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         return fail(err, ERR_USAGE, "--what-if: needs --decisions, the file of a recorded run");
     if (a->decisions && a->setting_count == 0)
         return fail(err, ERR_USAGE, "--decisions: needs --what-if, the settings to try");
-    return a->decisions ? cli_arguments(argc, argv, 0, 0, "none with --what-if: the file says which snapshot", err)
+    return a->decisions ? take_more_settings(argc, argv, a, err)
                         : cli_arguments(argc, argv, 1, INT_MAX, "SNAPSHOT...", err);
 }
 

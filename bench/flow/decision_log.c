@@ -167,6 +167,9 @@ enum status decision_log_event(struct decision_log *log, char event, struct erro
 
 enum status decision_log_finish(struct decision_log *log, struct error *err)
 {
+    /* Also when nothing came behind: without it, nobody could tell a cut file from a whole one. */
+    if (log->held && log->events.size == 0)
+        TRY(set(log->held, "after", json_string(""), err));
     if (log->held)
         TRY(put_events(log, log->held, "after", err));
     return write_held(log, err);
@@ -175,8 +178,6 @@ enum status decision_log_finish(struct decision_log *log, struct error *err)
 void decision_log_deinit(struct decision_log *log)
 {
     struct error ignored = {0};
-    if (log->held)
-        (void)!put_events(log, log->held, "after", &ignored);
     (void)!write_held(log, &ignored);
     buffer_deinit(&log->events);
     *log = (struct decision_log){0};

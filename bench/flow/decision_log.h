@@ -11,8 +11,8 @@
  *
  * `before` says what was archived since the line before, so that all lines together hold the walk: "(" a directory
  * begins, ")" ends (not the root), "s" a symlink, device, fifo or socket. Left out if empty. The archive's last line
- * has `after` in the same form; therefore a line is written when the next one comes, and the last one at the end, also
- * when the backup fails.
+ * has `after` in the same form, "" if nothing was: the sign that the archive is complete. Therefore a line is written
+ * when the next one comes, and the last one at the end; when the backup fails, it is written without `after`.
  *
  * The archive's first line has `run`:
  *   {"schema":"pxarbench-decisions/1","archive":"root","snapshot":"host/x/TIME",

@@ -204,6 +204,15 @@ static enum status parse_file(const json_t *object, struct decision_line *out, s
     return OK;
 }
 
+/* Before another archive begins, and at the end of the file. */
+static enum status check_complete(const struct decisions *d, struct error *err)
+{
+    if (!d->has_run || d->ended)
+        return OK;
+    return fail(err, ERR_FORMAT, "the decisions for '%s' end before its last file: the run failed, or the file was cut",
+                d->run.archive);
+}
+
 static enum status parse_line(struct decisions *d, struct decision_line *out, struct error *err)
 {
     json_error_t where;
@@ -214,6 +223,7 @@ static enum status parse_line(struct decisions *d, struct decision_line *out, st
     const json_t *run = json_object_get(d->object, "run");
     *out = (struct decision_line){.line = d->line};
     if (run) {
+        TRY(check_complete(d, err));
         TRY(parse_run(run, &d->run, err));
         d->has_run = true;
         out->run = &d->run;
@@ -241,8 +251,10 @@ enum status decisions_next(struct decisions *d, struct decision_line *out, struc
 {
     d->line++;
     enum status status = read_line(d, err);
-    if (status == ERR_CLOSED)
-        return ERR_CLOSED;
+    if (status == ERR_CLOSED) {
+        status = check_complete(d, err);
+        return status == OK ? ERR_CLOSED : fail_within(err, "%s", d->path);
+    }
     if (status == OK)
         status = parse_line(d, out, err);
     return status == OK ? OK : fail_within(err, "%s: line %" PRIu64, d->path, d->line);

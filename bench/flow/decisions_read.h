@@ -8,7 +8,8 @@
  *      "old_size":12,"offset":32}
  *
  * `run` stands on the first line of an archive; `before` says what was archived since the line before, `after` (on the
- * last line of an archive) what came behind: '(' a directory begins, ')' ends, 's' a special file. */
+ * last line of an archive, "" if nothing was) what came behind: '(' a directory begins, ')' ends, 's' a special file.
+ * An archive whose last line lacks it is refused: the run failed, or the file was cut off. */
 #ifndef PXB_FLOW_DECISIONS_READ_H
 #define PXB_FLOW_DECISIONS_READ_H
 

@@ -27,6 +27,7 @@ static struct error error;
 #define REUSED                                                                                                         \
     "\"path\":\"a\",\"action\":\"reused\",\"reason\":\"unchanged\",\"size\":12,\"old_offset\":16,\"offset\":32"
 #define FIRST "{" RUN "," REUSED "}\n"
+#define LAST "{" RUN "," REUSED ",\"after\":\"\"}\n" /* complete: a single file */
 
 static int state_setup(void **state)
 {
@@ -114,10 +115,11 @@ static void test_reads_every_member(void **state)
 
 static void test_two_archives_and_one_without_a_reference(void **state)
 {
-    static const char text[] = FIRST
+    static const char text[] = LAST
         "{\"run\":{\"schema\":\"pxarbench-decisions/1\",\"archive\":\"other\",\"snapshot\":\"s\",\"reference\":"
         "{\"reason\":\"no-previous-snapshot\",\"snapshot\":\"\",\"payload_csum\":null,\"payload_size\":0}," SETTINGS
-        "},\"path\":\"x\",\"action\":\"reencoded\",\"reason\":\"no-reference\",\"size\":1,\"offset\":16}\n";
+        "},\"path\":\"x\",\"action\":\"reencoded\",\"reason\":\"no-reference\",\"size\":1,\"offset\":16,\"after\":\"\"}"
+        "\n";
     struct decisions *d = open_text(*state, text, sizeof text - 1);
     struct decision_line line;
     MUST(decisions_next(d, &line, &error));
@@ -149,7 +151,8 @@ static void test_bad_files_are_refused_with_their_line(void **state)
         {"{" RUN ",\"action\":\"hardlink\"}\n", ERR_FORMAT},                  /* no path */
         {"{" RUN "," REUSED ",\"after\":\")\"}\n{" REUSED "}\n", ERR_FORMAT}, /* behind the end */
         {FIRST "\n", ERR_FORMAT},
-        {FIRST FIRST "{", ERR_FORMAT}, /* cut off */
+        {FIRST FIRST "{", ERR_FORMAT}, /* the first archive is not complete */
+        {LAST LAST "{", ERR_FORMAT},   /* cut off */
         {FILE_LINE("\"action\":\"other\""), ERR_FORMAT},
         {FILE_LINE("\"action\":\"reused\""), ERR_FORMAT},
         {FILE_LINE("\"action\":\"reused\",\"reason\":\"new\",\"size\":1,\"offset\":16,\"old_offset\":16"), ERR_FORMAT},
@@ -237,6 +240,21 @@ static void test_bytes_of_all_kinds(void **state)
     decisions_close(d);
 }
 
+static void test_files_cut_between_two_lines_are_refused(void **state)
+{
+    static const char *const cut[] = {FIRST, LAST FIRST, FIRST "{" REUSED "}\n"};
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        struct decisions *d = open_text(*state, cut[i], strlen(cut[i]));
+        struct decision_line line;
+        enum status status;
+        while ((status = decisions_next(d, &line, &error)) == OK)
+            continue;
+        assert_int_equal(status, ERR_FORMAT);
+        assert_non_null(strstr(error.text, "decisions: the decisions for 'root' end before its last file: "));
+        decisions_close(d);
+    }
+}
+
 static void test_a_line_without_end_is_refused(void **state)
 {
     (void)state;
@@ -260,6 +278,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_files_are_refused_with_their_line, state_setup, state_teardown),
         cmocka_unit_test_setup_teardown(test_bad_runs_are_refused, state_setup, state_teardown),
         cmocka_unit_test_setup_teardown(test_bytes_of_all_kinds, state_setup, state_teardown),
+        cmocka_unit_test_setup_teardown(test_files_cut_between_two_lines_are_refused, state_setup, state_teardown),
         cmocka_unit_test(test_a_line_without_end_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -256,6 +256,15 @@ def test_lines_of_a_run_that_fails(repository: Repository, mixed: Path) -> None:
     done.failed()
     told = replay(read(decisions))
     assert len(told) > 5 and told == walk(mixed)[: len(told)]
+    assert "after" not in read(decisions)[-1]
+
+
+def test_the_last_line_says_that_it_is_the_last(repository: Repository, tmp_path: Path) -> None:
+    """Also where nothing comes behind the last file."""
+    put(tmp_path / "plain" / "a", b"1")
+    put(tmp_path / "plain" / "b", b"2")
+    first, last = backup(repository, tmp_path / "plain", T1)[1]
+    assert "after" not in first and last["after"] == ""
 
 
 def test_names_that_are_no_text(repository: Repository, tmp_path: Path) -> None:

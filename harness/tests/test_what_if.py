@@ -167,6 +167,15 @@ def test_what_is_not_named_is_the_runs_own(world: World) -> None:
     assert [row["recorded"] for row in table["settings"]] == [True, False, False]
 
 
+def test_settings_need_no_quotes(world: World) -> None:
+    decisions = world.decisions[SETTINGS[0]]
+    fixed = [world.repository.program, "analyze", "--repository", world.repository.path, "--decisions", decisions]
+    loose = run.run([*fixed, "--what-if", *EVERYTHING.split()], timeout=60).check_ok()
+    assert loose.text == what_if(world.repository, decisions, EVERYTHING, form="text").check_ok().text
+    refused = run.run([*fixed, "--what-if", "threshold=1", f"host/me/{time_text(T2)}"], timeout=60)
+    assert "takes no snapshot ('host/me/" in sentence(refused, code=2)
+
+
 def test_text_marks_the_runs_own_setting(world: World) -> None:
     recorded = ("tight", "0.1", "65536")
     result = what_if(world.repository, world.decisions[recorded], "profile=tight,stored", form="text").check_ok()
@@ -270,6 +279,14 @@ def test_a_record_that_was_not_edited_is_accepted(world: World) -> None:
 def test_a_record_that_does_not_come_out_again_is_refused(world: World, change: Any) -> None:
     text = sentence(edited(world, change))
     assert "edited.jsonl: line " in text and 'was recorded as' in text and '"d' in text
+
+
+@pytest.mark.parametrize("left", [1, 100, -1])
+def test_a_record_cut_between_two_lines_is_refused(world: World, left: int) -> None:
+    """Each line of it is right; only that the rest is missing makes it wrong."""
+    text = sentence(edited(world, lambda lines: lines.__delitem__(slice(left, None))))
+    assert text.endswith(f"edited.jsonl: the decisions for '{NAME}' end before its last file: the run failed, or the"
+                         " file was cut")
 
 
 def test_the_sentence_names_line_and_path(world: World) -> None:
