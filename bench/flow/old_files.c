@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Empty files of 16 bytes in the longest stretch anybody asks about, a chunk of 16 MiB. */
-enum { SPANS_MAX = 1 << 20 };
+/* Files of the stretch asked about, which is as long as the reach of a chunk's listings: 64 MiB of memory. */
+enum { SPANS_MAX = 1 << 22 };
 
 struct span {
     uint64_t start, end; /* of the payload stream */
@@ -127,8 +127,13 @@ static void forget_before(struct old_files *f, uint64_t from)
 {
     while (f->first < f->count && f->spans[f->first].start < from)
         f->first++;
-    if (f->first > 0 && f->first == f->count)
-        f->first = f->count = 0;
+    /* Questions may always reach beyond the next `from`, so waiting until nothing is left would keep all of them. Half
+     * of them: moving costs no more than reading did. */
+    if (f->first > f->count / 2) {
+        f->count -= f->first;
+        memmove(f->spans, f->spans + f->first, f->count * sizeof *f->spans);
+        f->first = 0;
+    }
 }
 
 uint64_t old_files_live(struct old_files *f, uint64_t from, uint64_t to)
@@ -146,4 +151,9 @@ uint64_t old_files_live(struct old_files *f, uint64_t from, uint64_t to)
     for (size_t i = f->first; i < f->count && f->spans[i].start < to; i++)
         live += (f->spans[i].end < to ? f->spans[i].end : to) - f->spans[i].start;
     return live;
+}
+
+size_t old_files_held(const struct old_files *f)
+{
+    return f->count;
 }

@@ -5,7 +5,7 @@
  * Never fails. A stream that cannot be read is warned of once, and from then on nothing counts as unseen: old chunks
  * are then given up too early, and the backup is as valid as before. Files outside of the payload stream, or not behind
  * the file before them, do not count (predicate.h's offset rule), so that an answer is never more than what was asked
- * about. Not thread-safe. Memory: 16 bytes per file of the part asked about.
+ * about. Not thread-safe. Memory: some 32 bytes per file of the part last asked about, 64 MiB at most.
  * Source: bench/spec/reuse-stored.md 2. */
 #ifndef PXB_FLOW_OLD_FILES_H
 #define PXB_FLOW_OLD_FILES_H
@@ -28,5 +28,8 @@ void old_files_free(struct old_files *f); /* accepts NULL */
 /* Bytes of [from, to) of the payload stream, headers included, of files whose headers stand at `from` or behind. To be
  * asked with growing `from`. */
 uint64_t old_files_live(struct old_files *f, uint64_t from, uint64_t to);
+
+/* How many files it remembers, those asked about for the last time included. For tests. */
+size_t old_files_held(const struct old_files *f);
 
 #endif

@@ -125,6 +125,25 @@ static void test_growing_questions_may_overlap(void **state)
     buffer_deinit(&s.bytes);
 }
 
+/* A chunk that is listed again and again is asked about ahead of the walk, always. */
+static void test_questions_ahead_of_the_walk_hold_what_they_ask_about(void **state)
+{
+    (void)state;
+    enum { MANY = 3000, AHEAD = 10 };
+    static struct file many[MANY];
+    for (size_t i = 0; i < MANY; i++)
+        many[i] = (struct file){16 + 16 * i, 0};
+    struct stream s;
+    make_stream(&s, many, MANY);
+    struct old_files *f = open_stream(&s);
+    for (size_t i = 0; i + AHEAD < MANY; i++) {
+        assert_int_equal(old_files_live(f, many[i].offset, many[i + AHEAD].offset), 16 * AHEAD);
+        assert_in_range(old_files_held(f), AHEAD, 2 * AHEAD + 1);
+    }
+    old_files_free(f);
+    buffer_deinit(&s.bytes);
+}
+
 static void test_hostile_references_never_count_twice(void **state)
 {
     (void)state;
@@ -227,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files_from_a_place_on),
         cmocka_unit_test(test_growing_questions_may_overlap),
+        cmocka_unit_test(test_questions_ahead_of_the_walk_hold_what_they_ask_about),
         cmocka_unit_test(test_hostile_references_never_count_twice),
         cmocka_unit_test(test_a_stream_that_breaks_has_no_unseen_files),
         cmocka_unit_test(test_a_missing_chunk_of_the_store_is_no_failure),
