@@ -16,10 +16,6 @@ struct branch {
     struct what_if_row row;
     struct simulation *simulation;
     struct old_files *old_files; /* profile stored */
-    /* The old chunk that is being listed: its listings come one after the other. */
-    bool has_chunk;
-    size_t entry;
-    uint64_t chunk_size, chunk_used;
 };
 
 /* A recorded file that the replay of the run's own setting has not come to yet. */
@@ -61,33 +57,6 @@ static void replay_deinit(struct archive_replay *a)
 }
 
 /* ---- what the simulations tell ---- */
-
-static void leave_chunk(struct branch *b)
-{
-    if (b->has_chunk)
-        b->row.stored_waste += b->chunk_size - b->chunk_used;
-    b->has_chunk = false;
-}
-
-static enum status on_inject(void *context, uint64_t boundary, const struct reuse_chunk *chunks, size_t count,
-                             uint64_t size, struct error *err)
-{
-    (void)boundary;
-    (void)size;
-    (void)err;
-    struct branch *b = context;
-    for (size_t i = 0; i < count; i++) {
-        if (!b->has_chunk || b->entry != chunks[i].entry) {
-            leave_chunk(b);
-            b->has_chunk = true;
-            b->entry = chunks[i].entry;
-            b->chunk_size = chunks[i].size;
-            b->chunk_used = 0;
-        }
-        b->chunk_used += chunks[i].size - chunks[i].padding;
-    }
-    return OK;
-}
 
 static enum status on_unseen_live(void *context, uint64_t from, uint64_t to, uint64_t *out, struct error *err)
 {
@@ -183,7 +152,6 @@ static enum status start_branch(struct archive_replay *a, struct branch *b, bool
     options.cache_limit = (size_t)b->row.cache_limit;
     const struct sim_observer observer = {
         .file = checked ? on_recorded_file : NULL,
-        .inject = on_inject,
         .unseen_live = b->row.profile == PROFILE_STORED ? on_unseen_live : NULL,
         .context = b,
     };
@@ -289,12 +257,12 @@ static enum status finish_branch(struct branch *b, struct error *err)
 {
     struct sim_result result;
     TRY(simulation_finish(b->simulation, &result, err));
-    leave_chunk(b);
     b->row.reused_files = result.reused_files;
     b->row.read_files = result.reencoded_files;
     b->row.read_bytes = result.read_bytes;
     b->row.new_bytes = result.reencoded_bytes + 2 * ITEM_HEADER_SIZE;
     b->row.padding = result.ledger.padding;
+    b->row.stored_waste = result.cache.stored_waste_bytes;
     b->row.injected_chunks = result.cache.injected_chunks;
     b->row.payload_size = result.payload_size;
     return OK;
