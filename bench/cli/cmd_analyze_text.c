@@ -68,7 +68,8 @@ static enum status print_chunks(const struct analyze_text *t, const struct analy
              "<16 KiB %" PRIu64 ", <64 KiB %" PRIu64 ", <256 KiB %" PRIu64 ", <1 MiB %" PRIu64 ", <4 MiB %" PRIu64
              ", larger %" PRIu64,
              n[0], n[1], n[2], n[3], n[4], n[5]));
-    return line(err, "discontinuities", "%" PRIu64 " files do not begin where the one before ends, %" PRIu64 " go back",
+    return line(err, "discontinuities",
+                "files that do not begin where the one before ends: %" PRIu64 ", that go back: %" PRIu64,
                 a->discontinuities, a->backward_files);
 }
 

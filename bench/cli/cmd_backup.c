@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char help_text[] =
@@ -87,14 +88,11 @@ static void arguments_deinit(struct arguments *a)
 
 static enum status parse_mode(const char *text, enum detection_mode *out, struct error *err)
 {
-    *out = MODE_LEGACY;
-    for (size_t i = 0; text && detection_mode_names[i]; i++)
-        if (strcmp(text, detection_mode_names[i]) == 0) {
-            *out = (enum detection_mode)i;
-            return OK;
-        }
-    return text ? fail(err, ERR_USAGE, "--change-detection-mode: value '%s' is not defined in the enumeration.", text)
-                : OK;
+    size_t index = MODE_LEGACY;
+    if (text)
+        TRY(cli_parse_enum("--change-detection-mode", text, detection_mode_names, &index, err));
+    *out = (enum detection_mode)index;
+    return OK;
 }
 
 static enum status copy_text(const char *what, const char *text, char *out, size_t out_size, struct error *err)
@@ -223,6 +221,21 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
     }
 }
 
+/* Found out now and not when the backup is done. */
+static enum status check_output_files(const struct arguments *a, struct error *err)
+{
+    if (a->stats_path && !*a->stats_path)
+        return fail(err, ERR_USAGE, "--stats: the name of the file is empty");
+    if (a->decisions_path && !*a->decisions_path)
+        return fail(err, ERR_USAGE, "--decisions: the name of the file is empty");
+    struct stat st;
+    bool both = a->stats_path && a->decisions_path && strcmp(a->stats_path, a->decisions_path) == 0;
+    if (both && (stat(a->stats_path, &st) != 0 || S_ISREG(st.st_mode))) /* a terminal or pipe can take both */
+        return fail(err, ERR_USAGE, "--stats and --decisions: both are '%s'; give each a file of its own",
+                    a->stats_path);
+    return OK;
+}
+
 /* What can only be judged when all options are known. */
 static enum status complete(struct arguments *a, struct error *err)
 {
@@ -235,6 +248,7 @@ static enum status complete(struct arguments *a, struct error *err)
         TRY(rfc_mode_apply(a->rfc_mode, &a->sources, &o->archive.mode, err));
     if (!o->archive.has_absorb_below)
         o->archive.absorb_below = absorb_below_default(o->archive.chunk_average);
+    TRY(check_output_files(a, err));
     TRY(walk_args_finish(&a->walk, &o->archive.walk, err));
     TRY(cli_repository(a->repository, &a->repository, err));
     if (!o->snapshot.id[0])

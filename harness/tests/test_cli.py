@@ -101,7 +101,10 @@ def test_usage_error_is_one_sentence_and_exit_2(cli: Cli, words: list[str], said
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--change-detection-mode", "Metadata"], "value 'Metadata' is not defined in the enumeration."),
+        (["--change-detection-mode", "Metadata"], "'Metadata' is not defined in the enumeration (legacy, data, metadata)."),
+        (["--stats", ""], "--stats: the name of the file is empty"),
+        (["--decisions", ""], "--decisions: the name of the file is empty"),
+        (["--stats", "x", "--decisions", "x"], "--stats and --decisions: both are 'x'"),
         ([*MODE, "--chunk-size", "63"], "value must have a minimum value of 64 (got 63)"),
         ([*MODE, "--chunk-size", "4097"], "value must have a maximum value of 4096 (got 4097)"),
         ([*MODE, "--chunk-size", "65"], "Got unsupported chunk size '66560'"),

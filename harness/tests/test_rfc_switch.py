@@ -140,7 +140,7 @@ def test_a_name_has_one_archive_whatever_its_mode(machine: Machine) -> None:
         (["--rfc-change-detection", "metadata:x.pxar"], "there is no source 'x.pxar'"),
         (["--rfc-change-detection", "metadata:a.pxar:x.pxar"], "there is no source 'x.pxar'"),
         (["--rfc-change-detection", "metadata", "--change-detection-mode", "metadata"], "exclude each other"),
-        (["--change-detection-mode", "metadata:a.pxar"], "value 'metadata:a.pxar' is not defined in the enumeration."),
+        (["--change-detection-mode", "metadata:a.pxar"], "value 'metadata:a.pxar' is not defined in the enumeration (legacy, data, metadata)."),
     ],
 )
 def test_what_is_refused(machine: Machine, words: list[str], said: str) -> None:
