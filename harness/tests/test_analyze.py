@@ -529,7 +529,7 @@ def test_usage(repository: Repository, tmp_path: Path) -> None:
     assert "--ghosts" in refused(name, "--ghosts", "-1")
     assert refused("--what-if", "threshold=0") == "--what-if: needs --decisions, the file of a recorded run"
     assert refused(name, "--decisions", "x") == "--decisions: needs --what-if, the settings to try"
-    assert "the file says which snapshot" in refused(name, "--what-if", "threshold=0", "--decisions", "x")
+    assert "the file of --decisions says which one" in refused(name, "--what-if", "threshold=0", "--decisions", "x")
     assert refused("host/me") != ""
     missing = f"{GROUP}/{time_text(T3)}"
     result = run.run([repository.program, "analyze", name, missing, "--repository", repository.path], timeout=60)
