@@ -279,6 +279,7 @@ static enum status finish_archive(struct archive_replay *a,
                                   void *context, struct error *err)
 {
     struct what_if_table table = {.run = &a->run};
+    progress_end(); /* results may go to the same terminal */
     for (size_t i = 0; i < a->count; i++)
         TRY(finish_branch(&a->branches[i], err));
     ASSERT(!a->first);
@@ -332,6 +333,8 @@ enum status what_if(struct store *store, const char *ns, const char *decisions_p
         }
         if (!archive.run.has_reference)
             continue;
+        if (lines % 256 == 0 && progress_due())
+            progress_update("what-if: %s: files %" PRIu64 ", settings %zu", archive.run.archive, lines, archive.listed);
         status = replay_line(&archive, &line, err);
         if (status == ERR_MISMATCH)
             return status; /* names the line, which was not this one */
