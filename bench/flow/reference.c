@@ -1,7 +1,9 @@
 #include "flow/reference.h"
 
 #include "base/log.h"
+#include "blob/blob.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,11 +61,30 @@ static enum status listed_there(const struct previous *previous, const char *nam
     return fail(err, ERR_NOT_FOUND, "the previous manifest has no '%s'", name);
 }
 
+/* A chunk that no server takes can neither be read nor listed again. */
+static enum status check_chunk_sizes(const struct dynamic_index *index, const char *name, struct error *err)
+{
+    for (size_t k = 0; k < index->count; k++)
+        if (dynamic_index_chunk_size(index, k) > CHUNK_RAW_SIZE_MAX)
+            return fail(err, ERR_FORMAT, "%s: chunk %zu has %" PRIu64 " bytes, at most %d are possible", name, k,
+                        dynamic_index_chunk_size(index, k), CHUNK_RAW_SIZE_MAX);
+    return OK;
+}
+
+static enum status index_of_stream(struct previous *p, const char *name, struct dynamic_index *out, struct error *err)
+{
+    TRY(snapshot_index(p->reader, &p->manifest, name, out, err));
+    enum status status = check_chunk_sizes(out, name, err);
+    if (status != OK)
+        dynamic_index_deinit(out);
+    return status;
+}
+
 static enum status previous_index(struct previous *previous, const char *name, struct dynamic_index *out,
                                   struct error *err)
 {
     TRY(listed_there(previous, name, err));
-    return snapshot_index(previous->reader, &previous->manifest, name, out, err);
+    return index_of_stream(previous, name, out, err);
 }
 
 bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_index *out)
@@ -72,7 +93,7 @@ bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_
     struct error err = {0};
     if (p->reason != REFERENCE_USED || listed_there(p, name, &err) != OK)
         return false;
-    enum status status = snapshot_index(p->reader, &p->manifest, name, out, &err);
+    enum status status = index_of_stream(p, name, out, &err);
     if (status != OK)
         log_warning("Error downloading .didx from previous manifest: %s", err.text);
     return status == OK;

@@ -5,6 +5,7 @@ Source: bench/spec/change-detection.md 4 and 5.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import struct
@@ -15,7 +16,8 @@ from typing import Any
 
 import pytest
 from backup_tools import (
-    T1, T2, T3, Repository, blob, noise, payload_references, sentence, settle, warnings_of, write_tree,
+    NAME, T1, T2, T3, Repository, blob, index_body, index_bytes, noise, payload_references, sentence, settle, warnings_of,
+    write_tree,
 )  # fmt: skip
 
 from pxarbench_harness import run
@@ -224,6 +226,25 @@ def test_index_of_another_snapshot(first: Repository, tree: Path, stream: str) -
     assert first.backup(tree, T3).reason == ("metadata-index-bad" if stream == "mpxar" else "payload-index-bad")
     first.check_restore(T3)
     first.check_restore(T1)
+
+
+@pytest.mark.parametrize("size", [(16 << 20) + 1, 1 << 62])
+def test_index_with_a_chunk_larger_than_any(first: Repository, tree: Path, size: int) -> None:
+    """Index and manifest agree, but no store holds such a chunk."""
+    change(tree)
+    name = f"{NAME}.ppxar.didx"
+    entries = first.index(T1, "ppxar")
+    begin = entries[-2][0] if len(entries) > 1 else 0
+    entries[-1] = (begin + size, entries[-1][1])
+    (first.snapshot(T1) / name).write_bytes(index_bytes(entries))
+    manifest = first.manifest(T1)
+    (listed,) = (file for file in manifest["files"] if file["filename"] == name)
+    listed |= {"size": begin + size, "csum": hashlib.sha256(index_body(entries)).hexdigest()}
+    first.set_manifest(T1, manifest)
+    backup = first.backup(tree, T2)
+    assert backup.reason == "payload-index-bad"
+    assert f"chunk {len(entries) - 1} has {size} bytes" in backup.archive["reference"]["detail"]
+    first.check_restore(T2)
 
 
 # ---- snapshots of other kinds ----

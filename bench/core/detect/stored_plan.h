@@ -127,9 +127,9 @@ static inline uint32_t plan_touched(const struct plan_file *f, uint32_t k)
 {
     return k == 0 ? f->head : f->rest_first + k - 1;
 }
-/* No file to come can touch it. `passed`: none begins before that offset of the old payload stream. */
 /* Two entries of equal contents. */
 bool plan_same_chunk(const struct dynamic_index *index, size_t a, size_t b);
+/* No file to come can touch it. `passed`: none begins before that offset of the old payload stream. */
 bool plan_is_closed(const struct plan_chunk *c, uint64_t passed);
 bool plan_may_come_again(const struct plan_chunk *c, uint64_t passed); /* in another entry */
 
