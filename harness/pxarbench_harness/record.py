@@ -15,7 +15,7 @@ from typing import Any
 from . import locate
 
 SCHEMA = "pxarbench-result/1"
-PHASES = ("reference", "warm-up", "measured", "proof")
+PHASES = ("reference", "warm-up", "measured", "proof", "discarded")
 
 
 class RecordBroken(Exception):
@@ -43,9 +43,20 @@ class Record:
     user_ns: int
     system_ns: int
     peak_rss_bytes: int
+    io: Mapping[str, int]  # what the kernel counted: rchar, wchar, syscr, syscw, read_bytes, write_bytes; {}: not known
+    syscalls: Mapping[str, int] | None  # of a proof run: "total", and by name where strace is there; else None
+    resident: float | None  # share of the tree's bytes in the page cache just before the run; None: not measured
+    store_bytes: int | None  # all files of the store after the run; None: it failed
+    store_added_bytes: int | None  # of these, what was not there before the run
+    necessary_bytes: int  # of files whose contents changed since the reference (all, when there is none)
+    verdict: Mapping[str, int] | None  # of a proof run, of files: see harness/README.md; else None
     outcome: Mapping[str, Any] | None  # None: the run failed
     problems: tuple[str, ...]  # what the checks found
     restored: bool  # this run's snapshot was restored and compared
+    suite: str  # "" outside of a suite
+    scenario: str  # "S4"; "" outside of a scenario
+    generation: int  # of a chain of mutations: 1..; else 0
+    attempt: int  # 1; higher in a session that was interrupted and taken up again
     seed: int
     load_average: float
     commit: str

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..mutate.oracle import FACETS, Oracle
 from ..tree import Entry, Tree
 
 
@@ -27,6 +28,8 @@ class Settings:
     sync_level: str = ""  # "": the program's default
     threads: int = 0  # 0: the program's default
     extra: tuple[str, ...] = ()  # further words for `pxarbench backup`
+    #: Other builds of pxarbench: name -> program. Each is a subject "pxarbench@NAME" (subjects.registry).
+    builds: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,18 @@ class Expected:
 
 
 class Subject(ABC):
-    name: ClassVar[str]
-    #: Modes, in the order of reports. The first is what ratios of the others refer to.
+    #: As on the command line. Other builds of pxarbench have their own: "pxarbench@NAME".
+    name: str
+    #: All modes, in the order of reports. What each one is: `mode_texts`.
     modes: ClassVar[tuple[str, ...]]
+    mode_texts: ClassVar[Mapping[str, str]] = {}
+    #: What runs when no modes are named. The first is what ratios of the others refer to.
+    default_modes: ClassVar[tuple[str, ...]] = ()
+    #: Rows of the capability table: "xattrs", "ACLs", "hardlinks", "sparse files", "sockets and devices", "detection",
+    #: "chunks", "compression", "encryption", "restore of one file", ... -> a few words; equal keys for all subjects.
+    capabilities: ClassVar[Mapping[str, str]] = {}
+    #: The settings it runs with, and why they are fair: one sentence each, printed in reports.
+    fair: ClassVar[tuple[str, ...]] = ()
     #: Modes that are given everything to read, whatever the reference.
     reading_modes: ClassVar[tuple[str, ...]]
     #: Kinds of entries that are not stored.
@@ -88,6 +100,8 @@ class Subject(ABC):
     sees_inode_changes: ClassVar[bool] = False
     #: Whether equal input must give equal checksums.
     deterministic: ClassVar[bool] = False
+    #: Whether backup(decisions=...) writes down, or says, which files were read again.
+    tells_decisions: ClassVar[bool] = False
 
     def __init__(self, mode: str, home: Path, settings: Settings) -> None:
         """`home`: an empty folder for the store and everything else the program keeps."""
@@ -101,10 +115,15 @@ class Subject(ABC):
     def reads_everything(self) -> bool:
         return self.mode in self.reading_modes
 
+    def looks_at(self, filesystem: str) -> frozenset[str]:
+        """The facets of a file (mutate.oracle.FACETS) by which this mode notices that it changed, on this type of file
+        system. Modes that read everything look at all of them. The truth table's expectations follow from it."""
+        return FACETS
+
     @classmethod
     @abstractmethod
     def missing(cls, settings: Settings) -> str:
-        """Why it cannot run here, "" when it can."""
+        """Why it cannot run here, "" when it can. Names what would have to be installed."""
 
     @classmethod
     @abstractmethod
@@ -135,8 +154,10 @@ class Subject(ABC):
     def restore(self, outcome: Outcome, tree: Path, target: Path) -> Path:
         """Brings the snapshot back below `target` (empty). Returns the restored tree's root. Untimed."""
 
-    def reread(self, decisions: Path) -> frozenset[bytes] | None:
-        """Paths of files that were read again, from a decisions file; None: the program writes none."""
+    def reread(self, decisions: Path, output: bytes, tree: Path) -> frozenset[bytes] | None:
+        """Paths (relative to `tree`) of files that were read again, of a run that was started with `decisions`: from that
+        file or from what the program said. None: it does not tell. Names of hardlinks are each a path of their own where
+        the program treats them so (`counts_names`)."""
         return None
 
     def leaves_out(self, entry: Entry) -> bool:
@@ -146,6 +167,8 @@ class Subject(ABC):
         """Fields of an entry that are not stored from this type of file system, by design."""
         return frozenset()
 
-    def expected(self, tree: Tree, changed_files: int, changed_bytes: int) -> Expected:
+    def expected(self, tree: Tree, oracle: Oracle, filesystem: str) -> Expected:
+        """From the tree as it is and what happened to it since this store's last backup."""
         files = [e for e in tree.entries.values() if e.kind == "file" and (self.counts_names or not e.link_to)]
-        return Expected(len(files), sum(e.size for e in files), changed_files, changed_bytes)
+        changed = oracle.noticed_by(self.looks_at(filesystem))
+        return Expected(len(files), sum(e.size for e in files), len(changed), sum(c.size for c in changed))
