@@ -64,6 +64,8 @@ class Oracle:
     ops: tuple[Op, ...] = ()
     changes: tuple[Change, ...] = ()  # in order of path
     gone: frozenset[bytes] = frozenset()  # first names of files that are there no more
+    #: The same changes for programs to which every name of a file is a file (judge_names); None: not known.
+    by_name: tuple[Change, ...] | None = None
 
     def noticed_by(self, looks_at: frozenset[str]) -> tuple[Change, ...]:
         """The files that a detection which looks at these facets has to read again."""
@@ -113,8 +115,7 @@ def _xattr_facets(old: Entry, new: Entry) -> set[str]:
     return found
 
 
-def _differs(old: Entry | None, new: Entry, old_tree: Tree) -> frozenset[str]:
-    """`new` is a first name."""
+def _differs(old: Entry | None, new: Entry) -> frozenset[str]:
     if old is None:
         return frozenset({"name", "content", "size", "mtime", "ctime", "inode"})
     if old.kind != "file":
@@ -146,12 +147,26 @@ def judge(before: Tree, after: Tree) -> tuple[tuple[Change, ...], frozenset[byte
     changes = []
     for entry in after.files():
         old = before.entries.get(entry.path)
-        differs = _differs(old, entry, before)
+        differs = _differs(old, entry)
         if differs:
             changes.append(Change(entry.path, differs, entry.size, old.size if old is not None and old.kind == "file" else 0))
     now = {e.path for e in after.files()}
     gone = frozenset(e.path for e in before.files() if e.path not in now)
     return tuple(changes), gone
+
+
+def judge_names(before: Tree, after: Tree) -> tuple[Change, ...]:
+    """Like judge's changes, but every name counts as a file of its own: nothing ever differs in "hardlink", and a name that
+    an old file gained differs in "name"."""
+    changes = []
+    for entry in after.entries.values():
+        if entry.kind != "file":
+            continue
+        old = before.entries.get(entry.path)
+        differs = _differs(old, entry) - {"hardlink"}
+        if differs:
+            changes.append(Change(entry.path, differs, entry.size, old.size if old is not None and old.kind == "file" else 0))
+    return tuple(changes)
 
 
 def described(changes: Iterable[Change]) -> dict[str, int]:

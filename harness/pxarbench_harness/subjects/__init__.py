@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from .base import Command, Expected, Outcome, Settings, Subject, SubjectFailed
-from .pxarbench import Pxarbench
+from .base import CAPABILITIES, Command, Expected, Outcome, Settings, Subject, SubjectFailed
+from .pxarbench import Pxarbench, of_build
 from .restic import Restic
 
-SUBJECTS: dict[str, type[Subject]] = {"pxarbench": Pxarbench, "restic": Restic}
+#: By their plain names, in the order of reports.
+SUBJECTS: dict[str, type[Subject]] = {subject.name: subject for subject in (Pxarbench, Restic)}
 
-__all__ = ["SUBJECTS", "Command", "Expected", "Outcome", "Pxarbench", "Restic", "Settings", "Subject", "SubjectFailed"]
+
+def registry(settings: Settings) -> dict[str, type[Subject]]:
+    """All subjects that can be named with these settings, other builds of pxarbench among them ("pxarbench@NAME")."""
+    found: dict[str, type[Subject]] = {}
+    for name, subject in SUBJECTS.items():
+        found[name] = subject
+        if subject is Pxarbench:
+            found.update({build.name: build for build in map(of_build, settings.builds)})
+    return found
+
+
+__all__ = [
+    "CAPABILITIES", "SUBJECTS", "Command", "Expected", "Outcome", "Pxarbench", "Restic", "Settings", "Subject", "SubjectFailed",
+    "registry",
+]  # fmt: skip

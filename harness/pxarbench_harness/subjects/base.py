@@ -1,16 +1,17 @@
 """What the harness asks of a program under test.
 
 A Subject is one program in one mode with a store of its own. It builds command lines and reads results; starting and
-timing the commands is the session's business (bench.py), except for untimed steps such as making a store or restoring.
+timing the commands is the session's business, except for untimed steps such as making a store or restoring.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ..mutate.oracle import FACETS, Oracle
 from ..tree import Entry, Tree
@@ -60,10 +61,15 @@ class Outcome:
     unreferenced_chunks: int | None = None
     padding_bytes: int | None = None
     payload_bytes: int | None = None  # size of the payload stream
+    listed_chunks: int | None = None  # entries of the index that the files' contents come from
+    files: int | None = None  # regular files, as the program counts them
     own_peak_rss_bytes: int | None = None
     own_duration_ns: int | None = None
     warnings: int | None = None
     checksums: Mapping[str, str] = field(default_factory=dict)  # equal for equal input
+    reasons: Mapping[str, int] = field(default_factory=dict)  # why files were reused or not, in the program's own words
+    ledger: Mapping[str, int] = field(default_factory=dict)  # where padding comes from, and what is stored for nothing
+    restore: Mapping[str, int] = field(default_factory=dict)  # Subject.restore_cost, once it was restored
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)  # all of what the program reported
 
 
@@ -77,6 +83,13 @@ class Expected:
     changed_bytes: int
 
 
+#: Rows of the capability table, in order. Every subject answers all of them.
+CAPABILITIES = (
+    "detection", "decisions", "chunks", "compression", "encryption", "hardlinks", "sparse files", "xattrs", "ACLs",
+    "file capabilities", "chattr flags", "sockets and devices", "times", "restore of one file",
+)  # fmt: skip
+
+
 class Subject(ABC):
     #: As on the command line. Other builds of pxarbench have their own: "pxarbench@NAME".
     name: str
@@ -85,8 +98,7 @@ class Subject(ABC):
     mode_texts: ClassVar[Mapping[str, str]] = {}
     #: What runs when no modes are named. The first is what ratios of the others refer to.
     default_modes: ClassVar[tuple[str, ...]] = ()
-    #: Rows of the capability table: "xattrs", "ACLs", "hardlinks", "sparse files", "sockets and devices", "detection",
-    #: "chunks", "compression", "encryption", "restore of one file", ... -> a few words; equal keys for all subjects.
+    #: One of CAPABILITIES -> a few words; equal keys for all subjects.
     capabilities: ClassVar[Mapping[str, str]] = {}
     #: The settings it runs with, and why they are fair: one sentence each, printed in reports.
     fair: ClassVar[tuple[str, ...]] = ()
@@ -102,6 +114,10 @@ class Subject(ABC):
     deterministic: ClassVar[bool] = False
     #: Whether backup(decisions=...) writes down, or says, which files were read again.
     tells_decisions: ClassVar[bool] = False
+    #: How `state()` is brought back before a repetition. remove-new: runs only add files, which are removed (and it is an
+    #: error if another one changed). copy: runs rewrite files; a copy of the folders, taken before, replaces them. never: the
+    #: store is somewhere else, `state()` is empty, later repetitions find what the earlier ones stored.
+    rewinds: ClassVar[Literal["remove-new", "copy", "never"]] = "remove-new"
 
     def __init__(self, mode: str, home: Path, settings: Settings) -> None:
         """`home`: an empty folder for the store and everything else the program keeps."""
@@ -160,6 +176,16 @@ class Subject(ABC):
         the program treats them so (`counts_names`)."""
         return None
 
+    def collateral(self, decisions: Path, output: bytes, tree: Path) -> frozenset[bytes]:
+        """Of the files of `reread`, those that the program itself says it read for another reason than a change of the
+        file: its neighbours in a chunk, or because it had forgotten it. Some of them may have changed all the same."""
+        return frozenset()
+
+    def restore_cost(self) -> Mapping[str, int]:
+        """What the last restore() fetched, in bytes and chunks: "fetched_bytes", "fetched_chunks", "file_bytes". {}: the
+        program does not tell."""
+        return {}
+
     def leaves_out(self, entry: Entry) -> bool:
         return entry.kind in self.kinds_left_out
 
@@ -170,5 +196,12 @@ class Subject(ABC):
     def expected(self, tree: Tree, oracle: Oracle, filesystem: str) -> Expected:
         """From the tree as it is and what happened to it since this store's last backup."""
         files = [e for e in tree.entries.values() if e.kind == "file" and (self.counts_names or not e.link_to)]
-        changed = oracle.noticed_by(self.looks_at(filesystem))
+        looks_at = self.looks_at(filesystem)
+        if self.counts_names and oracle.by_name is not None:
+            changed = tuple(c for c in oracle.by_name if c.noticed_by(looks_at))
+        elif self.counts_names:  # every name of a changed file; a name that a file gained is not known
+            names = Counter(e.link_to or e.path for e in files)
+            changed = tuple(c for c in oracle.noticed_by(looks_at) for _ in range(names[c.path]))
+        else:
+            changed = oracle.noticed_by(looks_at)
         return Expected(len(files), sum(e.size for e in files), len(changed), sum(c.size for c in changed))
