@@ -8,8 +8,9 @@ import os
 import platform
 import shlex
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Sample:
     peak_rss_bytes: int
     output: bytes  # standard output
     errors: bytes  # standard error
+    io: Mapping[str, int] = field(default_factory=dict)  # as run.Usage.io, of the command alone; {}: not known
 
 
 #: What hyperfine itself says on standard error when a command fails.
@@ -46,15 +48,16 @@ def timed(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
+    io_floor: Mapping[str, int] | None = None,
 ) -> Sample:
     """Runs `argv` once under hyperfine. `raw`: hyperfine's own JSON, kept; RAW with suffix .log: all output, kept.
 
     A command that fails is a sample with its exit code, not an exception. Memory is what the kernel reports for
-    hyperfine and its only child, so its floor is hyperfine's own few MiB.
+    hyperfine and its only child, so its floor is hyperfine's own few MiB. I/O counts are the command's: hyperfine's own
+    are subtracted (see hyperfines_io()).
     """
-    hyperfine = shutil.which("hyperfine")
-    if hyperfine is None:
-        raise ToolMissing("hyperfine is not installed")
+    hyperfine = _hyperfine()
+    own = hyperfines_io(raw.parent) if io_floor is None else io_floor
     raw.unlink(missing_ok=True)
     words = [os.fspath(word) for word in argv]
     result, usage = run.run_counted(
@@ -75,7 +78,44 @@ def timed(
         peak_rss_bytes=usage.peak_rss_bytes,
         output=result.stdout,
         errors=errors,
+        io=_without(usage.io, own, written=raw.stat().st_size),
     )
+
+
+def _hyperfine() -> str:
+    found = shutil.which("hyperfine")
+    if found is None:
+        raise ToolMissing("hyperfine is not installed")
+    return found
+
+
+def _without(io: Mapping[str, int], own: Mapping[str, int], *, written: int) -> dict[str, int]:
+    """`io` without hyperfine's share: a fixed part, and its JSON of `written` bytes, which holds the command's words."""
+    return {
+        name: max(0, count - own.get(name, 0) - (written if name == "wchar" else 0))
+        for name, count in io.items()
+    }  # fmt: skip
+
+
+@lru_cache
+def hyperfines_io(folder: Path) -> Mapping[str, int]:
+    """What hyperfine itself reads and writes around a command, its JSON left out: `true` under it less `true` alone.
+
+    Measured once per folder that raw files go to: what writing there costs differs between file systems. Per count
+    the least of three: what is more is a first touch of hyperfine's files.
+    """
+    program = shutil.which("true")
+    if program is None:
+        return {}
+    seen: dict[str, list[int]] = {}
+    with tempfile.TemporaryDirectory(prefix=".floor-", dir=folder) as own:
+        raw = Path(own) / "floor.json"
+        for _ in range(3):
+            both = timed([program], raw=raw, io_floor={}).io
+            alone = run.run_counted([program])[1].io
+            for name in both.keys() & alone.keys():
+                seen.setdefault(name, []).append(max(0, both[name] - alone[name]))
+    return {name: min(counts) for name, counts in seen.items()}
 
 
 # ---- the machine ----

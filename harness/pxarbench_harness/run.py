@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +60,9 @@ class Usage:
     user_ns: int
     system_ns: int
     peak_rss_bytes: int
+    #: rchar, wchar (bytes through read and write calls, of files, pipes, terminals), syscr, syscw (these calls),
+    #: read_bytes, write_bytes (fetched from, or due to be written to, a block device). {}: the kernel does not say.
+    io: Mapping[str, int] = field(default_factory=dict)
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
@@ -196,6 +199,7 @@ def run_counted(
             user_ns=int(counted["user_ns"]),
             system_ns=int(counted["system_ns"]),
             peak_rss_bytes=int(counted["peak_rss_bytes"]),
+            io={name: int(count) for name, count in counted["io"].items()},
         )
     finally:
         os.close(read_end)
