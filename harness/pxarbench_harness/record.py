@@ -95,14 +95,21 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
+@lru_cache
+def _validator() -> Any:
+    """Made once: checking the schema itself takes longer than checking a record."""
+    import jsonschema
+
+    return jsonschema.validators.validator_for(schema())(schema())
+
+
 def validate(line: str) -> None:
     """RecordBroken names the first field that is wrong."""
     import jsonschema
 
-    try:
-        jsonschema.validate(json.loads(line), schema())
-    except jsonschema.ValidationError as error:
-        raise RecordBroken(f"{'/'.join(map(str, error.absolute_path)) or 'record'}: {error.message}") from None
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(json.loads(line)))
+    if error is not None:
+        raise RecordBroken(f"{'/'.join(map(str, error.absolute_path)) or 'record'}: {error.message}")
 
 
 def append(path: Path, records: Iterable[Record]) -> None:

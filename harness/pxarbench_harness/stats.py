@@ -7,6 +7,7 @@ import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import reduce
 
 import numpy
@@ -108,3 +109,49 @@ def median_ratio(a: Sequence[float], b: Sequence[float], *, paired: bool, seed: 
         raise ValueError(f"{len(a)} and {len(b)} samples are no pairs")
     value = statistics.median(a) / statistics.median(b)
     return Ratio(value, _resampled([a, b], paired, "ratio", seed))
+
+
+# ---- where a curve over the change rate passes a level ----
+
+
+class Crossed(Enum):
+    AT = "at"  # at Crossing.rate
+    ALWAYS = "always"  # at or above the level from the least rate on
+    NEVER = "never"  # below it up to the greatest rate
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where a value first reaches a level, the rates between those measured being filled in."""
+
+    kind: Crossed
+    rate: float | None  # of AT, else None; in the unit of the rates given
+    least: float  # rate measured
+    greatest: float
+    falls_again: bool = False  # some later value is below the level once more
+
+
+def crossing(points: Sequence[tuple[float, float]], level: float) -> Crossing | None:
+    """Of points (rate, value): the least rate at which value >= level.
+
+    Between two neighbours the value is taken to be linear in the logarithm of the rate, for rates are chosen evenly on
+    that scale. None without points. ValueError: a rate that is not above 0, or one that is given twice.
+    """
+    curve = sorted(points)
+    if not curve:
+        return None
+    rates = [rate for rate, _ in curve]
+    if rates[0] <= 0 or len(set(rates)) != len(rates):
+        raise ValueError("rates must be above 0 and differ from each other")
+    above = [value >= level for _, value in curve]
+    if not any(above):
+        return Crossing(Crossed.NEVER, None, rates[0], rates[-1])
+    first = above.index(True)
+    falls = not all(above[first:])
+    if first == 0:
+        return Crossing(Crossed.ALWAYS, None, rates[0], rates[-1], falls)
+    (low_rate, low), (high_rate, high) = curve[first - 1], curve[first]
+    share = (level - low) / (high - low)
+    rate = math.exp(math.log(low_rate) + share * (math.log(high_rate) - math.log(low_rate)))
+    # Rounding must not put it outside of the two it lies between.
+    return Crossing(Crossed.AT, min(max(rate, low_rate), high_rate), rates[0], rates[-1], falls)

@@ -60,3 +60,56 @@ def test_deviation_agrees_with_its_definition(samples: list[float]) -> None:
     defined = math.sqrt(math.fsum((x - middle) ** 2 for x in samples) / (len(samples) - 1))
     assert stats.deviation(samples) == pytest.approx(defined, rel=1e-6, abs=1e-9)
     assert stats.mean_error(samples) == pytest.approx(statistics.stdev(samples) / math.sqrt(len(samples)))
+
+
+# ---- break-even ----
+
+
+def test_crossing_is_linear_in_the_logarithm_of_the_rate() -> None:
+    found = stats.crossing([(0.1, 0.2), (1.0, 0.6), (10.0, 1.4)], 1.0)
+    assert found is not None and found.kind is stats.Crossed.AT and not found.falls_again
+    assert found.rate == pytest.approx(10**0.5)  # half way between 1 and 10
+    assert (found.least, found.greatest) == (0.1, 10.0)
+
+
+def test_crossing_at_a_measured_rate_is_that_rate() -> None:
+    found = stats.crossing([(10.0, 2.0), (1.0, 1.0), (0.1, 0.5)], 1.0)  # in any order
+    assert found is not None and found.rate == pytest.approx(1.0)
+
+
+def test_never_and_always_name_the_measured_rates() -> None:
+    assert stats.crossing([(0.1, 0.2), (50.0, 0.9)], 1.0) == stats.Crossing(stats.Crossed.NEVER, None, 0.1, 50.0)
+    assert stats.crossing([(0.1, 1.2), (50.0, 2.0)], 1.0) == stats.Crossing(stats.Crossed.ALWAYS, None, 0.1, 50.0)
+    assert stats.crossing([], 1.0) is None
+
+
+def test_curves_that_fall_again_are_told() -> None:
+    found = stats.crossing([(0.1, 0.2), (1.0, 1.2), (10.0, 0.8)], 1.0)
+    assert found is not None and found.falls_again and found.rate is not None and 0.1 < found.rate < 1.0
+
+
+@pytest.mark.parametrize("points", [[(0.0, 1.0), (1.0, 2.0)], [(1.0, 1.0), (1.0, 2.0)], [(-1.0, 2.0)]])
+def test_rates_without_a_logarithm_or_twice_are_refused(points: list[tuple[float, float]]) -> None:
+    with pytest.raises(ValueError, match="rates"):
+        stats.crossing(points, 1.5)
+
+
+@given(
+    st.lists(st.floats(1e-3, 100), min_size=1, max_size=9, unique=True),
+    st.lists(st.floats(0, 2), min_size=9, max_size=9),
+    st.floats(0.01, 1.99),
+)
+def test_crossing_lies_between_the_neighbours_that_enclose_it(rates: list[float], values: list[float], level: float) -> None:
+    curve = sorted(zip(rates, values, strict=False))
+    found = stats.crossing(curve, level)
+    assert found is not None
+    if found.kind is stats.Crossed.AT:
+        assert found.rate is not None
+        below = [r for r, _ in curve if r < found.rate * (1 + 1e-9)]
+        first = next(r for r, v in curve if v >= level)
+        assert below and found.rate <= first
+        assert all(v < level for r, v in curve if r < first)
+    elif found.kind is stats.Crossed.NEVER:
+        assert all(v < level for _, v in curve)
+    else:
+        assert curve[0][1] >= level

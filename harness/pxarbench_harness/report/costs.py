@@ -1,0 +1,336 @@
+"""What happened and what it costs: reasons of reading again, padding over generations, restoring, system calls, rooflines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import words
+from .cases import Block, Series
+from .folder import Folder
+from .model import Block as Part
+from .model import Cell, Chart, Details, Heading, Line, Panel, Paragraph, Table, words as said
+from .surface import Names
+from .times import anchor, middle
+from .words import UNKNOWN
+
+#: More bars than these make no picture.
+_MOST_BARS = 40
+
+#: Reasons of not reading a file: no part of a histogram of what was read.
+_REUSED = "unchanged"
+
+_GIVEN_UP = {
+    "no-reference": "nothing to compare with",
+    "new": "not in the reference",
+    "size": "another size",
+    "mtime": "another mtime",
+    "attributes": "other attributes",
+    "threshold": "its range has too much padding",
+    "instances": "its chunk is listed too often",
+    "absorbed": "its small chunk is written anew with its neighbours",
+    "non-monotone": "stored before its predecessor",
+    "out-of-range": "outside of the reference's payload",
+}
+
+
+def reasons(s: Series) -> dict[str, int]:
+    """reason -> files, of what was read again. {}: the program does not tell."""
+    known = dict((s.last.outcome or {}).get("reasons") or {})
+    if not known:
+        for archive in s.archives:
+            found = archive.get("reasons")
+            if isinstance(found, Mapping):
+                for name, count in found.items():
+                    if isinstance(count, int):
+                        known[str(name)] = known.get(str(name), 0) + count
+    return {name: count for name, count in known.items() if name != _REUSED and count}
+
+
+def why_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
+    found = [
+        (block, s, reasons(s)) for block in blocks for s in block.group
+        if s.last.outcome is not None and s.last.outcome["reference"] == "used"
+    ]  # fmt: skip
+    found = [(block, s, why) for block, s, why in found if why]
+    if not found:
+        return []
+    totals: dict[str, int] = {}
+    for _, _, why in found:
+        for name, count in why.items():
+            totals[name] = totals.get(name, 0) + count
+    order = sorted(totals, key=lambda n: (-totals[n], n))
+    rows = tuple(
+        (block.dataset, block.name, Cell(names[s.key], target=f"#{anchor(s)}"), *(f"{why.get(n, 0):,}" for n in order), f"{sum(why.values()):,}")
+        for block, s, why in found
+    )
+    table = Table(("dataset", "change", "mode", *order, "files read again"), rows, texts=3, merged=2)
+    parts: list[Part] = [
+        Heading("Why files were read again"),
+        Paragraph(
+            "Of the last measured run of each case, in the words of the program: " + "; ".join(f"`{n}`: {_GIVEN_UP[n]}" for n in order if n in _GIVEN_UP)
+            + "." if any(n in _GIVEN_UP for n in order) else "Of the last measured run of each case, in the words of the program."
+        ),
+    ]
+    many_sets = len({block.dataset for block, _, _ in found}) > 1
+    if len(found) <= _MOST_BARS:
+        bars = []
+        for block, s, why in found:
+            whole = s.last.dataset["files"] or 1
+            name = f"{block.dataset + ', ' if many_sets else ''}{block.name}: {names[s.key]}"
+            bars.append((name, tuple((n, 100 * why[n] / whole) for n in order if n in why)))
+        most = max(found, key=lambda f: sum(f[2].values()))
+        alt = (
+            f"One bar per change and mode, divided by reason. The longest: {most[0].name}, {names[most[1].key]}, "
+            f"{sum(most[2].values()):,} files, most of them for the reason {max(most[2], key=lambda n: most[2][n])}."
+        )
+        panel = Panel("", "files read again, % of all", "", bars=tuple(bars))
+        parts.append(Chart("Why files were read again", alt, ((panel,),), table, tuple(order)))
+    else:
+        parts.append(Details(f"Table of {len(found)} cases", (table,)))
+    return parts
+
+
+# ---- generations ----
+
+
+def generation_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
+    chains: dict[tuple[str, str], list[Block]] = {}
+    for block in blocks:
+        if block.generation > 0:
+            chains.setdefault((block.dataset, block.mutation), []).append(block)
+    parts: list[Part] = []
+    for (dataset, mutation), found in chains.items():
+        found.sort(key=lambda b: b.generation)
+        rows = []
+        curves: dict[str, dict[str, list[tuple[float, float]]]] = {"padding": {}, "waste": {}, "entries": {}, "read": {}}
+        keys = [k for k in names if any(s.key == k for b in found for s in b.group)]
+        for key in keys:
+            for block in found:
+                s = next((s for s in block.group if s.key == key), None)
+                if s is None:
+                    continue
+                run, ledger = s.last, ledger_of(s)
+                read = s.outcome("file_bytes_read")
+                padding = words.share(s.outcome("padding_bytes"), s.outcome("payload_bytes"))
+                waste = words.share(ledger.get("stored_waste"), run.dataset["bytes"])
+                entries = s.outcome("listed_chunks")
+                if entries is None:
+                    entries = _entries(s)
+                again = words.share(read, run.dataset["bytes"])
+                if padding is None and entries is None and again is None and run.store_bytes is None:
+                    continue
+                for what, value in (("padding", padding), ("waste", waste), ("entries", entries), ("read", again)):
+                    if value is not None:
+                        scaled = float(value) if what == "entries" else 100 * value
+                        curves[what].setdefault(names[key], []).append((block.generation, scaled))
+                rows.append((
+                    names[key], str(block.generation), Cell(str(len(s.runs)), target=f"#{anchor(s)}"), words.percent(padding),
+                    words.percent(waste), words.count(entries), words.percent(again), words.size(run.store_bytes),
+                    words.ranged(s.summary.median, s.summary.interval, 3),
+                ))  # fmt: skip
+        if not rows:
+            continue
+        columns = (
+            "mode", "generation", "n", "padding of payload", "stored waste", "index entries", "read again", "store", "median s",
+        )  # fmt: skip
+        table = Table(columns, tuple(rows), merged=1)
+        labels = {
+            "padding": "padding, % of payload", "waste": "stored waste, % of all bytes", "entries": "index entries", "read": "read again, % of all bytes",
+        }  # fmt: skip
+        panels = [
+            Panel(labels[w], "generation", "", tuple(Line(n, tuple(p)) for n, p in lines.items()), y_range=_from_zero(lines))
+            for w, lines in curves.items() if any(len(p) > 1 for p in lines.values())
+        ]  # fmt: skip
+        if not parts:
+            parts.append(Heading("Over generations"))
+        title = f"{dataset}, {mutation}"
+        parts.append(Heading(title, 3))
+        if panels:
+            grid = tuple(tuple(panels[i : i + 2]) for i in range(0, len(panels), 2))
+            ends = [
+                f"{name}: padding {points[0][1]:.3g} % after generation {points[0][0]:g}, {points[-1][1]:.3g} % after {points[-1][0]:g}"
+                for name, points in curves["padding"].items()
+            ]
+            alt = "Generation by generation, a line per mode. " + "; ".join(ends) + ("." if ends else "")
+            parts.append(Chart(f"Ledger over generations: {title}", alt, grid, table, tuple(names.values())))
+        else:
+            parts.append(table)
+    return parts
+
+
+def _from_zero(lines: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[float, float]:
+    top = max((y for points in lines.values() for _, y in points), default=0.0)
+    return 0.0, top * 1.08 or 1.0
+
+
+def ledger_of(s: Series) -> dict[str, int]:
+    """Sum over the archives of where padding comes from; {}: the program does not tell."""
+    known = dict((s.last.outcome or {}).get("ledger") or {})
+    if not known:
+        for archive in s.archives:
+            found = archive.get("ledger")
+            if isinstance(found, Mapping):
+                for name, value in found.items():
+                    if isinstance(value, int):
+                        known[str(name)] = known.get(str(name), 0) + value
+    return known
+
+
+def _entries(s: Series) -> int | None:
+    counts = [a["payload"]["chunks"] for a in s.archives if isinstance(a.get("payload"), Mapping) and "chunks" in a["payload"]]
+    return sum(counts) if counts else None
+
+
+# ---- restoring ----
+
+
+def restore_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
+    rows = []
+    for block in blocks:
+        for s in block.group:
+            cost = next((c for r in reversed(s.runs) if (c := (r.outcome or {}).get("restore"))), None)
+            if not cost:
+                continue
+            fetched, files = cost.get("fetched_bytes"), cost.get("file_bytes")
+            times = words.share(fetched, files)
+            others = ", ".join(
+                f"{name.replace('_', ' ')} {value:,}" for name, value in sorted(cost.items()) if name not in ("fetched_bytes", "fetched_chunks", "file_bytes")
+            )
+            rows.append((
+                block.dataset, block.name, Cell(names[s.key], target=f"#{anchor(s)}"), words.count(cost.get("fetched_chunks")),
+                words.size(fetched), words.size(files), UNKNOWN if times is None else Cell(f"{times:.2f}", others),
+            ))  # fmt: skip
+    if not rows:
+        return []
+    columns = ("dataset", "change", "mode", "chunks fetched", "bytes fetched", "bytes of files", "fetched / restored")
+    text = "What restoring the last measured snapshot got from its store, before it was compared: one restore each. Padding and chunks listed again are fetched too."
+    return [Heading("Restoring"), Paragraph(text), Details(f"Table of {len(rows)} restores", (Table(columns, tuple(rows), texts=3, merged=2),))]
+
+
+# ---- system calls ----
+
+_MOST_CALLS = 14
+
+
+def syscall_sections(folder: Folder, names: Names) -> list[Part]:
+    proofs = [r for r in folder.records if r.phase == "proof" and r.syscalls]
+    if not proofs:
+        return []
+    totals: dict[str, int] = {}
+    for r in proofs:
+        for name, count in (r.syscalls or {}).items():
+            totals[name] = totals.get(name, 0) + count
+    calls = sorted((n for n in totals if n != "total"), key=lambda n: (-totals[n], n))[:_MOST_CALLS]
+    rows = []
+    for r in proofs:
+        counted = r.syscalls or {}
+        files = r.dataset["files"]
+        total = counted.get("total", sum(v for n, v in counted.items() if n != "total"))
+        name = f"{r.mutation['text']}, generation {r.generation}" if r.generation else r.mutation["text"]
+        rows.append((
+            r.dataset["name"], name, names[r.subject, r.mode, r.cache], f"{total:,}", f"{total / files:.2f}" if files else UNKNOWN,
+            *(f"{counted.get(call, 0):,}" for call in calls),
+        ))  # fmt: skip
+    table = Table(("dataset", "change", "mode", "all", "per file", *calls), tuple(rows), texts=3, merged=2)
+    return [
+        Heading("System calls"),
+        Paragraph("Counted by the kernel's tracing in the proof run, which is not timed: n = 1, all threads and children."),
+        Details(f"Table of {words.many(len(rows), 'run')}", (table,)),
+    ]
+
+
+# ---- rooflines ----
+
+
+def _roofs(found: Any) -> list[tuple[str, str, float, float | None, float | None, str]]:
+    """(dataset, name, seconds, low, high, remark) of what roofline.json says; tolerant, it is written elsewhere."""
+    rows = []
+    listed = found.get("rows", found.get("results", found)) if isinstance(found, dict) else found
+    if isinstance(listed, dict):
+        listed = [{"name": name, **(value if isinstance(value, dict) else {"seconds": value})} for name, value in listed.items()]
+    if not isinstance(listed, list):
+        return []
+    for item in listed:
+        if not isinstance(item, dict):
+            continue
+        samples = item.get("samples") or item.get("samples_ns") or item.get("wall_ns")
+        if isinstance(samples, list) and samples and all(isinstance(x, int | float) for x in samples):
+            scale = 1e9 if "samples" not in item or max(samples) > 1e6 else 1.0
+            values = sorted(x / scale for x in samples)
+            value, low, high = middle_of(values), values[0], values[-1]
+        else:
+            number = item.get("seconds", item.get("median_s", item.get("median")))
+            if not isinstance(number, int | float):
+                continue
+            value, low, high = float(number), None, None
+        rate = item.get("bytes_per_second")
+        remark = f"{rate / words.MIB:,.0f} MiB/s" if isinstance(rate, int | float) else ""
+        rows.append((str(item.get("dataset", "")), str(item.get("name", item.get("what", "?"))), value, low, high, remark))
+    return rows
+
+
+def middle_of(values: Sequence[float]) -> float:
+    half = len(values) // 2
+    return values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2
+
+
+def roofline_sections(folder: Folder, blocks: Sequence[Block], names: Names, seed: int) -> list[Part]:
+    roofs = _roofs(folder.roofline) if folder.roofline is not None else []
+    if not roofs:
+        return []
+    rows: list[tuple[str | Cell, ...]] = []
+    for dataset in dict.fromkeys(d for d, *_ in roofs):
+        for _, name, value, low, high, remark in (r for r in roofs if r[0] == dataset):
+            spread = "" if low is None or high is None or low == high else f" ({low:.3f} .. {high:.3f})"
+            rows.append((dataset, f"roofline: {name}", f"{value:.3f}{spread}", remark))
+        still = [b for b in blocks if b.mutation == "none" and b.dataset in (dataset, "") or (not dataset and b.mutation == "none")]
+        for block in still[:1]:
+            for s in block.group:
+                summary = s.summary
+                rate = s.last.dataset["bytes"] / summary.median if summary.median else 0
+                rows.append((
+                    dataset or block.dataset, Cell(f"backup, nothing changed: {names[s.key]}", target=f"#{anchor(s)}"),
+                    Cell(words.ranged(summary.median, summary.interval, 3), f"n = {summary.n}"), f"{rate / words.MIB:,.0f} MiB/s of the tree",
+                ))  # fmt: skip
+    return [
+        Heading("Rooflines"),
+        Paragraph("What each part of the work costs by itself on this machine, beside the backups: no mode can be faster than what it has to do."),
+        Table(("dataset", "what", "seconds", "rate"), tuple(rows), texts=2, merged=1),
+    ]
+
+
+# ---- cold and warm ----
+
+
+def cache_sections(blocks: Sequence[Block], names: Names, seed: int) -> list[Part]:
+    from .cases import ratio
+
+    rows = []
+    for block in blocks:
+        by_key = {s.key: s for s in block.group}
+        for (subject, mode, cache), cold in by_key.items():
+            warm = by_key.get((subject, mode, "warm"))
+            if cache != "cold" or warm is None:
+                continue
+            times = ratio(cold, warm, seed)
+            before = [r.resident for r in cold.runs if r.resident is not None]
+            rows.append((
+                block.dataset, block.name, Cell(cold.label, target=f"#{anchor(cold)}"), f"{len(warm.runs)}, {len(cold.runs)}",
+                words.ranged(warm.summary.median, warm.summary.interval, 3), words.ranged(cold.summary.median, cold.summary.interval, 3),
+                words.ranged(times.value, times.interval, 2), words.percent(max(before)) if before else UNKNOWN,
+                words.mib(middle([r.io.get("read_bytes") for r in cold.runs])),
+            ))  # fmt: skip
+    if not rows:
+        return []
+    columns = ("dataset", "change", "mode", "n", "warm s", "cold s", "cold / warm", "in cache before, at most", "from disk MiB")
+    return [
+        Heading("Cold and warm cache"),
+        Paragraph("Cold: the tree and the store were dropped from the page cache before the run; runs that were not cold are discarded and named below."),
+        Table(columns, tuple(rows), texts=3, merged=2),
+    ]
+
+
+__all__ = [
+    "cache_sections", "generation_sections", "reasons", "restore_sections", "roofline_sections", "said", "syscall_sections", "why_sections",
+]  # fmt: skip
