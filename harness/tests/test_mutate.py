@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pxarbench_harness import mutate, tree
-from pxarbench_harness.mutate import oplog
+from pxarbench_harness.mutate import primitives, repair, saved
 
 
 @pytest.fixture
@@ -91,11 +92,12 @@ def test_oracle_log_and_undo(wood: tree.Tree, tmp_path: Path, operation: str) ->
         assert st.st_mtime_ns == wood.entries[op.path].mtime_ns + 10**9
         assert st.st_size == wood.entries[op.path].size + (operation == "edit")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert lines[0]["mutation"] == f"{operation}:10%:clustered" and len(lines) == 5
+    assert lines[0]["mutation"] == f"{operation}:10%:clustered" and len(lines) == 6
     assert lines[1]["oracle"]["must_be_reread"] is True
     assert lines[1]["oracle"]["content_changed"] is (operation == "edit")
+    assert lines[-1] == {"digest_after": tree.scan(wood.root).digest()}
     assert mutate.undo(log, wood.root) == before
-    assert tree.scan(wood.root).digest() == before and not log.exists()
+    assert tree.scan(wood.root).digest() == before and [path.name for path in tmp_path.iterdir()] == ["wood"]
     assert mutate.undo(log, wood.root) is None
 
 
@@ -114,54 +116,48 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("point", range(8))
-@pytest.mark.parametrize("half", [False, True], ids=["between-files", "between-append-and-time"])
-def test_killed_at_any_operation_it_is_undone(
-    wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int, half: bool
+def die_at(monkeypatch: pytest.MonkeyPatch, point: int) -> None:
+    left = [point]
+
+    def step() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    for module in (primitives, repair, saved):
+        monkeypatch.setattr(module, "step", step)
+
+
+@pytest.mark.parametrize("point", range(0, 28, 2))
+def test_killed_at_any_step_it_is_undone(
+    wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int
 ) -> None:
-    perform, set_time, calls = oplog._perform, oplog._set_mtime, []
-
-    def dying_perform(root: bytes, op: mutate.Op) -> None:
-        calls.append(op)
-        if len(calls) == point + 1:
-            if half:
-                monkeypatch.setattr(oplog, "_set_mtime", dying_set_time)
-            else:
-                raise Killed
-        perform(root, op)
-
-    def dying_set_time(path: bytes, mtime_ns: int) -> None:
-        raise Killed
-
-    monkeypatch.setattr(oplog, "_perform", dying_perform)
     before = wood.digest()
-    with pytest.raises(Killed):
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        die_at(dying, point)
         mutate.apply(wood, mutate.parse("edit:20%"), tmp_path / "log")
-    monkeypatch.setattr(oplog, "_set_mtime", set_time)
-    assert mutate.undo(tmp_path / "log", wood.root) == before
+    assert mutate.undo(tmp_path / "log", wood.root) in (None, before)
     assert tree.scan(wood.root).digest() == before
 
 
 def test_undo_interrupted_is_repeated(wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, set_time, left = wood.digest(), oplog._set_mtime, [3]
+    before = wood.digest()
     mutate.apply(wood, mutate.parse("edit:20%"), tmp_path / "log")
-
-    def dying(path: bytes, mtime_ns: int) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-        set_time(path, mtime_ns)
-
-    monkeypatch.setattr(oplog, "_set_mtime", dying)
-    with pytest.raises(Killed):
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        die_at(dying, 5)
         mutate.undo(tmp_path / "log", wood.root)
-    monkeypatch.setattr(oplog, "_set_mtime", set_time)
+    assert tree.scan(wood.root).digest() != before
     assert mutate.undo(tmp_path / "log", wood.root) == before
     assert tree.scan(wood.root).digest() == before
 
 
+def with_append(monkeypatch: pytest.MonkeyPatch, perform: Callable[[bytes, mutate.Op], None]) -> None:
+    real = primitives.PRIMITIVES["append"]
+    monkeypatch.setitem(primitives.PRIMITIVES, "append", primitives.Primitive(real.simulate, perform))
+
+
 def test_mutation_that_does_nothing_is_caught(wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oplog, "_perform", lambda root, op: None)
+    with_append(monkeypatch, lambda root, op: None)
     with pytest.raises(mutate.MutationFailed, match="4 of 4 planned files did not change"):
         mutate.apply(wood, mutate.parse("edit:10%"), tmp_path / "log")
 
@@ -169,22 +165,20 @@ def test_mutation_that_does_nothing_is_caught(wood: tree.Tree, tmp_path: Path, m
 def test_mutation_that_touches_another_file_is_caught(
     wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    perform = oplog._perform
+    perform = primitives.PRIMITIVES["append"].perform
 
     def clumsy(root: bytes, op: mutate.Op) -> None:
         perform(root, op)
         os.utime(os.path.join(root, b"d3/f39"))
 
-    monkeypatch.setattr(oplog, "_perform", clumsy)
+    with_append(monkeypatch, clumsy)
     with pytest.raises(mutate.MutationFailed, match="1 others did .d3/f39"):
         mutate.apply(wood, mutate.parse("edit:10%:clustered"), tmp_path / "log")
 
 
 def test_edit_that_only_sets_the_time_is_caught(wood: tree.Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oplog, "APPENDED", b"")
-    monkeypatch.setattr(oplog, "_plan", lambda t, m: [
-        mutate.Op(b"d3/f39", "edit", 39, 40, 10**18 + 39, 10**18 + 39 + 10**9)])  # fmt: skip
-    with pytest.raises(mutate.MutationFailed, match="d3/f39 is not as planned"):
+    with_append(monkeypatch, primitives.PRIMITIVES["touch"].perform)
+    with pytest.raises(mutate.MutationFailed, match="d0/f04 is not as planned: size"):
         mutate.apply(wood, mutate.parse("edit:1%"), tmp_path / "log")
 
 

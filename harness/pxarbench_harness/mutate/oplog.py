@@ -1,81 +1,35 @@
 """Changing a tree in place, so that it can be put back exactly whatever happens in between.
 
-The whole log (JSON lines: a header, then one operation each, with the state before and after) is on disk before the
-first file is touched. Undo therefore works from any point, also after kill -9, and running it twice does no harm.
+    mutation.jsonl     the operation log: a header (schema, mutation, seed, digest of the tree before), one line per step
+                       with its declared oracle, and, once everything was done and checked, {"digest_after": ...}
+    mutation.saved/    what undoing needs (saved.py)
+
+Both are on disk before the first change, the last line only after the last. Undo therefore works from any point, also
+after kill -9, and running it twice does no harm. The steps name nothing of the machine: `replay` performs them on an equal
+tree elsewhere, with the same digest afterwards. Steps of a chain have mutation.1.jsonl, mutation.2.jsonl, ...
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..tree import Tree, scan, show
-from .plan import Mutation, choose
+from . import primitives, repair, saved
+from .draft import Draft
+from .operation import OPERATIONS, MutationFailed, NotAvailable, Op, op_of, op_values
+from .oracle import PXAR_LOOKS_AT, Change, Oracle, judge
+from .plan import Mutation, parse
 
-SCHEMA = "pxarbench-oplog/1"
-SECOND = 1_000_000_000
-APPENDED = b"#"
-
-
-class MutationFailed(Exception):
-    """The tree is not what the mutation was to make of it."""
-
-
-class AlteredByOthers(Exception):
-    """A file is in a state that neither the mutation nor its undoing leaves behind: nothing was done to it."""
-
-
-@dataclass(frozen=True)
-class Op:
-    """One operation, with what a change detection has to make of it."""
-
-    path: bytes
-    op: str
-    size_before: int
-    size_after: int
-    mtime_ns_before: int
-    mtime_ns_after: int
-
-    @property
-    def content_changed(self) -> bool:
-        return self.size_after != self.size_before
-
-    @property
-    def attributes_changed(self) -> bool:
-        return self.mtime_ns_after != self.mtime_ns_before or self.content_changed
-
-    @property
-    def must_be_reread(self) -> bool:
-        """Whoever judges by size and mtime has to read the file again."""
-        return self.attributes_changed
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """What the mutation knows must be detected."""
-
-    ops: tuple[Op, ...]
-
-    @property
-    def must_be_reread(self) -> frozenset[bytes]:
-        return frozenset(op.path for op in self.ops if op.must_be_reread)
-
-    @property
-    def content_changed(self) -> frozenset[bytes]:
-        return frozenset(op.path for op in self.ops if op.content_changed)
-
-    @property
-    def files(self) -> int:
-        return len(self.must_be_reread)
-
-    @property
-    def bytes(self) -> int:
-        """That have to be read again."""
-        return sum(op.size_after for op in self.ops if op.must_be_reread)
+SCHEMA = "pxarbench-oplog/2"
+#: A file changed within the same tick of the kernel's clock as before keeps its change time; this is longer than a tick.
+TICK_NS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -85,124 +39,274 @@ class Applied:
     tree: Tree  # as it is now
 
 
-def _line(op: Op) -> dict[str, Any]:
-    values = asdict(op)
-    values["path"] = os.fsdecode(op.path)
-    values["undo"] = {"truncate": op.size_before, "mtime_ns": op.mtime_ns_before}
-    values["oracle"] = {
-        "content_changed": op.content_changed,
-        "attributes_changed": op.attributes_changed,
-        "must_be_reread": op.must_be_reread,
+@dataclass
+class Prepared:
+    """A mutation whose journal is on disk; the tree is as it was. `perform` it whole, or step by step; then `finish`."""
+
+    draft: Draft
+    log: Path | None
+
+    @property
+    def ops(self) -> Sequence[Op]:
+        return self.draft.ops
+
+    def perform_one(self, op: Op) -> None:
+        primitives.step()
+        primitives.PRIMITIVES[op.how].perform(os.fsencode(self.draft.tree.root), op)
+
+    def perform(self) -> None:
+        root = os.fsencode(self.draft.tree.root)
+        for op in self.draft.ops:
+            self.perform_one(op)
+        for folder, mtime_ns in self.draft.stamped.items():
+            primitives.step()
+            primitives.set_mtime(os.path.join(root, folder), mtime_ns)
+        primitives.step()
+
+    def finish(self) -> Applied:
+        """Looks at the tree: exactly what was planned must have happened. MutationFailed."""
+        draft = self.draft
+        before = draft.tree
+        flags = any(e.flags or e.project for e in before.entries.values())
+        after = scan(before.root, known=before, inode_flags=flags)
+        oracle = _verified(draft, after)
+        if self.log is not None:
+            with open(self.log, "a", encoding="ascii") as out:
+                out.write(json.dumps({"digest_after": after.digest()}) + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+        return Applied(draft.mutation, oracle, after)
+
+
+def _verified(draft: Draft, after: Tree) -> Oracle:
+    text = draft.mutation.text
+    wrong = draft.deviations(after)
+    if wrong:
+        raise MutationFailed("mutation: " + "; ".join(wrong[:3]))
+    changes, gone = judge(draft.tree, after)
+    found = {change.path: change.differs for change in changes}
+    planned, planned_gone = draft.predicted()
+    for path in sorted(found.keys() | planned.keys()):
+        if found.get(path) != planned.get(path):
+            raise MutationFailed(
+                f"mutation {text}: {show(path)} differs in {_words(found.get(path))}, planned was {_words(planned.get(path))}"
+            )
+    if gone != planned_gone:
+        raise MutationFailed(f"mutation {text}: {len(gone)} files are gone, planned were {len(planned_gone)}")
+    for sentence in undeclared(draft.ops, changes, gone):
+        raise MutationFailed(f"mutation {text}: {sentence}")
+    return Oracle(tuple(draft.ops), changes, gone)
+
+
+def _words(facets: frozenset[str] | None) -> str:
+    return ", ".join(sorted(facets)) if facets else "nothing"
+
+
+def undeclared(ops: Sequence[Op], changes: Sequence[Change], gone: frozenset[bytes]) -> list[str]:
+    """What contradicts the declarations of the operations' classes; [] when nothing does."""
+    classes = {OPERATIONS[op.op] for op in ops}
+    if len(classes) != 1:
+        return []
+    (cls,) = classes
+    found = []
+    for change in changes:
+        is_new = "name" in change.differs or "type" in change.differs
+        if is_new and not cls.makes_new:
+            found.append(f"{show(change.path)} is new, which {cls.word} does not declare")
+        elif not is_new and not cls.facets <= change.differs <= cls.facets | cls.sometimes:
+            found.append(f"{show(change.path)} differs in {_words(change.differs)}, {cls.word} declares {_words(cls.facets)}")
+    if gone and not cls.makes_gone:
+        found.append(f"files are gone, which {cls.word} does not declare")
+    return found
+
+
+# ---- the log ----
+
+
+def _oracle_of(op: Op, planned: dict[bytes, frozenset[str]]) -> dict[str, Any]:
+    """Of the file that the step changes or makes."""
+    facets = planned.get(op.to) or planned.get(op.path) or frozenset()
+    change = Change(op.path, facets, op.size_after, op.size_before)
+    return {
+        "differs": sorted(facets),
+        "content_changed": change.content_changed,
+        "attributes_changed": change.attributes_changed,
+        "seen_by_size_and_mtime": change.seen_by_size_and_mtime,
+        "must_be_reread": change.noticed_by(PXAR_LOOKS_AT),
     }
-    return values
 
 
-def _read(log: Path) -> tuple[dict[str, Any], list[Op]]:
-    with open(log, encoding="ascii") as lines:
-        header = json.loads(next(lines))
+def write_header(log: Path, tree: Tree, mutation: Mutation, lines: Sequence[dict[str, Any]] = (), **more: Any) -> None:
+    """Makes the log, durably. From now on undo works."""
+    header = {
+        "schema": SCHEMA, "mutation": mutation.text, "seed": mutation.seed or 0, "digest_before": tree.digest(),
+        "steps": len(lines), **more,
+    }  # fmt: skip
+    part = log.with_name(log.name + ".partial")
+    with open(part, "w", encoding="ascii") as out:
+        for line in [header, *lines]:
+            out.write(json.dumps(line) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    primitives.step()
+    os.rename(part, log)
+    saved.sync_folder(log.parent)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    header: dict[str, Any]
+    ops: tuple[Op, ...]
+    digest_after: str  # "" unless the mutation was carried out completely
+
+
+def read(log: Path) -> Recorded:
+    """MutationFailed: no such log. A last line without its end (a crash) counts as not written."""
+    lines = log.read_bytes().split(b"\n")[:-1]
+    try:
+        header = json.loads(lines[0])
         if header.get("schema") != SCHEMA:
-            raise MutationFailed(f"{log}: not an operation log of schema {SCHEMA}")
-        ops = []
-        for line in lines:
-            values = json.loads(line)
-            del values["undo"], values["oracle"]
-            values["path"] = os.fsencode(values["path"])
-            ops.append(Op(**values))
-    return header, ops
+            raise ValueError
+    except (ValueError, IndexError, AttributeError):
+        raise MutationFailed(f"{log}: not an operation log of schema {SCHEMA}") from None
+    ops, digest = [], ""
+    for line in lines[1:]:
+        values = json.loads(line)
+        if "digest_after" in values:
+            digest = values["digest_after"]
+            continue
+        values.pop("oracle", None)
+        ops.append(op_of(values))
+    return Recorded(header, tuple(ops), digest)
 
 
-def _plan(tree: Tree, mutation: Mutation) -> list[Op]:
-    candidates = {e.path: e for e in tree.files() if e.links == 1}
-    grown = len(APPENDED) if mutation.operation == "edit" else 0
-    ops = []
-    for path in choose(list(candidates), mutation):
-        e = candidates[path]
-        ops.append(Op(path, mutation.operation, e.size, e.size + grown, e.mtime_ns, e.mtime_ns + SECOND))
-    return ops
+# ---- applying ----
 
 
-def _set_mtime(path: bytes, mtime_ns: int) -> None:
-    os.utime(path, ns=(os.stat(path).st_atime_ns, mtime_ns), follow_symlinks=False)
+def draft_of(tree: Tree, mutation: Mutation, log: Path) -> Draft:
+    """What would be done. Nothing is changed. NotAvailable."""
+    draft = Draft(tree, mutation, log)
+    cls = OPERATIONS[mutation.operation]
+    if reason := cls.available(tree, mutation):
+        raise NotAvailable(f"mutation {mutation.text}: {reason}")
+    cls().plan(draft)
+    draft.close()
+    return draft
 
 
-def _perform(root: bytes, op: Op) -> None:
-    path = os.path.join(root, op.path)
-    if op.op == "edit":
-        with open(path, "ab", buffering=0) as file:
-            file.write(APPENDED)
-    _set_mtime(path, op.mtime_ns_after)
+def prepare(draft: Draft, log: Path) -> Prepared:
+    """The journal of a draft, on disk."""
+    if log.exists():
+        raise MutationFailed(f"{log}: a mutation is already applied; undo it first")
+    saved.save(draft, saved.saved_folder(log))
+    primitives.step()
+    planned, _ = draft.predicted()
+    lines = [{**op_values(op), "oracle": _oracle_of(op, planned)} for op in draft.ops]
+    write_header(log, draft.tree, draft.mutation, lines)
+    return Prepared(draft, log)
+
+
+def _wait_for_a_tick(draft: Draft) -> None:
+    newest = max((draft.tree.entries[p].ctime_ns for p in draft.now if p in draft.tree.entries), default=0)
+    ahead = newest + TICK_NS - time.time_ns()
+    if 0 < ahead <= TICK_NS:
+        time.sleep(ahead / 1e9)
+
+
+def _carry_out(prepared: Prepared) -> Applied:
+    _wait_for_a_tick(prepared.draft)
+    prepared.perform()
+    return prepared.finish()
 
 
 def apply(tree: Tree, mutation: Mutation, log: Path) -> Applied:
     """Changes the tree below tree.root. On failure the tree may be half changed: undo(log) puts it back.
 
-    MutationFailed when afterwards other files than the planned ones differ, or the planned ones do not.
+    NotAvailable: nothing was changed. MutationFailed: afterwards something else differs than what was planned.
     """
     if log.exists():
         raise MutationFailed(f"{log}: a mutation is already applied; undo it first")
-    ops = _plan(tree, mutation)
-    if not ops:
-        return Applied(mutation, Oracle(()), tree)
-    header = {"schema": SCHEMA, "mutation": mutation.text, "digest_before": tree.digest(), "files": len(ops)}
-    part = log.with_name(log.name + ".partial")
-    with open(part, "w", encoding="ascii") as out:
-        for line in [header, *map(_line, ops)]:
-            out.write(json.dumps(line) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    os.rename(part, log)
-    _sync_folder(log.parent)
-
-    root = os.fsencode(tree.root)
-    for op in ops:
-        _perform(root, op)
-    after = scan(tree.root, known=tree)
-    _verify(tree, after, ops)
-    return Applied(mutation, Oracle(tuple(ops)), after)
+    cls = OPERATIONS[mutation.operation]
+    if cls.carries_itself_out:
+        return cls().carry_out(tree, mutation, log)
+    draft = draft_of(tree, mutation, log)
+    if not draft.ops:
+        return Applied(mutation, Oracle(), tree)
+    return _carry_out(prepare(draft, log))
 
 
-def _verify(before: Tree, after: Tree, ops: Iterable[Op]) -> None:
-    changed = {p for p in before.entries.keys() | after.entries.keys() if before.entries.get(p) != after.entries.get(p)}
-    planned = {op.path for op in ops}
-    if changed != planned:
-        idle, stray = planned - changed, changed - planned
-        names = ", ".join(show(p) for p in sorted(idle | stray)[:3])
-        raise MutationFailed(
-            f"mutation: {len(idle)} of {len(planned)} planned files did not change, {len(stray)} others did ({names})"
-        )
-    for op in ops:
-        now = after.entries[op.path]
-        content = now.digest != before.entries[op.path].digest
-        if (now.size, now.mtime_ns, content) != (op.size_after, op.mtime_ns_after, op.content_changed):
-            raise MutationFailed(f"mutation: {show(op.path)} is not as planned")
+def replay(recorded: Path, tree: Tree, log: Path | None = None) -> Applied:
+    """Performs a log's steps on an equal tree. With `log`, undo(log) puts it back; without, nothing does.
+
+    MutationFailed: the tree is another one, or did not become what it became when the log was written.
+    """
+    past = read(recorded)
+    mutation = parse(past.header["mutation"])
+    if past.header["digest_before"] != tree.digest():
+        raise MutationFailed(f"{recorded}: was recorded on another tree")
+    draft = Draft(tree, mutation, log or recorded)
+    for op in past.ops:
+        draft.add(op)
+    draft.close()
+    done = _carry_out(prepare(draft, log) if log else Prepared(draft, None))
+    if past.digest_after and done.tree.digest() != past.digest_after:
+        raise MutationFailed(f"{recorded}: replayed, the tree became another one than when it was recorded")
+    return done
+
+
+# ---- putting back ----
 
 
 def undo(log: Path, root: Path) -> str | None:
-    """Puts every file of the log back and removes the log. Returns the digest the tree must now have; None: no log."""
-    log.with_name(log.name + ".partial").unlink(missing_ok=True)  # nothing was done yet when only this is there
-    if not log.exists():
+    """Puts every entry of the log back and removes the log. Returns the digest the tree must now have; None: no log."""
+    log.with_name(log.name + ".partial").unlink(missing_ok=True)
+    folder = saved.saved_folder(log)
+    if not log.exists():  # nothing was done yet, or all is undone
+        saved.remove(folder)
         return None
-    header, ops = _read(log)
-    top = os.fsencode(root)
-    for op in ops:
-        path = os.path.join(top, op.path)
-        st = os.stat(path, follow_symlinks=False)
-        if st.st_size == op.size_before and st.st_mtime_ns == op.mtime_ns_before:
-            continue  # not reached, or put back before
-        # In between: appended, and the time is whatever the kernel gave.
-        if st.st_size not in (op.size_before, op.size_after):
-            raise AlteredByOthers(f"{os.fsdecode(path)}: {st.st_size} bytes, expected {op.size_after} or {op.size_before}")
-        if st.st_size != op.size_before:
-            os.truncate(path, op.size_before)
-        _set_mtime(path, op.mtime_ns_before)
+    past = read(log)
+    word = past.header.get("carried_out_by")
+    if word:
+        OPERATIONS[word]().take_back(past.header, log, root)
+    else:
+        repair.repair(saved.load(folder), folder, root)
+    primitives.step()
     log.unlink()
-    _sync_folder(log.parent)
-    return str(header["digest_before"])
+    saved.sync_folder(log.parent)
+    primitives.step()
+    saved.remove(folder)
+    return str(past.header["digest_before"])
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+_LOG = re.compile(r"mutation(?:\.(\d+))?\.(?:jsonl|jsonl\.partial|saved)")
+
+
+def log_path(folder: Path, number: int) -> Path:
+    return folder / ("mutation.jsonl" if number == 0 else f"mutation.{number}.jsonl")
+
+
+def next_log(folder: Path) -> Path:
+    """For the next step of a chain."""
+    number = 0
+    while log_path(folder, number).exists():
+        number += 1
+    return log_path(folder, number)
+
+
+def undo_all(folder: Path, root: Path) -> str | None:
+    """Undoes all steps of a chain, the newest first. The digest the tree must now have; None: there was nothing."""
+    numbers = {int(m[1] or 0) for m in map(_LOG.fullmatch, os.listdir(folder)) if m}
+    digest = None
+    for number in sorted(numbers, reverse=True):
+        digest = undo(log_path(folder, number), root) or digest
+    return digest
+
+
+def earlier(log: Path) -> list[Recorded]:
+    """The steps of the chain before `log`, oldest first."""
+    found = []
+    number = 0
+    while (path := log_path(log.parent, number)) != log and path.exists():
+        found.append(read(path))
+        number += 1
+    return found
