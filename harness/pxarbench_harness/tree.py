@@ -94,6 +94,19 @@ class Tree:
                 whole.update(_fields(e.path, e.kind, e.size, e.target, e.link_to, e.digest))
         return whole.hexdigest()
 
+    def portable_digest(self) -> str:
+        """Over all that one recipe makes equal on every machine: content_digest() and also pipes, sockets, modes, mtimes.
+
+        Without owners, xattrs and devices: those depend on who made the tree, and on what file system. Symbolic links have
+        no mode of their own.
+        """
+        whole = hashlib.sha256()
+        for e in self.entries.values():
+            if e.kind not in ("chardev", "blockdev"):
+                mode = 0 if e.kind == "symlink" else e.mode
+                whole.update(_fields(e.path, e.kind, mode, e.mtime_ns, e.size, e.target, e.link_to, e.digest))
+        return whole.hexdigest()
+
 
 def _fields(*values: object) -> bytes:
     parts = [v if isinstance(v, bytes) else str(v).encode() for v in values]
