@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .base import CAPABILITIES, Command, Expected, Outcome, Settings, Subject, SubjectFailed
+from .borg import Borg
 from .pxarbench import Pxarbench, of_build
 from .restic import Restic
 
 #: By their plain names, in the order of reports.
-SUBJECTS: dict[str, type[Subject]] = {subject.name: subject for subject in (Pxarbench, Restic)}
+SUBJECTS: dict[str, type[Subject]] = {subject.name: subject for subject in (Pxarbench, Restic, Borg)}
 
 
 def registry(settings: Settings) -> dict[str, type[Subject]]:
@@ -21,6 +22,6 @@ def registry(settings: Settings) -> dict[str, type[Subject]]:
 
 
 __all__ = [
-    "CAPABILITIES", "SUBJECTS", "Command", "Expected", "Outcome", "Pxarbench", "Restic", "Settings", "Subject", "SubjectFailed",
-    "registry",
+    "CAPABILITIES", "SUBJECTS", "Borg", "Command", "Expected", "Outcome", "Pxarbench", "Restic", "Settings", "Subject",
+    "SubjectFailed", "registry",
 ]  # fmt: skip

@@ -186,6 +186,15 @@ class Subject(ABC):
         program does not tell."""
         return {}
 
+    @classmethod
+    def unfit(cls, tree: Tree) -> str:
+        """Why this tree cannot be stored, or not be brought back, "" when it can: its cases are skipped, by name."""
+        return ""
+
+    def comes_back(self, entry: Entry) -> Entry:
+        """What a restore makes of an entry, by design: e.g. a time that does not fit is another."""
+        return entry
+
     def leaves_out(self, entry: Entry) -> bool:
         return entry.kind in self.kinds_left_out
 

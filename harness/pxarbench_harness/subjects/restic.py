@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import measure, run
+from ..tree import Entry
 from .base import Command, Outcome, Settings, Subject, SubjectFailed
+from .files import originals
 
 _HOST = "pxarbench"
 
@@ -44,7 +47,7 @@ class Restic(Subject):
         "encryption": "always (AES-256-CTR, Poly1305)",
         "hardlinks": "yes; every name is read",
         "sparse files": "stored as zeros, restored without holes",
-        "xattrs": "yes",
+        "xattrs": "yes, not of symlinks",
         "ACLs": "yes",
         "file capabilities": "yes",
         "chattr flags": "no",
@@ -125,23 +128,17 @@ class Restic(Subject):
         )
 
     def reread(self, decisions: Path, output: bytes, tree: Path) -> frozenset[bytes] | None:
-        top = os.fsencode(tree) + b"/"
-        found = set()
-        lossy = False
-        for message in _messages(output):
-            if message.get("message_type") != "verbose_status" or message.get("action") not in ("new", "modified"):
-                continue
-            name = message["item"]
-            if name.endswith("/"):  # a folder
-                continue
-            found.add(name)
-            lossy = lossy or "\ufffd" in name
-        if lossy:
-            originals = {as_go_prints(path): path for path in _paths(os.fsencode(tree))}
-        else:
-            originals = {}
-        paths = (originals.get(name, name.encode()) for name in found)
-        return frozenset(path.removeprefix(top) for path in paths)
+        printed = (
+            message["item"]
+            for message in _messages(output)
+            if message.get("message_type") == "verbose_status"
+            and message.get("action") in ("new", "modified")
+            and not message["item"].endswith("/")  # a folder
+        )
+        return originals(printed, tree, as_go_prints, "\ufffd")
+
+    def comes_back(self, entry: Entry) -> Entry:
+        return replace(entry, xattrs=()) if entry.kind == "symlink" else entry
 
     def restore(self, outcome: Outcome, tree: Path, target: Path) -> Path:
         run.run([*self._words(), "restore", outcome.snapshot, "--target", target], env=self._env).check_ok()
@@ -156,12 +153,6 @@ def _messages(output: bytes) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(said, dict):
             yield said
-
-
-def _paths(top: bytes) -> Iterator[bytes]:
-    for folder, _, names in os.walk(top):
-        for name in names:
-            yield os.path.join(folder, name)
 
 
 def _one_for_each_byte(error: UnicodeError) -> tuple[str, int]:
