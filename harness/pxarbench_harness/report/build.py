@@ -54,6 +54,7 @@ def _change(folder: Folder, block: Together, names: dict[tuple[str, str, str], s
 
 
 def _dataset(folder: Folder, name: str, found: Sequence[Together], names: dict[tuple[str, str, str], str], seed: int) -> list[Block]:
+    """The headline of one dataset; of few changes also their tables."""
     tree = found[0].records[0].dataset
     parts: list[Block] = [Heading(name), Paragraph(f"{tree['files']:,} files, {tree['bytes'] / words.MIB:,.1f} MiB; {tree['source']}.")]
     measured = [block for block in found if block.group]
@@ -64,17 +65,39 @@ def _dataset(folder: Folder, name: str, found: Sequence[Together], names: dict[t
             parts.append(table)
         else:
             parts += [glance, Details(f"All numbers of {words.many(len(measured), 'change')}", (table,))]
-    for block in found:
-        run = block.measured
-        title = f"{name}, {block.name}"
-        if run is not None and run.mutation["files"]:
-            title += f"; changed: {run.mutation['files']:,} files, {run.mutation['bytes'] / words.MIB:,.2f} MiB"
-        inner = _change(folder, block, names, seed)
-        if len(found) <= _FEW:
-            parts += [Heading(title, 3), *inner]
-        else:
-            parts.append(Details(title, tuple(inner)))
+    if len(found) <= _FEW:
+        for block in found:
+            parts += [Heading(_title(block), 3), *_change(folder, block, names, seed)]
     return parts
+
+
+def _title(block: Together) -> str:
+    title = f"{block.dataset}, {block.name}"
+    run = block.measured
+    if run is not None and run.mutation["files"]:
+        title += f"; changed: {run.mutation['files']:,} files, {run.mutation['bytes'] / words.MIB:,.2f} MiB"
+    return title
+
+
+def _every_change(
+    folder: Folder, sets: Mapping[str, list[Together]], names: dict[tuple[str, str, str], str], seed: int
+) -> list[Block]:
+    """Tables of each change of the datasets with many, folded away."""
+    parts: list[Block] = []
+    for name, found in sets.items():
+        if len(found) <= _FEW:
+            continue
+        parts.append(Heading(name, 3))
+        proofs = []
+        for block in found:
+            if block.group or any(r.phase != "proof" for r in block.records):
+                parts.append(Details(_title(block), tuple(_change(folder, block, names, seed))))
+            else:
+                proofs.append(block)
+        if proofs:
+            lines = tuple(f"{block.name}: {times.checked(block.records).text}" for block in proofs)
+            parts.append(Details(f"{words.many(len(proofs), 'change')} that only proofs were made of", (Bullets(lines),)))
+    return [Heading("Each change"), *parts] if parts else []
 
 
 def of_folder(folder: Folder, *, seed: int = 1, skipped: Mapping[str, str] | None = None) -> Report:
@@ -106,6 +129,7 @@ def of_folder(folder: Folder, *, seed: int = 1, skipped: Mapping[str, str] | Non
     parts += tools.during_sections(folder)
     parts += costs.roofline_sections(folder, found, names, seed)
     parts += costs.syscall_sections(folder, names)
+    parts += _every_change(folder, sets, names, seed)
     parts += circumstances.sections(folder, names)
     parts += [Heading("How to read it"), Bullets(GUIDE)]
     return Report(tuple(parts), title=f"pxarbench: {records[0].session}")

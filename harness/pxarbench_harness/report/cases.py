@@ -64,12 +64,18 @@ def _ratio(a: tuple[float, ...], b: tuple[float, ...], paired: bool, seed: int) 
     return stats.median_ratio(a, b, paired=paired, seed=seed)
 
 
-def order(subject: str, mode: str) -> tuple[int, int, str, str]:
-    """pxarbench before its other builds before other programs; data first, for the ratios refer to it."""
+@lru_cache(maxsize=256)
+def order(subject: str, mode: str) -> tuple[int, str, int, int, str]:
+    """The programs and modes in the order in which they are registered; data first, for the ratios refer to it."""
+    from ..subjects import SUBJECTS
+
     base = subject.partition("@")[0]
-    modes = ("legacy", "data", "metadata")
-    place = {"data": 0, "legacy": 1, "metadata": 2}.get(mode.partition("-")[0].partition(":")[0], 3)
-    return (0 if base == "pxarbench" else 1, 0 if mode in modes else 1, subject, f"{place}{mode}")
+    programs = list(SUBJECTS)
+    modes = list(SUBJECTS[base].modes) if base in SUBJECTS else []
+    return (
+        programs.index(base) if base in programs else len(programs), subject, 0 if mode == "data" else 1,
+        modes.index(mode) if mode in modes else len(modes), mode,
+    )  # fmt: skip
 
 
 def series(records: Iterable[Record]) -> list[Series]:
@@ -101,7 +107,7 @@ def labels(records: Sequence[Record]) -> dict[tuple[str, str, str], str]:
     """(subject, mode, cache) -> its name in this report, in order; the cache state is named where there are several."""
     keys = {(r.subject, r.mode, r.cache): r.label for r in records}
     several = len({cache for _, _, cache in keys}) > 1
-    found = sorted(keys, key=lambda k: (order(k[0], k[1]), k[2] != "warm"))
+    found = sorted(keys, key=lambda k: (k[2] != "warm", order(k[0], k[1])))
     return {key: f"{keys[key]}, {key[2]}" if several else keys[key] for key in found}
 
 

@@ -62,7 +62,7 @@ def _line(axes: Any, line: Line, look: int) -> None:
         high = [v if i is None else i[1] for v, i in zip(y, line.intervals, strict=True)]
         axes.vlines(x, low, high, color=_SERIES[look], linewidth=3.2, alpha=0.3)
     axes.plot(
-        x, y, color=_SERIES[look], marker=_MARKERS[look], markersize=4.6, linewidth=1.6, linestyle=_DASHES[look], label=line.name,
+        x, y, color=_SERIES[look], marker=_MARKERS[look], markersize=6, linewidth=1.6, linestyle=_DASHES[look], label=line.name,
         markeredgecolor=_PAPER, markeredgewidth=0.6, clip_on=False, zorder=3 + look / 100,
     )  # fmt: skip
 
@@ -167,7 +167,7 @@ def svg(chart: Chart, prefix: str) -> str:
                 if c >= len(row):
                     axes.set_visible(False)
                     continue
-                _panel(axes, row[c], chart, titled=True, left=c == 0, bottom=r == rows - 1)
+                _panel(axes, row[c], chart, titled=r == 0 or row[c].title != chart.rows[0][c].title, left=c == 0, bottom=r == rows - 1)
                 for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                     handles.setdefault(label, handle)
         if len(handles) > 1:

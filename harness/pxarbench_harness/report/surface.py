@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import stats
 from . import words
-from .cases import Block, Series, ratio
+from .cases import Block, Series, order, ratio
 from .folder import Folder
 from .model import Block as Part
 from .model import Cell, Chart, Heading, Line, Panel, Paragraph, Table
@@ -124,10 +124,15 @@ def surfaces(blocks: Sequence[Block], seed: int) -> list[Surface]:
     result = []
     for key, layouts in found.items():
         curves = {
-            layout: [Curve(k, tuple(points[r] for r in sorted(points))) for k, points in layouts[layout].items()]
+            layout: [
+                Curve(k, tuple(points[r] for r in sorted(points)))
+                for k, points in sorted(layouts[layout].items(), key=lambda item: (item[0][2] != "warm", order(*item[0][:2])))
+                if len(points) > 1
+            ]
             for layout in sorted(layouts, key=lambda name: LAYOUTS.index(name))
         }
         surface = Surface(*key, *trees[key], curves)
+        surface = replace(surface, layouts={layout: found for layout, found in surface.layouts.items() if found})
         if len(surface.rates) >= LEAST_RATES:
             result.append(surface)
     return result
@@ -149,7 +154,8 @@ def said(found: stats.Crossing | None, low: stats.Crossing | None = None, high: 
         case _:
             assert found.rate is not None
             text = f"{found.rate:.2g} %"
-    if low is not None and high is not None:
+    # Where all three say the same there is no interval to tell.
+    if low is not None and high is not None and (found.kind is stats.Crossed.AT or {low.kind, high.kind} != {found.kind}):
         text += f" ({_end(low, least=True)} .. {_end(high, least=False)})"
     if found.falls_again:
         title += "; at some higher rate it is below again"

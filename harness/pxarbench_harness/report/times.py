@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from .. import stats
@@ -88,7 +89,9 @@ def _padding(s: Series) -> Cell:
 
 def at_a_glance(blocks: Sequence[Block], names: dict[tuple[str, str, str], str], seed: int) -> Table | None:
     """Of one dataset: changes down, modes across, ratio of times. None where the headline table is as short."""
-    keys = [k for k in names if any(s.key == k for b in blocks for s in b.group)]
+    blocks = [b for b in blocks if not b.generation]  # those have a section of their own
+    present = Counter(s.key for b in blocks for s in b.group)
+    keys = [k for k in names if present[k] >= max(2, len(blocks) / 4)]
     if len(blocks) < 4 or len(keys) < 2:
         return None
     rows = []
@@ -107,7 +110,7 @@ def at_a_glance(blocks: Sequence[Block], names: dict[tuple[str, str, str], str],
                 text += f" · {ratio(s, base, seed).value:.2f}×"
             cells.append(Cell(text, samples_title(s), target=f"#{anchor(s)}"))
         rows.append(tuple(cells))
-    counts = {len(s.runs) for b in blocks for s in b.group}
+    counts = {len(s.runs) for b in blocks for s in b.group if s.key in keys}
     n = f"n = {min(counts)}" if len(counts) == 1 else f"n = {min(counts)} .. {max(counts)}"
     return Table(
         ("change", *(names[k] for k in keys)), tuple(rows),
@@ -189,7 +192,7 @@ def padding(group: Sequence[Series], names: dict[tuple[str, str, str], str]) -> 
 
 #: Equal jobs of two programs: (ours, theirs, what both do).
 _AGAINST = (
-    ("metadata", ("restic", "unchanged"), "trust size and times"),
+    ("metadata", ("restic", "default"), "trust size and times"),
     ("data", ("restic", "force"), "read everything"),
 )
 
