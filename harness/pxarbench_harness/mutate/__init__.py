@@ -1,6 +1,6 @@
 """Systematic changes of a tree: what to change (plan), doing and undoing it (oplog), what must be noticed (oracle)."""
 
-from . import operations  # noqa: F401
+from . import history, operations, operations_attributes, operations_names, surroundings, trace  # noqa: F401
 from .operation import OPERATIONS, AlteredByOthers, MutationFailed, NotAvailable, Op, Operation, register
 from .oplog import Applied, apply, log_path, next_log, replay, undo, undo_all
 from .oracle import FACETS, Change, Oracle, judge

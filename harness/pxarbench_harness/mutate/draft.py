@@ -91,7 +91,7 @@ class Draft:
             raise NotAvailable(f"mutation {m.text}: " + (OPERATIONS[m.operation].available(self.tree, m) or "no candidates"))
         k = min(count(len(candidates), m.rate), len(pool))
         ordered = sorted(pool)
-        chosen = choose_k(ordered, k, m.layout, m.seed, {p: e.mtime_ns for p, e in pool.items()})
+        chosen = self.in_layout(pool, k)
         if fit is None:
             return [pool[path] for path in chosen]
         taken, fitting = set(chosen), []
@@ -109,6 +109,11 @@ class Draft:
         if not fitting:
             raise NotAvailable(f"mutation {m.text}: no candidate fits")
         return [pool[path] for path in sorted(fitting)]
+
+    def in_layout(self, pool: Mapping[bytes, Entry], k: int) -> list[bytes]:
+        """k of the pool, in order of path."""
+        m = self.mutation
+        return choose_k(sorted(pool), k, m.layout, m.seed, {p: e.mtime_ns for p, e in pool.items()})
 
     # ---- the model ----
 
@@ -138,9 +143,13 @@ class Draft:
             new = b"!" + stem if first else stem
             new += b"~%b%d" % (word, number)
             full = beside(path, new) if folder is None else (new if folder == b"." else folder + b"/" + new)
-            if self.entry(full) is None:
+            if self.never_was(full):
                 return full
         raise MutationFailed(f"{show(path)}: no free name")
+
+    def never_was(self, path: bytes) -> bool:
+        """Neither now nor before the mutation: what comes here is new to every backup."""
+        return self.entry(path) is None and path not in self.tree.entries
 
     @cached_property
     def _paths(self) -> list[bytes]:

@@ -56,7 +56,8 @@ class Op:
 
     def key(self) -> bytes:
         """New contents are drawn from it."""
-        return b"%b %d %b" % (self.op.encode(), self.seed, self.path)
+        # The time tells the generations of one file apart.
+        return b"%b %d %d %b" % (self.op.encode(), self.seed, self.mtime_ns_after, self.path)
 
 
 _NAMES = ("path", "to", "source")

@@ -1,0 +1,203 @@
+"""mutate/operations*.py: what each operation declares is what happens, and undoing brings everything back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mutated_trees
+import pytest
+
+from pxarbench_harness import mutate, tree
+from pxarbench_harness.mutate import OPERATIONS, primitives, repair, saved
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and capabilities need root")
+
+#: What needs another argument or other words before it.
+SPECIAL = {"rotate": "rotate:20%>rotate:30%>rotate:20%", "delete-duplicate": "duplicate:20%>delete-duplicate:50%", "none": "none"}
+#: Chains of steps on what earlier steps made.
+CHAINS = (
+    "hardlink-add:20%>hardlink-break:50%", "duplicate:100%>delete-duplicate:100%", "rename:50%>rename:50%>swap:50%",
+    "rename-directory:30%>move:30%>rename-directory:50%", "edit:30%>rewrite:30%>truncate:30%>edit:30%",
+    "mix:50%:seed=1>mix:50%:seed=2>mix:50%:seed=3>mix:50%:seed=4>mix:50%:seed=5>mix:50%:seed=6",
+    "hardlink-break:100%>hardlink-add:60%>hardlink-remove:60%>delete:50%", "replace-type:30%>symlink-retarget:100%>move:100%",
+    "atomic-replace:50%>content-restored:50%>atomic-replace:100%", "chown:50%>acl:50%>chmod:50%>capability:50%>edit:100%",
+    "insert:50%>append-only:50%>rotate:50%>swap-restored:50%", "punch-hole:50%>mmap-write:50%>insert-middle:50%>prepend:50%",
+)  # fmt: skip
+EDGES = ("grow-min", "grow-avg", "grow-max", "shrink-min", "shrink-avg", "shrink-max")
+WORDS = [
+    word for word, cls in OPERATIONS.items()
+    if cls.grammar == "rate" and not cls.during and not cls.carries_itself_out
+]  # fmt: skip
+
+
+def text_of(word: str, rate: str = "20") -> str:
+    if word in SPECIAL:
+        return SPECIAL[word]
+    return f"{word}:{rate}%:bytes=40000" if word in EDGES else f"{word}:{rate}%"
+
+
+@pytest.fixture(params=["memory", "disk"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder on a tmpfs and one on a disk's file system."""
+    parent = Path("/dev/shm" if request.param == "memory" else "/var/tmp")
+    if not os.access(parent, os.W_OK):
+        pytest.skip(f"no {parent}")
+    folder = parent / f"pxarbench-{os.getpid()}-{abs(hash(str(tmp_path)))}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def planted(folder: Path) -> tree.Tree:
+    mutated_trees.plant(folder / "tree")
+    return tree.scan(folder / "tree")
+
+
+def carried_out(now: tree.Tree, text: str, folder: Path) -> list[mutate.Applied]:
+    done = []
+    for step in mutate.parse_chain(text).steps:
+        done.append(mutate.apply(now, step, mutate.next_log(folder)))
+        now = done[-1].tree
+    return done
+
+
+def skip_unless_available(word: str, where: tree.Tree) -> None:
+    if reason := OPERATIONS[word].available(where, mutate.parse(text_of(word).rpartition(">")[2])):
+        if "attr" in word or "acl" in word or word == "capability":
+            pytest.skip(reason)
+        pytest.fail(reason)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_declared_is_judged_and_undone(word: str, place: Path) -> None:
+    before = planted(place)
+    skip_unless_available(word, before)
+    digest = before.digest()
+    *_, previous, last = [None, *carried_out(before, text_of(word), place)]
+    assert last is not None
+    oracle, cls = last.oracle, OPERATIONS[word]
+    assert oracle.ops
+    changes, gone = mutate.judge(previous.tree if previous else before, last.tree)
+    assert (changes, gone) == (oracle.changes, oracle.gone)
+    for change in changes:
+        if change.differs & {"name", "type"}:
+            assert cls.makes_new
+        else:
+            assert cls.facets <= change.differs <= cls.facets | cls.sometimes
+    assert bool(changes) == bool(cls.facets or cls.makes_new)
+    assert bool(gone) == cls.makes_gone
+    assert mutate.undo_all(place, before.root) == digest
+    now = tree.scan(before.root)
+    assert tree.differences(before, now) == []
+    assert now.digest() == digest
+    assert {p: e.links for p, e in now.entries.items()} == {p: e.links for p, e in before.entries.items()}
+    assert sorted(os.listdir(place)) == ["tree"]
+    assert mutate.undo_all(place, before.root) is None
+
+
+@pytest.mark.parametrize("text", CHAINS)
+def test_chains_are_undone(text: str, place: Path) -> None:
+    before = planted(place)
+    digest = before.digest()
+    done = carried_out(before, text, place)
+    assert len({step.tree.digest() for step in done} | {digest}) == len(done) + 1
+    assert len(list(place.glob("mutation*.jsonl"))) == len(done)
+    assert mutate.undo_all(place, before.root) == digest
+    assert tree.scan(before.root).digest() == digest
+
+
+# ---- killed ----
+
+
+def dying(work: Callable[[], object], point: int) -> bool:
+    """`work` in a child that is gone at its `point`-th step, with nothing flushed or cleaned up. False: it got through."""
+    child = os.fork()
+    if child == 0:
+        left = [point]
+
+        def step() -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(9)
+
+        primitives.step = repair.step = saved.step = step  # type: ignore[assignment]
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9), code
+    return code == 9
+
+
+KILLED = (
+    "edit:5%", "rewrite:8%", "insert-middle:5%", "truncate:5%", "punch-hole:5%", "delete:5%", "move:5%", "rename-directory:20%",
+    "swap:8%", "swap-restored:8%", "replace-type:8%", "hardlink-add:5%", "hardlink-break:100%", "hardlink-remove:100%", "atomic-replace:5%",
+    "symlink-retarget:100%", "duplicate:5%", "chown:5%", "mix:20%:seed=3", "rotate:4%",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("without_links", [False, True], ids=["", "without-links"])
+@pytest.mark.parametrize("text", KILLED)
+def test_killed_anywhere_it_is_undone(
+    text: str, without_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = planted(tmp_path)
+    if without_links:
+        if text.partition(":")[0].startswith(("hardlink", "rename")):
+            pytest.skip("needs links")
+
+        def refuse(*args: object, **more: object) -> None:
+            raise OSError(18, "another file system")
+
+        monkeypatch.setattr(os, "link", refuse)
+    digest, log = before.digest(), tmp_path / "mutation.jsonl"
+    point, died = 0, True
+    while died:
+        died = dying(lambda: mutate.apply(before, mutate.parse(text), log), point)
+        if not died:
+            break
+        # Undoing dies, too: earlier and later as the points go on.
+        dying(lambda: mutate.undo(log, before.root), point * 7 % 31)
+        dying(lambda: mutate.undo(log, before.root), point * 3 % 17)
+        assert mutate.undo(log, before.root) in (None, digest)
+        now = tree.scan(before.root, known=before)
+        assert tree.differences(before, now) == [], point
+        assert {p: e.links for p, e in now.entries.items()} == {p: e.links for p, e in before.entries.items()}
+        before.entries.update(now.entries)
+        assert sorted(os.listdir(tmp_path)) == ["tree"]
+        point += 1 if point < 20 else 1 + point // 12
+    point = 0
+    while dying(lambda: mutate.undo(log, before.root), point):
+        point += 1
+    assert tree.scan(before.root).digest() == digest
+
+
+# ---- elsewhere ----
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_replayed_on_an_equal_tree(word: str, tmp_path: Path) -> None:
+    trees = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        trees.append(planted(tmp_path / name))
+    skip_unless_available(word, trees[0])
+    carried_out(trees[0], text_of(word), tmp_path / "one")
+    logs = sorted((tmp_path / "one").glob("mutation*.jsonl"), key=lambda p: (len(p.name), p.name))
+    now, start = trees[1], trees[1].digest()
+    for log in logs:
+        now = mutate.replay(log, now, mutate.next_log(tmp_path / "two")).tree
+        assert json.loads(log.read_text().splitlines()[-1]) == {"digest_after": now.digest()}
+    copies = sorted((tmp_path / "two").glob("mutation*.jsonl"), key=lambda p: (len(p.name), p.name))
+    assert [log.read_bytes() for log in logs] == [log.read_bytes() for log in copies]
+    assert mutate.undo_all(tmp_path / "two", trees[1].root) == start
+    assert tree.scan(trees[1].root).digest() == start
