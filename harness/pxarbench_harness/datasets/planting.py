@@ -128,11 +128,9 @@ class Data:
         if noisy >= _UNIT:
             return noise(self.seed, self.size)
         units = -(-self.size // _UNIT)
-        source = noise(self.seed, units * noisy)
         filler = (_WORDS * (_UNIT // len(_WORDS) + 1))[: _UNIT - noisy]
-        return b"".join([source[at : at + noisy] + filler for at in range(0, units * noisy, noisy)] if noisy else [filler] * units)[
-            : self.size
-        ]
+        source = noise(self.seed, units * noisy)
+        return b"".join(source[noisy * n : noisy * (n + 1)] + filler for n in range(units))[: self.size]
 
 
 @dataclass(frozen=True, slots=True)

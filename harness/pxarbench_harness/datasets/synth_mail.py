@@ -20,7 +20,8 @@ def _header(dice: Dice, number: int, seconds: int, attachment: bool) -> bytes:
     return (
         f"Return-Path: <{dice.pick(_NAMES)}@example.org>\n"
         f"Received: from mx{dice.below(4)}.example.org (mx.example.org [192.0.2.{dice.below(250)}]); {seconds}\n"
-        f"Message-ID: <{seconds}.{number}@example.org>\nFrom: {dice.pick(_NAMES)}@example.org\nTo: {dice.pick(_NAMES)}@example.net\n"
+        f"Message-ID: <{seconds}.{number}@example.org>\nFrom: {dice.pick(_NAMES)}@example.org\n"
+        f"To: {dice.pick(_NAMES)}@example.net\n"
         f"Subject: Re: number {dice.below(5000)}\nMIME-Version: 1.0\nContent-Type: {kind}\n\n"
     ).encode()
 

@@ -43,8 +43,8 @@ def plan(recipe: Recipe) -> Plan:
     for folder in range(10):
         for file in range(12):
             depth = "/sub" * (file % 4)
-            size = round(dice.lognormal(6_000, 1.2))
-            add(f"src/module{folder:02d}{depth}/file{file:02d}.c", min(max(size, 1), 90_000), mode=0o755 if file == 3 else 0o644)
+            size = min(max(round(dice.lognormal(6_000, 1.2)), 1), 90_000)
+            add(f"src/module{folder:02d}{depth}/file{file:02d}.c", size, mode=0o755 if file == 3 else 0o644)
     for pair in range(24):
         # Equal size, time and mode, other contents: what is exchanged between them, size and time cannot tell.
         for half in ("a", "b"):
