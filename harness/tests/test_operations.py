@@ -17,7 +17,10 @@ from pxarbench_harness.mutate import OPERATIONS, primitives, repair, saved
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and capabilities need root")
 
 #: What needs another argument or other words before it.
-SPECIAL = {"rotate": "rotate:20%>rotate:30%>rotate:20%", "delete-duplicate": "duplicate:20%>delete-duplicate:50%", "none": "none"}
+SPECIAL = {
+    "hardlink-remove": "hardlink-remove:100%", "rotate": "rotate:20%>rotate:30%>rotate:20%",
+    "delete-duplicate": "duplicate:20%>delete-duplicate:50%",
+}  # fmt: skip
 #: Chains of steps on what earlier steps made.
 CHAINS = (
     "hardlink-add:20%>hardlink-break:50%", "duplicate:100%>delete-duplicate:100%", "rename:50%>rename:50%>swap:50%",
