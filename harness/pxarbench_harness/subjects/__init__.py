@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from .base import CAPABILITIES, Command, Expected, Outcome, Settings, Subject, SubjectFailed
 from .borg import Borg
+from .bup import Bup
+from .casync import Casync
+from .proxmox import ProxmoxBackupClient
 from .pxarbench import Pxarbench, of_build
 from .restic import Restic
 
 #: By their plain names, in the order of reports.
-SUBJECTS: dict[str, type[Subject]] = {subject.name: subject for subject in (Pxarbench, Restic, Borg)}
+SUBJECTS: dict[str, type[Subject]] = {subject.name: subject for subject in (Pxarbench, ProxmoxBackupClient, Restic, Borg, Casync, Bup)}
 
 
 def registry(settings: Settings) -> dict[str, type[Subject]]:
@@ -22,6 +25,6 @@ def registry(settings: Settings) -> dict[str, type[Subject]]:
 
 
 __all__ = [
-    "CAPABILITIES", "SUBJECTS", "Borg", "Command", "Expected", "Outcome", "Pxarbench", "Restic", "Settings", "Subject",
-    "SubjectFailed", "registry",
+    "CAPABILITIES", "SUBJECTS", "Borg", "Bup", "Casync", "Command", "Expected", "Outcome", "ProxmoxBackupClient", "Pxarbench",
+    "Restic", "Settings", "Subject", "SubjectFailed", "registry",
 ]  # fmt: skip

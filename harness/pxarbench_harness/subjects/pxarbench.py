@@ -26,7 +26,7 @@ _NO_REFERENCE = "no-reference"
 
 #: What the archive format does not read there (bench/spec/pxar.md 7), though today's kernels may have it.
 _ATTRIBUTES = frozenset({"xattr", "acl", "fcaps"})
-_NOT_READ: Mapping[str, frozenset[str]] = {
+NOT_READ: Mapping[str, frozenset[str]] = {
     "tmpfs": _ATTRIBUTES | {"project"},
     "vfat": _ATTRIBUTES | {"project"},
     "msdos": _ATTRIBUTES | {"project"},
@@ -143,7 +143,7 @@ class Pxarbench(Subject):
             return super().looks_at(filesystem)
         if _MODES[self.mode].compares_contents_only:
             return frozenset({"size", "mtime", "name", "type", "hardlink"})
-        return PXAR_LOOKS_AT - _NOT_READ.get(filesystem, frozenset())
+        return PXAR_LOOKS_AT - NOT_READ.get(filesystem, frozenset())
 
     def described(self) -> dict[str, str]:
         return {
@@ -201,10 +201,10 @@ class Pxarbench(Subject):
         return frozenset(_path(d) for d in read_again if d.get("reason") in _COLLATERAL)
 
     def fields_left_out(self, filesystem: str) -> frozenset[str]:
-        return frozenset({"xattrs"}) if _ATTRIBUTES <= _NOT_READ.get(filesystem, frozenset()) else frozenset()
+        return frozenset({"xattrs"}) if _ATTRIBUTES <= NOT_READ.get(filesystem, frozenset()) else frozenset()
 
     def comes_back(self, entry: Entry) -> Entry:
-        return replace(entry, xattrs=()) if entry.kind == "symlink" else entry
+        return without_xattrs_of_symlinks(entry)
 
     def restore(self, outcome: Outcome, tree: Path, target: Path) -> Path:
         run.run(
@@ -230,9 +230,13 @@ class Pxarbench(Subject):
         }
 
 
+def without_xattrs_of_symlinks(entry: Entry) -> Entry:
+    return replace(entry, xattrs=()) if entry.kind == "symlink" else entry
+
+
 def of_build(name: str) -> type[Pxarbench]:
     """The subject "pxarbench@NAME" of Settings.builds[NAME]."""
-    return type(f"Pxarbench_{name}", (Pxarbench,), {"name": f"{Pxarbench.name}@{name}", "build": name, "__doc__": Pxarbench.__doc__})
+    return type(f"Pxarbench_{name}", (Pxarbench,), {"name": f"{Pxarbench.name}@{name}", "build": name})
 
 
 def _decisions(path: Path) -> list[dict[str, Any]]:
