@@ -209,7 +209,7 @@ def git(*words: str | Path, cwd: Path) -> None:
 
 def linux_recipe(*sources: dict[str, object]) -> Recipe:
     pinned = datasets.load("linux")
-    return Recipe("linux", "linux", "t", "l", {**pinned.values, "needs_bytes": 1, "source": list(sources)})
+    return Recipe("linux", "linux", "t", "l", {**pinned.values, "needs_bytes": 1, "expects": {}, "source": list(sources)})
 
 
 GIT = {"kind": "git", "ref": "v1", "connect_seconds": 1, "low_speed_bytes": 1, "low_speed_seconds": 9, "timeout_seconds": 60}

@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy
 
 from .recipe import Recipe
-from .workspace import DatasetFailed, Workspace
+from .workspace import Built, DatasetFailed, Workspace
 
 # A JPEG by its first and last bytes: start of image, JFIF header; end of image.
 _HEAD = bytes.fromhex("ffd8ffe000104a46494600010100000100010000")
@@ -62,11 +62,11 @@ def _pack(work: Workspace) -> None:
     part = work.scratch / "images.zip.partial"
     count = work.recipe.values["files"]
     work.say(f"dataset {work.recipe.name}: making {count:,} images")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-        for number, (info, data) in enumerate(_members(work.recipe), 1):
+    whole = sum(sizes(work.recipe))
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive, work.progress("packing", total_bytes=whole) as shown:
+        for info, data in _members(work.recipe):
             archive.writestr(info, data)
-            if number % 20000 == 0:
-                work.say(f"dataset {work.recipe.name}: {number:,} of {count:,} images")
+            shown.add(1, len(data))
     with open(part, "rb") as file:
         os.fsync(file.fileno())
     part.rename(packed)
@@ -74,7 +74,8 @@ def _pack(work: Workspace) -> None:
 
 def _unpack(work: Workspace) -> None:
     """zipfile checks the CRC of each member while reading; a short or damaged archive raises."""
-    with zipfile.ZipFile(work.scratch / "images.zip") as archive:
+    whole = sum(sizes(work.recipe))
+    with zipfile.ZipFile(work.scratch / "images.zip") as archive, work.progress("unpacking", total_bytes=whole) as shown:
         members = archive.infolist()
         if len(members) != work.recipe.values["files"]:
             raise zipfile.BadZipFile(f"{len(members)} members")
@@ -87,12 +88,13 @@ def _unpack(work: Workspace) -> None:
             path.chmod((info.external_attr >> 16) & 0o777)
             seconds = calendar.timegm((*info.date_time, 0, 0, 0))
             os.utime(path, (seconds, seconds))
+            shown.add(1, info.file_size)
         last = calendar.timegm((*members[-1].date_time, 0, 0, 0))
     for folder in (work.root / _FOLDER, work.root):
         os.utime(folder, (last, last))
 
 
-def build(work: Workspace) -> str:
+def build(work: Workspace) -> Built:
     for attempt in (1, 2):
         if not (work.scratch / "images.zip").exists():
             _pack(work)
@@ -111,4 +113,4 @@ def build(work: Workspace) -> str:
         else:
             break
     work.step("unpacked")
-    return f"generated, seed {work.recipe.values['seed']}, {work.recipe.values['files']} images"
+    return Built(f"generated, seed {work.recipe.values['seed']}, {work.recipe.values['files']} images", "archive")

@@ -25,17 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import locate, mutate, run, tree
-from . import coco, sources, steps, tiny
+from . import coco, sources, steps, synthetic, tiny
 from .progress import Progress
 from .recipe import Recipe, RecipeBroken
 from .sources import folder as origin
 from .steps import Step
 from .workspace import Built, DatasetFailed, Workspace, empty
-
-try:
-    from . import synthetic
-except ImportError:  # on its way
-    synthetic = None  # type: ignore[assignment]
 
 SCHEMA = "pxarbench-dataset/1"
 
@@ -47,7 +42,7 @@ BUILDERS: dict[str, Callable[[Workspace], str | Built]] = {
     "sources": sources.build,
     "coco-like": coco.build,
     "tiny": tiny.build,
-    **(synthetic.BUILDERS if synthetic else {}),
+    **synthetic.BUILDERS,
 }
 
 
@@ -90,7 +85,7 @@ def _sync(path: Path) -> None:
 def _needed_bytes(recipe: Recipe) -> int:
     if recipe.kind == "coco-like":
         return coco.needed_bytes(recipe)
-    if synthetic and recipe.kind in synthetic.BUILDERS:
+    if recipe.kind in synthetic.BUILDERS:
         return synthetic.needed_bytes(recipe)
     most = recipe.expected("bytes")
     return int(recipe.values.get("needs_bytes", 0)) or 2 * (most[1] if most else 0)
@@ -137,7 +132,9 @@ def _check(recipe: Recipe, whole: tree.Tree) -> None:
             raise DatasetFailed(f"dataset {recipe.name}: {found:,} {what}, the recipe expects {limits[0]:,} to {limits[1]:,}")
     digest = whole.content_digest()
     if recipe.content_digest and digest != recipe.content_digest:
-        raise DatasetFailed(f"dataset {recipe.name}: its contents have digest {digest}, the recipe says {recipe.content_digest}")
+        raise DatasetFailed(
+            f"dataset {recipe.name}: its contents have digest {digest}, the recipe says {recipe.content_digest}"
+        )
     if recipe.portable_digest and whole.portable_digest() != recipe.portable_digest:
         raise DatasetFailed(
             f"dataset {recipe.name}: the tree has the portable digest {whole.portable_digest()}, "
@@ -204,13 +201,6 @@ def _make(recipe: Recipe, final: Path, cache: Path, say: Callable[[str], None], 
     step("published")
 
 
-def _undo(final: Path) -> bool:
-    """Whether there was a mutation to be undone."""
-    if hasattr(mutate, "undo_all"):
-        return bool(mutate.undo_all(final, final / "tree"))
-    return mutate.undo(final / "mutation.jsonl", final / "tree") is not None
-
-
 def _open(recipe: Recipe, final: Path, say: Callable[[str], None]) -> Dataset | None:
     """The dataset if it is there and still what its stamp says; None when it has to be made (again)."""
     try:
@@ -221,7 +211,7 @@ def _open(recipe: Recipe, final: Path, say: Callable[[str], None]) -> Dataset | 
     if stamp.get("schema") != SCHEMA or stamp.get("recipe") != recipe.digest:
         return None
     try:
-        if _undo(final):
+        if mutate.undo_all(final, final / "tree") is not None:
             say(f"dataset {recipe.name}: a mutation of an interrupted run was undone")
         now = tree.scan(final / "tree", known=known)
         later = steps.of(final)

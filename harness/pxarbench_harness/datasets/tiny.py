@@ -68,7 +68,8 @@ def build(work: Workspace) -> str:
     names = os.fsencode(root / "names")
     os.mkdir(names)
     for name in (
-        b"with space", b"with\nnewline", b"-dash", b"caf\xc3\xa9", b"not-utf8-\xff\xfe", b"x" * 255, b".hidden", b"'quoted\"", b"%s",
+        b"with space", b"with\nnewline", b"-dash", b"caf\xc3\xa9", b"not-utf8-\xff\xfe", b"x" * 255, b".hidden",
+        b"'quoted\"", b"%s",
     ):  # fmt: skip
         try:
             _write(os.path.join(names, name), name)

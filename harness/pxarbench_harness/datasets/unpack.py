@@ -161,12 +161,16 @@ class Sink:
 # ---- tar ----
 
 
+_EXTENDED = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+
+
 class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         header = super().frombuf(buf, encoding, errors)
-        extended = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-        if header.type in extended and not 0 <= header.size <= _MOST_HEADER_BYTES:
+        if header.type in _EXTENDED and not 0 <= header.size <= _MOST_HEADER_BYTES:
             raise Refused(f"member {header.name!r} has an extended header of {header.size} bytes")
         return header
 
@@ -215,6 +219,8 @@ def _tar(stream: IO[bytes], sink: Sink, limits: Limits) -> None:
             else:
                 raise Refused(f"member {show(name)} is a device, a pipe or of an unknown type ({member.type!r})")
             archive.members = []  # tarfile would keep them all
+    while bounded.read(_PIECE):  # packed streams have their checksum behind the end of the tar
+        pass
 
 
 # ---- zip ----

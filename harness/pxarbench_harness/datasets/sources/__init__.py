@@ -24,8 +24,8 @@ KINDS: dict[str, Callable[[Workspace, Mapping[str, Any]], Found]] = {
 }
 
 
-def fill(work: Workspace, source: Mapping[str, Any]) -> Found:
-    """Fills work.root from one source and sets the times by the recipe's policy. SourceFailed, run.CommandFailed."""
+def fill(work: Workspace, source: Mapping[str, Any], *, timed: bool = True) -> Found:
+    """Fills work.root from one source; `timed`: and sets the times by the recipe's policy. SourceFailed, run.CommandFailed."""
     kind = KINDS.get(source["kind"])
     if kind is None:
         raise SourceFailed(f"a kind of source that is not known; there are {', '.join(KINDS)}")
@@ -33,7 +33,7 @@ def fill(work: Workspace, source: Mapping[str, Any]) -> Found:
         found = kind(work, source)
     except KeyError as error:
         raise SourceFailed(f"the recipe does not say {error}") from error
-    if not found.timed:
+    if timed and not found.timed:
         _set_times(work, found)
     return found
 

@@ -78,7 +78,7 @@ def init(work: Workspace, source: Mapping[str, Any]) -> Found:
     from . import fill  # the kinds may nest
 
     needs("git")
-    inner = fill(work, source["from"])
+    inner = fill(work, source["from"], timed=False)
     date, branch, tag = str(source["date"]), source.get("branch", "main"), source.get("tag", "")
     try:
         seconds = times.seconds_of(date)
