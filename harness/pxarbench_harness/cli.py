@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import locate
 
+if TYPE_CHECKING:
+    from .session import Plan, Session
+
 EXIT_OK, EXIT_ERROR, EXIT_INCONCLUSIVE = 0, 1, 4
 
-DEFAULT_DATASETS = ["linux"]
-DEFAULT_MUTATIONS = ["none", "edit:1%:clustered"]
-DEFAULT_ROUNDS = 5
+SUITES = ("modes", "cliff", "truth", "ageing", "tools", "during")
 
 _EPILOG = """\
 mutations:
-  none                            nothing changes
-  touch:P%[:LAYOUT][:seed=N]      P percent of the files get an mtime one second later
-  edit:P%[:LAYOUT][:seed=N]       the same, and one byte more
-  LAYOUT is uniform (default: every n-th file) or clustered (neighbours)
+  none                                         nothing changes
+  OP:P%%[:LAYOUT][:small|:large][:bytes=N][:seed=N]
+                                               OP on P percent of the files, e.g. edit:1%, append:0.1%:zipf:bytes=4096
+  M>M>M                                        a chain: a backup after each step but the last, which is measured
+  M*K                                          K generations of M, each measured, all kept
+  OP is one of
+%(operations)s
+  LAYOUT is uniform (default: every n-th file), clustered (neighbours), zipf (few folders), tail (last names), recent
+  (youngest files)
+
+suites (--suite; what they leave open is chosen with the other options):
+%(suites)s
+
+datasets: %(datasets)s
+
+subjects and modes (--modes M of pxarbench, SUBJECT:M of another, all):
+%(subjects)s
+
+caches: warm (the tree was read before), cold (cache emptied before each measured run, and shown to have been)
+
+The same command goes on with a session that was interrupted, and ends with the same table; --fresh begins anew.
 
 exit codes: 0 all cases measured and checked; 1 something failed, or a check found a problem;
-4 inconclusive: a subject that was asked for cannot run here, the rest was measured
+4 inconclusive: a subject that was asked for cannot run here, or no cold run was cold; the rest was measured
 """
 
 
@@ -55,131 +76,235 @@ def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
+def _build(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not re.fullmatch("[a-z0-9][a-z0-9-]*", name) or not path:
+        raise argparse.ArgumentTypeError("expected NAME=FILE, the name of a-z, 0-9 and -")
+    return name, Path(path).absolute()
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError("expected a time, such as 90s, 10m or 1h")
+    return float(match[1]) * {"": 60, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def parser() -> argparse.ArgumentParser:
     p = _Parser(
         prog="ci/bench",
         description="Measures what change detection costs and gains: builds pxarbench, prepares a dataset, runs the modes in "
         "interleaved rounds, restores and compares every case, prints a report and writes it below results/runs/.",
-        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--dataset", action="append", metavar="NAME", help="tiny, coco-like, linux; repeatable (default: linux)")
-    p.add_argument("--files", type=_positive, metavar="N", help="number of images of coco-like (default: 6000; real set: 123403)")
-    p.add_argument("--mutation", action="append", metavar="M", help="repeatable (default: none and edit:1%%:clustered)")
-    p.add_argument("--modes", type=_words, default=[], metavar="M,M", help="of pxarbench (default: data,metadata)")
-    p.add_argument("--subjects", type=_words, default=["pxarbench"], metavar="S,S",
-                   help="pxarbench, restic (default: pxarbench)")  # fmt: skip
-    p.add_argument("--rounds", "--number-of-runs", dest="rounds", type=_positive, default=DEFAULT_ROUNDS, metavar="N",
-                   help="measured runs of each case (default: 5)")  # fmt: skip
-    p.add_argument("--warmups", type=_not_negative, default=1, metavar="N", help="unmeasured runs of each case before (default: 1)")
-    p.add_argument("--format", choices=("text", "markdown", "rfc"), default="text", help="of what is printed; files get all")
-    p.add_argument("--output", type=Path, metavar="DIR", help="new folder for records and reports (default: results/runs/DATE-N)")
-    p.add_argument("--work", type=Path, metavar="DIR", help="folder for stores and restored trees (default: in the cache)")
-    p.add_argument("--seed", type=int, default=1, metavar="N", help="of the order of runs and the statistics (default: 1)")
-    p.add_argument("--sync-level", choices=("none", "file", "filesystem"), default="", help="of pxarbench (default: its own)")
-    p.add_argument("--threads", type=_positive, default=0, metavar="N", help="of pxarbench (default: its own)")
-    p.add_argument("--backup-option", action="append", default=[], metavar="WORD",
-                   help="passed on to `pxarbench backup`, e.g. --backup-option=--reuse-profile=upstream; repeatable")  # fmt: skip
-    p.add_argument("--binary", type=Path, metavar="FILE", help="measure this program instead of building one")
-    p.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
-    p.add_argument("--keep", action="store_true", help="keep the stores")
-    p.add_argument("--list", action="store_true", help="print the cases and stop")
+    what = p.add_argument_group("what is measured")
+    what.add_argument("--suite", choices=SUITES, default="", help="a set of cases with its own expectations, see below")
+    what.add_argument("--dataset", action="append", metavar="NAME", help="see below; repeatable (default: linux, or the suite's)")
+    what.add_argument("--files", type=_positive, metavar="N", help="number of files of a generated dataset (of coco-like: images)")
+    what.add_argument("--mutation", action="append", metavar="M",
+                      help="see below; repeatable (default: none and edit:1%%:clustered)")  # fmt: skip
+    what.add_argument("--subjects", type=_words, default=["pxarbench"], metavar="S,S", help="see below (default: pxarbench)")
+    what.add_argument("--modes", type=_words, default=[], metavar="M,M", help="see below (default: each subject's own)")
+    what.add_argument("--caches", type=_words, default=["warm"], metavar="C,C", help="warm, cold (default: warm)")
+    what.add_argument("--rounds", "--number-of-runs", dest="rounds", type=_positive, metavar="N",
+                      help="measured runs of each case (default: 5, or the suite's)")  # fmt: skip
+    what.add_argument("--warmups", type=_not_negative, default=1, metavar="N", help="unmeasured runs of each case before (default: 1)")
+    what.add_argument("--budget", type=_duration, metavar="TIME",
+                      help="10m, 90s, 1h: the most informative cases that fit; says what it leaves out")  # fmt: skip
+    what.add_argument("--seed", type=int, default=1, metavar="N", help="of the order of runs and the statistics (default: 1)")
+    how = p.add_argument_group("how")
+    how.add_argument("--restore-every", choices=("all", "last", "sample", "none"), metavar="WHICH",
+                     help="whose snapshots are restored and compared: all measured runs', each case's last (default), "
+                     "a sample of one case in four, none; where misses are expected, always the last")  # fmt: skip
+    how.add_argument("--sync-level", choices=("none", "file", "filesystem"), default="", help="of pxarbench (default: its own)")
+    how.add_argument("--threads", type=_positive, default=0, metavar="N", help="of pxarbench (default: its own)")
+    how.add_argument("--backup-option", action="append", default=[], metavar="WORD",
+                     help="passed on to `pxarbench backup`, e.g. --backup-option=--cache-limit=2; repeatable")  # fmt: skip
+    how.add_argument("--binary", type=Path, metavar="FILE", help="measure this program instead of building one")
+    how.add_argument("--build", type=_build, action="append", default=[], metavar="NAME=FILE",
+                     help="another build, as subject pxarbench@NAME beside the others; repeatable")  # fmt: skip
+    how.add_argument("--no-roofline", action="store_true", help="do not measure how fast walk, read, digest and compression could be")
+    how.add_argument("--no-syscalls", action="store_true", help="do not count system calls")
+    how.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
+    where = p.add_argument_group("where, and what is printed")
+    where.add_argument("--output", type=Path, metavar="DIR", help="folder for records and reports (default: results/runs/DATE-N)")
+    where.add_argument("--work", type=Path, metavar="DIR", help="folder for stores and restored trees (default: in the cache)")
+    where.add_argument("--fresh", action="store_true", help="begin anew instead of going on with an interrupted session")
+    where.add_argument("--keep", action="store_true", help="keep the stores")
+    where.add_argument("--format", choices=("text", "markdown", "rfc"), default="text", help="of what is printed; files get all")
+    where.add_argument("--list", action="store_true", help="print the cases and stop; under --budget with estimated seconds")
+    where.add_argument("--prepare", action="store_true", help="prepare the datasets and stop")
     return p
 
 
+def _wrapped(words: Sequence[str], indent: int = 2) -> str:
+    prefix = " " * indent
+    return textwrap.fill(", ".join(words), 118, initial_indent=prefix, subsequent_indent=prefix)
+
+
+def _epilog() -> str:
+    """From what there is. Needs none of the packages that measuring needs."""
+    from . import subjects
+    from .datasets import recipe
+    from .mutate import OPERATIONS
+    from .session import suites
+
+    return _EPILOG % {
+        "operations": "\n".join(f"    {name:<17} {operation.text}" for name, operation in sorted(OPERATIONS.items())),
+        "suites": "\n".join(f"  {name:<9} {suite.text}" for name, suite in suites.SUITES.items()),
+        "datasets": _wrapped(recipe.names()).strip(),
+        "subjects": "\n".join(
+            f"  {name}\n" + "\n".join(f"    {mode:<19} {text}" for mode, text in subject.mode_texts.items())
+            for name, subject in subjects.SUBJECTS.items()
+        ),
+    }
+
+
+def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
+    """What was asked for. ValueError and RecipeBroken say what is wrong with it."""
+    from . import datasets
+    from .session import CACHES, Plan, budget, contenders, product, registry, suites, unique
+    from .subjects import Settings
+
+    settings = Settings(
+        binary=args.binary or locate.pxarbench(), sync_level=args.sync_level, threads=args.threads,
+        extra=tuple(args.backup_option), builds=dict(args.build),
+    )  # fmt: skip
+    for cache in args.caches:
+        if cache not in CACHES:
+            raise ValueError(f"cache {cache}: unknown; there are {', '.join(CACHES)}")
+    suite = suites.SUITES[args.suite] if args.suite else suites.NONE
+    recipes = [datasets.load(name) for name in dict.fromkeys(args.dataset or suite.datasets)]
+    if args.files:
+        recipes = [r.with_files(args.files) if "files" in r.values else r for r in recipes]
+    names = list(dict.fromkeys([*args.subjects, *(f"pxarbench@{name}" for name, _ in args.build)]))
+    chosen = contenders(registry(settings), names, args.modes or suite.modes_of_all, suite.modes)
+    if args.mutation:
+        blocks = product(recipes, args.mutation)
+    else:
+        blocks = unique(suite.blocks(recipes))
+    plan = Plan(
+        blocks=blocks, contenders=chosen, rounds=args.rounds or suite.rounds, output=Path(), work=Path(), settings=settings,
+        caches=tuple(dict.fromkeys(args.caches)), warmups=args.warmups, seed=args.seed, keep=args.keep, suite=args.suite,
+        restore=args.restore_every or suite.restore, counts_syscalls=not args.no_syscalls,
+        roofline=suite.roofline and not args.no_roofline, doctor=bool(args.suite), argv=tuple(words),
+    )  # fmt: skip
+    return budget.fitted(plan, args.budget) if args.budget else budget.estimated(plan)
+
+
+def _list(plan: Plan, with_seconds: bool) -> None:
+    from .session import budget, case_ids
+
+    if not with_seconds:
+        print("\n".join(case_ids(plan)))
+        return
+    for block, seconds in zip(plan.blocks, plan.estimates, strict=True):
+        for name in case_ids(replace(plan, blocks=(block,))):
+            print(f"{seconds / max(1, len(plan.contenders) * len(plan.caches)):7.0f} s  {name}")
+    print(f"{budget.total(plan):7.0f} s  all, with first backups")
+    for text in plan.left_out:
+        print(f"left out: {text}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    p = parser()
+    if {"-h", "--help"} & set(words):
+        p.epilog = _epilog()
+    args = p.parse_args(words)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what it says is to be seen when it happens, also in a pipe
     # Only now: --help needs none of the packages.
-    from . import bench, datasets, measure, mutate, report, run
+    from . import datasets, measure, mutate, run, session
     from .datasets.recipe import RecipeBroken
     from .state import StateChanged
-    from .subjects import SUBJECTS, Settings
 
     def stop(text: object) -> int:
         print(f"ci/bench: {text}", file=sys.stderr)
         return EXIT_ERROR
 
-    unknown = [name for name in args.subjects if name not in SUBJECTS]
-    if unknown or not args.subjects:
-        return stop(f"subject {', '.join(unknown) or '(none)'}: unknown; there are {', '.join(SUBJECTS)}")
-    wrong = [mode for mode in args.modes if mode not in SUBJECTS["pxarbench"].modes]
-    if wrong:
-        return stop(f"mode {wrong[0]}: unknown; there are {', '.join(SUBJECTS['pxarbench'].modes)}")
     try:
-        recipes = [datasets.load(name) for name in dict.fromkeys(args.dataset or DEFAULT_DATASETS)]
-        if args.files:
-            recipes = [r.with_files(args.files) if "files" in r.values else r for r in recipes]
-        mutations = tuple(dict.fromkeys(mutate.parse(text) for text in args.mutation or DEFAULT_MUTATIONS))
+        plan = _plan(args, words)
     except (RecipeBroken, ValueError) as error:
         return stop(error)
-
-    def plan(output: Path, work: Path) -> bench.Plan:
-        return bench.Plan(
-            recipes=tuple(recipes), mutations=mutations, subjects=tuple(dict.fromkeys(args.subjects)), rounds=args.rounds,
-            output=output, work=work, modes=tuple(args.modes), warmups=args.warmups, seed=args.seed, keep=args.keep,
-            settings=Settings(binary=args.binary or locate.pxarbench(), sync_level=args.sync_level, threads=args.threads,
-                              extra=tuple(args.backup_option)),
-        )  # fmt: skip
-
     if args.list:
-        print("\n".join(bench.case_ids(plan(Path(), Path()))))
+        _list(plan, with_seconds=bool(args.budget))
         return EXIT_OK
-
+    failures = (
+        session.SessionFailed, datasets.DatasetFailed, measure.ToolMissing, mutate.AlteredByOthers, mutate.MutationFailed,
+        run.CommandFailed, StateChanged, RecipeBroken, OSError, ValueError,
+    )  # fmt: skip
+    if args.prepare:
+        try:
+            for recipe in dict.fromkeys(block.recipe for block in plan.blocks):
+                with datasets.prepare(recipe):
+                    pass
+        except failures as error:
+            return stop(error)
+        return EXIT_OK
     try:
-        if args.output is None:
-            output = bench.new_output(locate.results())
-        else:
-            output = args.output.absolute()
-            if output.exists() and any(output.iterdir()):
-                return stop(f"{output}: exists and is not empty")
-            output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        output = _output(args, plan)
+    except (session.SessionFailed, OSError) as error:
         return stop(error)
-    # Beside others of the same folder, never the folder itself: it is removed at the end.
     place = args.work.absolute() if args.work else locate.cache() / "work"
-    for left in bench.abandoned(place):
+    for left in session.abandoned(place):
         print(f"removing {left}, left behind by a run that was killed")
         shutil.rmtree(left)
-    work = place / f"{bench.WORK_PREFIX}{output.name}-{os.getpid()}"
-
-    session = bench.Session(plan(output, work))
+    work = session.work_folder(place, output)
+    running = session.Session(replace(plan, output=output, work=work), fresh=args.fresh)
     failed = ""
     try:
-        session.run()
+        running.run()
     except KeyboardInterrupt:
-        failed = "interrupted"
-    except (
-        bench.SessionFailed, datasets.DatasetFailed, measure.ToolMissing, mutate.AlteredByOthers, mutate.MutationFailed,
-        run.CommandFailed, StateChanged, OSError, ValueError,
-    ) as error:  # fmt: skip
+        failed = "interrupted; the same command goes on"
+    except failures as error:
         failed = str(error)
+    return _finish(args, running, output, work, failed)
 
-    made = report.build(session.records, seed=args.seed, skipped=session.missing)
-    rfc = report.rfc.from_records(session.records, seed=args.seed)
-    if session.records:
-        (output / "report.md").write_text(report.render.markdown(made), encoding="utf-8")
-        (output / "report.txt").write_text(report.render.text(made), encoding="utf-8")
-        if rfc:
-            (output / "report.rfc.txt").write_text(rfc, encoding="utf-8")
+
+def _output(args: argparse.Namespace, plan: Plan) -> Path:
+    """The session's folder: that of an interrupted one of the same plan, the named one, or a new one."""
+    from . import session
+
+    if args.output is not None:
+        named: Path = args.output.absolute()
+        return named
+    if not args.fresh:
+        for path in session.unfinished(locate.results() / "runs", plan.digest()):
+            return path
+    return session.new_output(locate.results())
+
+
+def _finish(args: argparse.Namespace, running: Session, output: Path, work: Path, failed: str) -> int:
+    """Reports, and the exit code."""
+    from . import report
+
+    def stop(text: object) -> int:
+        print(f"ci/bench: {text}", file=sys.stderr)
+        return EXIT_ERROR
+
+    if running.records:
+        made = report.write(output, records=running.records, seed=args.seed, skipped=running.missing)
         print()
         if args.format == "text":
             report.render.terminal(made)
+        elif args.format == "markdown":
+            sys.stdout.write(report.render.markdown(made))
         else:
-            sys.stdout.write(report.render.markdown(made) if args.format == "markdown" else rfc)
-        print(f"\nwritten: {output}/ (report.md, report.txt, records.jsonl, raw/)")
+            sys.stdout.write(report.rfc.from_records(running.records, seed=args.seed))
+        print(f"\nwritten: {output}/ (report.html, report.md, report.txt, records.jsonl, raw/)")
         if args.keep:
             print(f"kept: {work}/")
     elif not failed:
         failed = "nothing was measured"
     else:
-        shutil.rmtree(output, ignore_errors=True)
+        running.discard()
     if failed:
         return stop(failed)
-    if session.problems:
-        return stop(f"{len(session.problems)} problems, the first: {session.problems[0]}")
-    if session.missing:
-        print(f"ci/bench: inconclusive: {'; '.join(session.missing.values())}", file=sys.stderr)
+    if running.problems:
+        return stop(f"{len(running.problems)} problems, the first: {running.problems[0]}")
+    reasons = [*running.missing.values(), *running.inconclusive.values()]
+    if reasons:
+        print(f"ci/bench: inconclusive: {'; '.join(reasons)}", file=sys.stderr)
         return EXIT_INCONCLUSIVE
     return EXIT_OK

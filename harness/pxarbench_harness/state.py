@@ -1,59 +1,168 @@
 """Bringing a store back to the state it had before a run, exactly.
 
-Stores only ever add files (chunks, indexes, snapshots) under names of their own. So the list of files before, with size,
-time and inode, is enough: what is new is removed, and anything else that changed is an error, because then the next
-repetition would not start from the same state.
+Most stores only ever add files (chunks, indexes, snapshots) under names of their own. So the list of files before, with
+size, time and inode, is enough: what is new is removed, and anything else that changed is an error, because then the next
+repetition would not start from the same state. Programs that rewrite files of theirs (Subject.rewinds == "copy") get them
+back from a copy made beforehand.
+
+A store has tens of thousands of folders, nearly all of which no run touches: a folder whose own time and inode are as they
+were still has the names it had, so that only its files are looked at again.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import shutil
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-#: (size, mtime_ns, inode) of a file; None for a folder.
-Mark = tuple[int, int, int] | None
+from . import run
+
+#: (size, mtime_ns, inode) of a file; of a copied one its ctime_ns, too.
+Mark = tuple[int, ...]
+
+#: A file system's clock ticks up to every 10 ms: what changes within the tick of a listing would not show.
+_TICK = 0.02
+_SECOND = 1_000_000_000
 
 
 class StateChanged(Exception):
     """A run changed or removed a file that was there before it."""
 
 
-def _list(roots: list[Path]) -> dict[str, Mark]:
-    found: dict[str, Mark] = {}
-    pending = [os.fspath(root) for root in roots if root.exists()]
-    for root in pending:
-        found[root] = None
-    while pending:
-        with os.scandir(pending.pop()) as names:
-            for name in names:
-                if name.is_dir(follow_symlinks=False):
-                    found[name.path] = None
-                    pending.append(name.path)
-                else:
-                    st = name.stat(follow_symlinks=False)
-                    found[name.path] = (st.st_size, st.st_mtime_ns, st.st_ino)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    mark: tuple[int, int]
+    files: tuple[str, ...]  # full paths
+    folders: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class State:
-    roots: tuple[Path, ...]
+class Listing:
+    folders: dict[str, _Folder]
     files: dict[str, Mark]
 
-    @classmethod
-    def capture(cls, roots: list[Path]) -> State:
-        return cls(tuple(roots), _list(roots))
+    def size(self, root: Path | None = None) -> int:
+        """Bytes of all files, or of those below `root`."""
+        if root is None:
+            return sum(mark[0] for mark in self.files.values())
+        prefix = os.fspath(root) + os.sep
+        return sum(mark[0] for path, mark in self.files.items() if path.startswith(prefix))
 
-    def rewind(self) -> int:
-        """Removes what came since. Returns the number of removed files. StateChanged: names what else changed."""
-        now = _list(list(self.roots))
-        for path, mark in self.files.items():
-            if path not in now:
+
+def _mark(path: str, with_ctime: bool) -> Mark:
+    st = os.stat(path, follow_symlinks=False)
+    mark = (st.st_size, st.st_mtime_ns, st.st_ino)
+    return (*mark, st.st_ctime_ns) if with_ctime else mark
+
+
+def _folder_mark(path: str) -> tuple[int, int]:
+    st = os.stat(path, follow_symlinks=False)
+    return st.st_mtime_ns, st.st_ino
+
+
+def _read_folder(path: str, mark: tuple[int, int]) -> _Folder:
+    files, folders = [], []
+    with os.scandir(path) as names:
+        for name in names:
+            (folders if name.is_dir(follow_symlinks=False) else files).append(name.path)
+    return _Folder(mark, tuple(files), tuple(folders))
+
+
+def _list(roots: list[Path], with_ctime: bool, old: Listing | None) -> Listing:
+    found = Listing({}, {})
+    pending = [os.fspath(root) for root in roots if root.exists()]
+    while pending:
+        path = pending.pop()
+        mark = _folder_mark(path)
+        known = old.folders.get(path) if old is not None else None
+        # No part of a second: perhaps this file system's times have none, and prove nothing.
+        fresh = known is None or known.mark != mark or mark[0] % _SECOND == 0
+        folder = _read_folder(path, mark) if fresh or known is None else known
+        found.folders[path] = folder
+        pending += folder.folders
+        for file in folder.files:
+            try:
+                found.files[file] = _mark(file, with_ctime)
+            except FileNotFoundError:
+                raise StateChanged(f"{file}: was removed while the store was listed") from None
+    return found
+
+
+def look(roots: list[Path], old: Listing | None = None) -> Listing:
+    """All files below `roots`. `old`: an earlier listing of a State, which makes it quicker."""
+    return _list(roots, False, old)
+
+
+@dataclass
+class State:
+    roots: tuple[Path, ...]
+    listing: Listing
+    saved: Path | None = None  # where copies of the roots are: of programs that rewrite files
+    _copies: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def capture(cls, roots: list[Path], saved: Path | None = None) -> State:
+        """`saved`: a folder that does not exist yet; with it, files that a run rewrites are brought back from there."""
+        state = cls(tuple(roots), _list(roots, saved is not None, None), saved)
+        if saved is not None:
+            saved.mkdir(parents=True)
+            for number, root in enumerate(roots):
+                state._copies[os.fspath(root)] = saved / str(number)
+                if root.exists():
+                    run.run(["cp", "-a", "--reflink=auto", root, saved / str(number)]).check_ok()
+        time.sleep(_TICK)
+        return state
+
+    def now(self) -> Listing:
+        """As the roots are at this moment."""
+        return _list(list(self.roots), self.saved is not None, self.listing)
+
+    def rewind(self, now: Listing | None = None) -> int:
+        """Removes what came since. Returns the number of removed files. StateChanged: names what else changed. `now`: what
+        now() has just returned."""
+        now = now or self.now()
+        gone = [path for path in (*self.listing.folders, *self.listing.files) if path not in now.files and path not in now.folders]
+        altered = [path for path, mark in self.listing.files.items() if path in now.files and now.files[path] != mark]
+        if self.saved is None:
+            for path in gone:
                 raise StateChanged(f"{path}: was removed by a run")
-            if now[path] != mark:
+            for path in altered:
                 raise StateChanged(f"{path}: was changed by a run")
-        added = sorted((path for path in now if path not in self.files), reverse=True)  # contents before their folder
+        touched = set()
+        added = [path for path in now.files if path not in self.listing.files]
         for path in added:
-            os.rmdir(path) if now[path] is None else os.unlink(path)
-        return sum(1 for path in added if now[path] is not None)
+            os.unlink(path)
+            touched.add(os.path.dirname(path))
+        for path in sorted((path for path in now.folders if path not in self.listing.folders), reverse=True):
+            os.rmdir(path)  # contents before their folder
+            touched.add(os.path.dirname(path))
+        for path in sorted(path for path in gone if path in self.listing.folders):
+            os.mkdir(path)
+            touched.update((path, os.path.dirname(path)))
+        for path in (*altered, *(path for path in gone if path in self.listing.files)):
+            self._bring_back(path)
+            touched.add(os.path.dirname(path))
+        for path in touched:
+            old = self.listing.folders.get(path)
+            if old is not None:
+                self.listing.folders[path] = _Folder(_folder_mark(path), old.files, old.folders)
+        if touched:
+            time.sleep(_TICK)
+        return len(added)
+
+    def _bring_back(self, path: str) -> None:
+        for root, copy in self._copies.items():
+            if path.startswith(root + os.sep):
+                partial = path + ".rewound"
+                shutil.copy2(copy / os.path.relpath(path, root), partial, follow_symlinks=False)
+                os.replace(partial, path)
+                self.listing.files[path] = _mark(path, True)
+                return
+        raise StateChanged(f"{path}: lies in none of the saved folders")
+
+    def forget(self) -> None:
+        """Removes the copies. The state cannot be rewound to any more."""
+        if self.saved is not None:
+            shutil.rmtree(self.saved)

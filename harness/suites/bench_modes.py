@@ -1,6 +1,6 @@
 """The benchmark as pytest items, one per case: `pytest harness/suites/bench_modes.py -k metadata`.
 
-Selecting, skipping and JUnit are pytest's; measuring is the session's (pxarbench_harness/bench.py). Rounds are
+Selecting, skipping and JUnit are pytest's; measuring is the session's (pxarbench_harness/session/). Rounds are
 interleaved over the cases, so the first item of a dataset runs the session for all selected ones.
 
 PXB_BENCH_DATASETS (default: tiny) and PXB_BENCH_ROUNDS (default: 2) choose the size: at the default the suite belongs to the
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pxarbench_harness import bench, datasets, mutate
+from pxarbench_harness import datasets, mutate, session
 from pxarbench_harness.record import Record
 from pxarbench_harness.subjects import SUBJECTS, Settings
 
@@ -28,13 +28,14 @@ Key = tuple[str, str, str, str]
 
 KEYS: list[Key] = [
     (dataset, mutation, subject, mode)
-    for dataset in DATASETS for mutation in MUTATIONS for subject in SUBJECTS for mode in SUBJECTS[subject].modes
+    for dataset in DATASETS for mutation in MUTATIONS for subject in ("pxarbench", "restic")
+    for mode in SUBJECTS[subject].default_modes
 ]  # fmt: skip
 
 
 def word_id(key: Key) -> str:
     dataset, mutation, subject, mode = key
-    return bench.case_id(dataset, mutate.parse(mutation), subject, mode)
+    return session.case_id(dataset, mutate.parse_chain(mutation), subject, mode, "warm")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +46,7 @@ def measured(
     settings = Settings(binary=pxarbench)
     calls = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
     selected: list[Key] = [call.params["key"] for call in calls if "key" in call.params]
-    sessions: dict[str, bench.Session] = {}
+    sessions: dict[str, session.Session] = {}
 
     def records(key: Key) -> list[Record]:
         dataset, _, subject, _ = key
@@ -55,10 +56,10 @@ def measured(
         if dataset not in sessions:
             keys = [k for k in selected if k[0] == dataset]
             folder = tmp_path_factory.mktemp("bench")
-            sessions[dataset] = bench.Session(
-                bench.Plan(
-                    recipes=(datasets.load(dataset),), mutations=tuple(dict.fromkeys(mutate.parse(k[1]) for k in keys)),
-                    subjects=tuple(dict.fromkeys(k[2] for k in keys)), rounds=ROUNDS,
+            sessions[dataset] = session.Session(
+                session.Plan(
+                    blocks=session.product([datasets.load(dataset)], [k[1] for k in keys]),
+                    contenders=tuple(dict.fromkeys((k[2], k[3]) for k in keys)), rounds=ROUNDS,
                     output=folder / "out", work=folder / "work", seed=seed, settings=settings,
                     # What is made in a second need not outlive the test run.
                     cache=folder / "cache" if dataset == "tiny" else None,

@@ -1,0 +1,11 @@
+"""A session: datasets x chains of mutations x subjects and modes x cache states, in interleaved rounds, every case checked."""
+
+from .engine import Session, abandoned, new_output, work_folder
+from .journal import unfinished
+from .plan import CACHES, RESTORES, BlockPlan, Plan, case_id, case_ids, contenders, product, registry, unique
+from .problems import SessionBusy, SessionFailed
+
+__all__ = [
+    "CACHES", "RESTORES", "BlockPlan", "Plan", "Session", "SessionBusy", "SessionFailed", "abandoned", "case_id", "case_ids",
+    "contenders", "new_output", "product", "registry", "unfinished", "unique", "work_folder",
+]  # fmt: skip

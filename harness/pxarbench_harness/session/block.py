@@ -1,0 +1,558 @@
+"""One dataset with one chain of mutations: from the state after the warm-ups, and back to it.
+
+    [inode change times of files put back by earlier blocks: a further warm-up for those who look at them]
+    for each step of the chain:
+        the tree is mutated; what changed since each contender's last kept backup is judged
+        not the last step      one backup each, kept: a warm-up, or of generations the measured run
+        the last step          proof   once, untimed, with the decision for every file
+                               rounds  each case once per round, in shuffled order; rewound after each run
+                               restore of the last run (or of all); compared; the verdict
+    [stores rewound, the tree put back and its digest compared]
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .. import archive, cache, check, measure, mutate, run, syscalls, tree
+from ..datasets import Dataset
+from ..mutate.oracle import Oracle, described
+from ..record import Record
+from ..state import State, StateChanged
+from ..subjects import Command, Outcome, Pxarbench, SubjectFailed
+from . import expect
+from .contender import Case, Contender, Judge
+from .plan import SAMPLE, BlockPlan, case_id
+from .problems import SessionFailed
+
+if TYPE_CHECKING:
+    from .engine import Session
+
+RUN_TIMEOUT = 3600.0
+#: A cold run that was not cold is repeated at most so often.
+COLD_REPEATS = 2
+
+
+@dataclass
+class Block:
+    session: Session
+    dataset: Dataset
+    plan: BlockPlan
+    contenders: list[Contender]
+    host: measure.Host
+    home: Path
+    pristine: tree.Tree  # as it was at the warm-ups
+    judge: Judge
+    attempt: int = 1
+    records: list[Record] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    tree: tree.Tree = field(init=False)
+    tree_digest: str = ""
+    generation: int = 0
+    resident: float | None = None
+    last_outcome: Outcome = field(init=False)
+
+    def __post_init__(self) -> None:
+        name, chain = self.dataset.name, self.plan.chain
+        self.cases = [
+            Case(c, state, case_id(name, chain, c.subject.name, c.subject.mode, state))
+            for c in self.contenders for state in self.session.plan.caches
+        ]  # fmt: skip
+        self._now(self.pristine)
+
+    # ---- the whole ----
+
+    def base(self) -> None:
+        """The first block of a dataset: reference run and warm-ups of the pristine tree; the stores stay as they are then."""
+        for contender in self.contenders:
+            self._kept(contender, "reference")
+        for _ in range(self.session.plan.warmups):
+            for contender in self.contenders:
+                self._kept(contender, "warm-up")
+        for contender in self.contenders:
+            contender.start = contender.capture("start")
+            contender.start_seen = contender.seen
+            contender.dirty = False
+
+    def run(self) -> None:
+        chain = self.plan.chain
+        try:
+            self._now(self.dataset.tree)
+            for contender in self.contenders:
+                if contender.notices_putting_back and self._was_put_back(contender):
+                    self._kept(contender, "warm-up")
+            for number, step in enumerate(chain.steps[:-1]):
+                self._mutate(number, step)
+                for contender in self.contenders:
+                    self._kept(contender, "warm-up")
+            for number, step in enumerate(chain.measured):
+                self._mutate(len(chain.steps) - 1 + number, step)
+                self.generation = number + 1 if self._ages else 0
+                if number == len(chain.measured) - 1:
+                    self._measure()
+                else:
+                    self._generation()
+        finally:
+            for case in self.cases:  # only after a failure: what was measured is kept
+                for held in (case.proof, case.last):
+                    if held is not None:
+                        self._keep(held)
+                case.proof = case.last = None
+            self._put_back()
+        for contender in self.contenders:
+            self._rewind_to_start(contender)
+
+    @property
+    def _ages(self) -> bool:
+        return self.plan.chain.generations > 1
+
+    def _was_put_back(self, contender: Contender) -> bool:
+        changes = self.judge.between(contender.seen, self.tree).changes
+        return any(change.noticed_by(contender.looks_at) for change in changes)
+
+    def _now(self, now: tree.Tree) -> None:
+        self.tree, self.tree_digest = now, now.digest()
+
+    def _say(self, text: str) -> None:
+        self.session.say(text)
+
+    # ---- the tree ----
+
+    def _mutate(self, number: int, step: mutate.Mutation) -> None:
+        self.session.step("mutating")
+        log = mutate.next_log(self.dataset.folder)
+        before = self.tree
+        applied = mutate.apply(before, step, log)
+        self._now(applied.tree)
+        if log.exists():
+            many = len(self.plan.chain.steps) + self.plan.chain.generations > 2
+            part = f"-{number + 1}" if many else ""
+            shutil.copyfile(log, self.session.folder.path / f"oplog-{self.dataset.name}-{self.plan.chain.words}{part}.jsonl")
+        if step.operation != "none":
+            oracle = self.judge.between(before, self.tree)
+            size = oracle.necessary_bytes / 2**20
+            self._say(
+                f"  {step.text}: contents of {len(oracle.content_changed):,} files changed ({size:,.1f} MiB), "
+                f"{oracle.files:,} files to be read again, {len(oracle.gone):,} gone"
+            )
+        self.session.step("mutated")
+
+    def _put_back(self) -> None:
+        self.session.step("undoing")
+        digest = mutate.undo_all(self.dataset.folder, self.dataset.root)
+        self.session.step("undone")
+        self.judge.forget()
+        if digest is None:
+            return
+        now = tree.scan(self.dataset.root, known=self.dataset.tree)
+        if now.digest() != digest or digest != self.dataset.tree.digest():
+            few = "; ".join(tree.differences(self.dataset.tree, now)[:3])
+            raise SessionFailed(f"{self.dataset.name}: the tree is not what it was before the mutation: {few}")
+        # Same entries, new inodes and inode change times: what was hashed just now need not be hashed again.
+        self.dataset.tree.entries.update(now.entries)
+
+    # ---- stages ----
+
+    def _generation(self) -> None:
+        """Each case is measured once; the contender's last run is kept."""
+        before: dict[int, State] = {}
+        proven = {}
+        for contender in self.contenders:
+            before[id(contender)] = self._captured(contender, "generation")
+            oracle = self.judge.between(contender.seen, self.tree)
+            if oracle.missed_by(contender.looks_at) and contender.subject.tells_decisions:
+                case = self._first_case(contender)
+                self._prove(case, before[id(contender)])
+                proven[id(contender)] = case.read
+                if case.proof is not None:
+                    self._finished(case.proof)
+                    case.proof = None
+        order = self._shuffled(1)
+        left = {id(c): sum(case.contender is c for case in order) for c in self.contenders}
+        for position, case in enumerate(order, 1):
+            contender = case.contender
+            case.outcomes.clear()
+            done = self._measured(case, 1, position, before[id(contender)])
+            self._finished(done)
+            left[id(contender)] -= 1
+            if left[id(contender)]:
+                self._rewind(contender, before[id(contender)])
+            else:
+                self._keeps(contender, proven.get(id(contender)))
+        for contender in self.contenders:
+            self._forget(contender, before[id(contender)])
+
+    def _measure(self) -> None:
+        plan = self.session.plan
+        before = {id(c): self._captured(c, "rounds") for c in self.contenders}
+        for contender in self.contenders:
+            for case in self.cases:
+                if case.contender is contender:
+                    case.outcomes.clear()
+            if contender.subject.tells_decisions:
+                self._prove(self._first_case(contender), before[id(contender)])
+        self._look_at_cache()
+        rounds = 1 if self._ages else plan.rounds
+        for number in range(1, rounds + 1):
+            order = self._shuffled(number)
+            last = number == rounds
+            for position, case in enumerate(order, 1):
+                case.last = self._measured(case, number, position, before[id(case.contender)])
+                if last:
+                    self._check(case)
+                elif plan.restore == "all" and case.last.outcome is not None:
+                    case.last = self._restored(case, case.last)[0]
+                done, case.last = case.last, None
+                self._finished(done)
+                self._rewind(case.contender, before[id(case.contender)])
+        for contender in self.contenders:
+            self._forget(contender, before[id(contender)])
+
+    def _shuffled(self, number: int) -> list[Case]:
+        order = list(self.cases)
+        seed = f"{self.session.plan.seed}/{self.dataset.name}/{self.plan.chain.text}/{number}"
+        if self.generation:
+            seed += f"/{self.generation}"
+        random.Random(seed).shuffle(order)
+        return order
+
+    def _first_case(self, contender: Contender) -> Case:
+        return next(case for case in self.cases if case.contender is contender)
+
+    def _oracle(self, contender: Contender) -> Oracle:
+        return self.judge.between(contender.seen, self.tree)
+
+    # ---- the store ----
+
+    def _captured(self, contender: Contender, name: str) -> State:
+        """Where repetitions start from: often the state that the block started from."""
+        if not contender.dirty and contender.start is not None:
+            return contender.start
+        return contender.capture(name)
+
+    def _forget(self, contender: Contender, state: State) -> None:
+        if state is not contender.start:
+            state.forget()
+
+    def _rewind(self, contender: Contender, state: State) -> None:
+        if contender.subject.rewinds == "never":
+            return
+        try:
+            state.rewind()
+        except StateChanged as error:
+            raise SessionFailed(f"{contender.label}: {error}; repetitions would not start equal") from error
+        contender.level = contender.store_bytes(state.listing)
+
+    def _rewind_to_start(self, contender: Contender) -> None:
+        if contender.start is not None:
+            self._rewind(contender, contender.start)
+        contender.seen = contender.start_seen
+        contender.dirty = False
+
+    # ---- runs ----
+
+    def _kept(self, contender: Contender, phase: str) -> None:
+        """A backup that later ones refer to. Untimed ones are timed all the same: the record has it, no statistic."""
+        case = self._first_case(contender)
+        oracle = self._oracle(contender)
+        read: check.Read | None = None
+        done = None
+        if phase == "warm-up" and oracle.missed_by(contender.looks_at) and contender.subject.tells_decisions:
+            # Which of these are read for the sake of others decides what is stored.
+            done, read = self._once(case, phase, 0, 0, proves=True)
+        else:
+            done, _ = self._once(case, phase, 0, 0)
+        self._finished(done)
+        self._keeps(contender, read)
+
+    def _keeps(self, contender: Contender, read: check.Read | None) -> None:
+        oracle = self._oracle(contender)
+        anyway = read.files if read is not None else frozenset()
+        contender.seen = contender.stored(self.tree, oracle, anyway)
+        contender.level = contender.store_bytes(contender.look())
+        contender.dirty = True
+
+    def _measured(self, case: Case, number: int, position: int, before: State) -> Record:
+        """One measured run; a cold one that was not cold is recorded as discarded and repeated."""
+        reasons: list[str] = []
+        while True:
+            self.resident = None if case.cache == "cold" else self.resident
+            reason = ""
+            if case.cache == "cold":
+                reason = self._chill(case.contender)
+            done, _ = self._once(case, "measured", number, position, discarded=reason)
+            if not reason:
+                return done
+            reasons.append(reason)
+            self._say(f"    discarded: {reason}")
+            if done.outcome is None or len(reasons) > COLD_REPEATS:
+                case.discarded = reasons[-1]
+                self.session.inconclusive[case.id] = f"{case.id}: no cold run was cold: {reasons[-1]}"
+                return done
+            self._finished(done)
+            self._rewind(case.contender, before)
+
+    def _chill(self, contender: Contender) -> str:
+        """Empties the cache. Why the next run will not be cold, "" when it will."""
+        places = [self.dataset.root, *(place for place in contender.subject.state() if place.exists())]
+        try:
+            chill = cache.chill(places, seed=self.session.plan.seed)
+        except cache.CacheStays as error:
+            return str(error)
+        self.resident = round(chill.resident, 4)
+        return "" if chill.cold else f"{100 * chill.resident:.1f} % of it were in the cache ({chill.how})"
+
+    def _look_at_cache(self) -> None:
+        """Once per block for the warm runs: looking at every file takes longer than some runs."""
+        try:
+            self.resident = round(cache.resident(self.dataset.root), 4)
+        except cache.CacheStays:
+            self.resident = None
+
+    def _once(
+        self, case: Case, phase: str, number: int, position: int, *, proves: bool = False, discarded: str = ""
+    ) -> tuple[Record, check.Read | None]:
+        """One timed backup, judged. A run that fails comes back as a record without outcome."""
+        self.session.step(phase)
+        contender, session = case.contender, self.session
+        subject = contender.subject
+        sequence, started = session.next_sequence(), time.time()
+        decisions = session.folder.raw / f"decisions-{case.id}.jsonl" if proves else None
+        command = subject.backup(self.dataset.root, session.time_of(sequence), decisions)
+        raw = session.folder.raw / f"{sequence:04d}-{case.id}-{phase}.json"
+        if case.cache == "warm":
+            run.sync_filesystem(self.home)  # writing back what an earlier step left must not fall into this run
+        load = os.getloadavg()[0]
+        sample = measure.timed(command.argv, raw=raw, env=command.env, cwd=command.cwd, timeout=RUN_TIMEOUT)
+        outcome, problems, read = None, [], None
+        if sample.exit_code != 0:
+            said = (sample.errors or sample.output).decode(errors="replace").strip().splitlines()
+            problems.append(f"exit {sample.exit_code}: {' / '.join(said[-3:])}")
+        else:
+            try:
+                outcome = subject.outcome(sample.output)
+                if decisions is not None:
+                    read = check.read_of(subject, self.tree, decisions, sample.output, self.dataset.root)
+            except (SubjectFailed, OSError, KeyError, ValueError, TypeError) as error:
+                problems.append(f"{type(error).__name__}: {error}")
+        if decisions is not None and outcome is not None and isinstance(subject, Pxarbench) and subject.mode != "legacy":
+            problems += archive.problems(subject.store, outcome, decisions, contender.headers)
+        if decisions is not None:
+            decisions.unlink(missing_ok=True)
+        if outcome is not None:
+            self.last_outcome = outcome
+            problems += self._engaged(contender, outcome)
+            if phase == "measured" and not discarded:
+                case.outcomes.append(outcome)
+        contender.dirty = True
+        shown = "discarded" if discarded else phase
+        self._say(f"  {case.label}: {self._intro(shown, number)}: {sample.wall_ns / 1e9:.3f} s")
+        done = self._record(case, shown, number, position, sequence, started, load, command, sample, outcome, problems)
+        if discarded:
+            done = replace(done, settings={**done.settings, "discarded": discarded})
+        self._say_problems(problems)
+        return done, read
+
+    def _intro(self, phase: str, number: int) -> str:
+        if self.generation:
+            return f"{phase} run, generation {self.generation} of {self.plan.chain.generations}"
+        return f"measured run {number} of {self.session.plan.rounds}" if phase == "measured" else f"{phase} run"
+
+    def _say_problems(self, problems: list[str]) -> None:
+        for problem in problems:
+            self._say(f"    PROBLEM {problem}")
+
+    def _keep(self, done: Record) -> None:
+        self.records.append(done)
+        self.session.keep_record(done)
+
+    def _finished(self, done: Record) -> None:
+        self._keep(done)
+        if done.outcome is None:
+            raise SessionFailed(f"{done.case}: {done.phase} run failed: {done.problems[0]}")
+
+    def _engaged(self, contender: Contender, outcome: Outcome) -> list[str]:
+        subject = contender.subject
+        want = subject.expected(self.tree, self._oracle(contender), contender.filesystem)
+        return check.engaged(subject, outcome, want, referenced=contender.seen is not None)
+
+    def _left_out(self, contender: Contender) -> frozenset[str]:
+        return contender.subject.fields_left_out(contender.filesystem)
+
+    def _record(
+        self, case: Case, phase: str, number: int, position: int, sequence: int, started: float, load: float,
+        command: Command, sample: measure.Sample, outcome: Outcome | None, problems: list[str],
+    ) -> Record:  # fmt: skip
+        contender, session = case.contender, self.session
+        subject, oracle = contender.subject, self._oracle(contender)
+        step = self.plan.chain.steps[-1]
+        necessary = oracle.necessary_bytes if contender.seen is not None else self.tree.file_bytes
+        store = contender.store_bytes(contender.look())
+        return Record(
+            session=session.id,
+            sequence=sequence,
+            started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            case=case.id,
+            dataset={
+                "name": self.dataset.name,
+                "source": self.dataset.source,
+                "files": self.tree.file_count,
+                "bytes": self.tree.file_bytes,
+                "entries": len(self.tree.entries),
+                "tree_digest": self.tree_digest,
+            },
+            mutation={
+                "text": self.plan.chain.text,
+                "operation": step.operation,
+                "rate": step.rate,
+                "layout": step.layout,
+                "files": oracle.files,
+                "bytes": oracle.bytes,
+                "facets": described(oracle.changes),
+                "gone": len(oracle.gone),
+            },
+            subject=subject.name,
+            mode=subject.mode,
+            cache=case.cache,
+            phase=phase,
+            round=number,
+            position=position,
+            command=command.argv,
+            settings={**subject.described(), "not_compared": ", ".join(sorted(self._left_out(contender)))},
+            exit_code=sample.exit_code,
+            wall_ns=sample.wall_ns,
+            user_ns=sample.user_ns,
+            system_ns=sample.system_ns,
+            peak_rss_bytes=sample.peak_rss_bytes,
+            io=dict(sample.io),
+            syscalls=None,
+            resident=self.resident if phase in ("measured", "discarded") else None,
+            store_bytes=store if outcome is not None else None,
+            store_added_bytes=max(0, store - contender.level) if outcome is not None else None,
+            necessary_bytes=necessary,
+            verdict=None,
+            outcome=None if outcome is None else {**asdict(replace(outcome, raw={})), "raw": dict(outcome.raw)},
+            problems=tuple(problems),
+            restored=False,
+            suite=session.plan.suite,
+            scenario=self.plan.scenario,
+            generation=self.generation,
+            attempt=self.attempt,
+            seed=session.plan.seed,
+            load_average=round(load, 2),
+            commit=measure.commit(),
+            host_fingerprint=self.host.fingerprint,
+            host=asdict(self.host),
+        )
+
+    # ---- proof and check ----
+
+    def _prove(self, case: Case, before: State) -> None:
+        """One run outside of the statistics that tells every decision; and one under a tracer that counts system calls."""
+        contender = case.contender
+        done, case.read = self._once(case, "proof", 0, 0, proves=True)
+        problems = list(done.problems)
+        if done.outcome is not None and case.read is not None:
+            found = check.decisions(
+                contender.subject, case.read, self.last_outcome, self._oracle(contender), self.tree, contender.filesystem
+            )
+            self._say_problems(found)
+            problems += found
+        case.proof = replace(done, problems=tuple(problems))
+        case.proven = self.last_outcome if done.outcome is not None else None
+        if done.outcome is None:
+            held, case.proof = case.proof, None
+            self._finished(held)
+        self._rewind(contender, before)
+        if self.plan.counts_syscalls and self.session.counts_syscalls and self.session.plan.counts_syscalls:
+            case.proof = replace(case.proof, syscalls=self._count_syscalls(contender)) if case.proof else None
+            self._rewind(contender, before)
+
+    def _count_syscalls(self, contender: Contender) -> dict[str, int] | None:
+        self.session.step("counting")
+        command = contender.subject.backup(self.dataset.root, self.session.time_of(self.session.next_sequence()))
+        contender.dirty = True
+        try:
+            result, counts = syscalls.count(command.argv, env=command.env, cwd=command.cwd, timeout=RUN_TIMEOUT)
+        except syscalls.SyscallsUncounted as error:
+            self.session.counts_syscalls = False
+            self._say(f"system calls are not counted: {error}")
+            return None
+        return counts if result.returncode == 0 and counts else None
+
+    def _is_restored(self, case: Case) -> bool:
+        how = self.session.plan.restore
+        if how == "none":
+            return False
+        if how in ("all", "last") or self._oracle(case.contender).missed_by(case.contender.looks_at):
+            return True
+        return random.Random(f"{self.session.plan.seed}/{case.id}/restore").randrange(SAMPLE) == 0
+
+    def _check(self, case: Case) -> None:
+        """Of the last measured run: the restore, the verdict, what the scenario expects."""
+        contender, oracle = case.contender, self._oracle(case.contender)
+        assert case.last is not None
+        if case.last.outcome is None or case.last.phase == "discarded":
+            self._finish_proof(case, None)
+            return
+        missed = None
+        if self._is_restored(case):
+            case.last, missed = self._restored(case, case.last)
+        found = check.repeatable(contender.subject, [*([case.proven] if case.proven else []), *case.outcomes])
+        read = self._first_case(contender).read
+        found += expect.problems(
+            self.plan.scenario, contender.subject, contender.filesystem, oracle, case.outcomes[-1], read, missed,
+            self.tree, contender.seen,
+        )  # fmt: skip
+        self._say_problems(found)
+        verdict = None
+        if not contender.subject.tells_decisions:
+            verdict = check.verdict(
+                contender.subject, oracle, contender.filesystem, self.tree, case.outcomes[-1], read, missed
+            )  # fmt: skip
+        case.last = replace(case.last, problems=(*case.last.problems, *found), verdict=verdict)
+        self._finish_proof(case, missed)
+
+    def _finish_proof(self, case: Case, missed: frozenset[bytes] | None) -> None:
+        held, case.proof = case.proof, None
+        if held is None or case.proven is None:
+            return
+        contender = case.contender
+        verdict = check.verdict(
+            contender.subject, self._oracle(contender), contender.filesystem, self.tree, case.proven, case.read, missed
+        )
+        self._finished(replace(held, verdict=verdict))
+
+    def _restored(self, case: Case, done: Record) -> tuple[Record, frozenset[bytes] | None]:
+        """Restores the run's snapshot and compares it with what it has to hold."""
+        self.session.step("restoring")
+        contender = case.contender
+        subject, oracle = contender.subject, self._oracle(contender)
+        started = time.monotonic()
+        read = self._first_case(contender).read
+        stored = contender.stored(self.tree, oracle, read.files if read is not None else frozenset())
+        scratch = self.home / "restored"
+        scratch.mkdir()
+        missed, cost = None, {}
+        try:
+            root = subject.restore(case.outcomes[-1], self.dataset.root, scratch)
+            cost = dict(subject.restore_cost())
+            back = check.restored(subject, self.tree, stored, contender.seen, root, self._left_out(contender))
+            found, missed = list(back.problems), back.missed
+        except (run.CommandFailed, OSError, KeyError, ValueError) as error:
+            found = [f"restore: {error}"]
+        shutil.rmtree(scratch)
+        also = f", {len(missed)} with old contents, as expected" if missed and not found else ""
+        self._say(
+            f"  {case.label}: restored and compared {len(self.tree.entries):,} entries: "
+            f"{'equal' if not found else 'PROBLEMS'}{also} ({time.monotonic() - started:.1f} s)"
+        )
+        self._say_problems(found)
+        outcome = {**done.outcome, "restore": cost} if done.outcome is not None else None
+        return replace(done, problems=(*done.problems, *found), restored=True, outcome=outcome), missed
+
