@@ -27,6 +27,9 @@ from . import measure, run
 #: A run with more than this share of its tree or store in memory was not cold.
 COLD_LIMIT = 0.02
 
+#: A tree with less than this share in memory is read again by keep_warm().
+WARM_LIMIT = 0.95
+
 #: Of the files of a tree, at most this share and this many are asked about: those stay known to the kernel meanwhile.
 SAMPLE_SHARE = 0.01
 SAMPLE_FILES = 512
@@ -121,6 +124,22 @@ def warm(root: Path) -> int:
                     while got := os.readv(opened.fd, [buffer]):
                         total += got
     return total
+
+
+def keep_warm(root: Path, *, sample_bytes: int = 64 << 20, seed: int = 1) -> float | None:
+    """For a warm run: the share of `root` in memory, after reading it again where that was less than WARM_LIMIT.
+
+    A kernel may take out what nobody used for a while, though there is room (DAMON), and a tree may be larger than memory: then
+    the answer is still low. None: it cannot be seen; the tree was read.
+    """
+    if unseen():
+        warm(root)
+        return None
+    share = resident(root, sample_bytes=sample_bytes, seed=seed)
+    if share < WARM_LIMIT:
+        warm(root)
+        share = resident(root, sample_bytes=sample_bytes, seed=seed)
+    return share
 
 
 def chill(paths: Sequence[Path], *, seed: int = 1) -> Chill:

@@ -13,9 +13,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -149,6 +151,35 @@ def pipeline(commands: Sequence[Sequence[str | os.PathLike[str]]], *, cwd: Path 
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+
+
+def together(commands: Sequence[Sequence[str | os.PathLike[str]]], *, inputs: Sequence[Path] = ()) -> int:
+    """Starts all commands at once and waits for all: nanoseconds from the first start to the last end.
+
+    Output is thrown away; `inputs`: a file per command to read from. CommandFailed: one failed, the others were waited for.
+    """
+    processes: list[tuple[tuple[str, ...], subprocess.Popen[bytes]]] = []
+    with ExitStack() as files:
+        sources = [files.enter_context(open(path, "rb")) for path in inputs] or [subprocess.DEVNULL] * len(commands)
+        errors = [files.enter_context(tempfile.TemporaryFile()) for _ in commands]
+        started = time.monotonic_ns()
+        try:
+            for command, source, error in zip(commands, sources, errors, strict=True):
+                words = tuple(os.fspath(word) for word in command)
+                processes.append((words, subprocess.Popen(
+                    words, env=_environment(None), stdin=source, stdout=subprocess.DEVNULL, stderr=error, start_new_session=True,
+                )))  # fmt: skip
+            for _, process in processes:
+                process.wait()
+            wall = time.monotonic_ns() - started
+        finally:
+            for _, process in processes:
+                if process.poll() is None:
+                    _stop_group(process)
+        for (words, process), error in zip(processes, errors, strict=True):
+            error.seek(0)
+            Result(words, process.returncode, b"", error.read(), wall).check_ok()
+    return wall
 
 
 def run_counted(

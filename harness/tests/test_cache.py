@@ -57,6 +57,15 @@ def test_a_tree_just_read_is_resident_and_after_a_drop_it_is_not(tree: Path, by_
     assert cache.is_cold(cache.resident(tree))
 
 
+def test_a_tree_that_cooled_down_is_read_again_and_a_warm_one_is_not(
+    tree: Path, by_files: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.drop([tree])
+    assert cache.keep_warm(tree) == 1.0
+    monkeypatch.setattr(cache, "warm", lambda root: pytest.fail("it was warm"))
+    assert cache.keep_warm(tree) == 1.0
+
+
 def test_looking_brings_nothing_in(tree: Path, by_files: None) -> None:
     cache.drop([tree])
     before = cache.resident(tree)
