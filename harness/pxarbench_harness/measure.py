@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from . import locate, run
+from . import locate, machine, run
 
 
 class ToolMissing(Exception):
@@ -134,6 +134,14 @@ class Host:
     store_filesystem: str
     python: str
     tools: dict[str, str]
+    # "": hidden here, as most is in virtual machines.
+    governor: str = ""
+    boost: str = ""
+    smt: str = ""
+    hypervisor: str = ""
+    cores_allowed: int = 0
+    processor_limit: str = ""  # in cores, by control groups; "" for none
+    memory_limit_bytes: int | None = None  # by control groups; None for none
 
     @property
     def fingerprint(self) -> str:
@@ -190,6 +198,13 @@ def host(tree: Path, store: Path, tools: Mapping[str, str]) -> Host:
         store_filesystem=filesystem(store),
         python=platform.python_version(),
         tools=dict(sorted(tools.items())),
+        governor=machine.governor(),
+        boost=machine.boost(),
+        smt=machine.smt(),
+        hypervisor=machine.virtualised(),
+        cores_allowed=machine.cores_allowed(),
+        processor_limit="" if (limit := machine.cpu_limit()) is None else f"{limit:g}",
+        memory_limit_bytes=machine.memory_limit(),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from pxarbench_harness import measure, run
+from pxarbench_harness import measure, record, run
 
 NAMES = {"rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes"}
 SIZE = 10_000_000
@@ -115,3 +116,14 @@ def test_floor_is_measured_once_per_folder(tmp_path: Path, hyperfine: None, monk
         measure.timed([sys.executable, "-c", "pass"], raw=tmp_path / "raw.json")
     assert calls == 3 + 6
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_fingerprint_tells_machines_apart_and_fits_the_schema(tmp_path: Path) -> None:
+    here = measure.host(tmp_path, tmp_path, {"restic": "0.14"})
+    assert here == measure.host(tmp_path, tmp_path, {"restic": "0.14"})
+    assert here.fingerprint == replace(here).fingerprint
+    for changed in ({"governor": "other"}, {"boost": "other"}, {"memory_limit_bytes": 1}, {"cores_allowed": 99}, {"tools": {}}):
+        assert replace(here, **changed).fingerprint != here.fingerprint, changed  # type: ignore[arg-type]
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = record.schema()
+    jsonschema.validate(asdict(here), {**schema["properties"]["host"], "$defs": schema["$defs"]})
