@@ -208,18 +208,19 @@ def test_hostile_zips_are_refused_by_name(tmp_path: Path, name: str) -> None:
         prepared(made_of(local(tmp_path, "x.zip", zipped(build))), tmp_path / "c")
 
 
-def test_a_bomb_of_nothing_but_headers_ends_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [tarfile.TarInfo("d/").tobuf(), bytes(512)], ids=["headers", "padding"])
+def test_a_bomb_of_nothing_ends_early(tmp_path: Path, block: bytes) -> None:
     class Endless:
         given = 0
 
-        def read(self, size: int = -1) -> bytes:
-            Endless.given += size
-            return tarfile.TarInfo("d/").tobuf() * (size // 512 + 1)
+        def read(self, size: int) -> bytes:
+            self.given += size
+            assert self.given < 200 << 20
+            return block * (size // 512)
 
     limits = unpack.Limits(3, 9)
     with pytest.raises(unpack.Refused), progress.Progress(quiet, "") as shown:
         unpack._tar(Endless(), unpack.Sink(tmp_path, limits, 0, shown), limits)  # type: ignore[arg-type]
-    assert Endless.given < 200 << 20
 
 
 # A plain tar has no checksum over contents: that is what the recipe's SHA-256 is for.
@@ -588,13 +589,15 @@ def test_finished_versions_are_not_made_again(tmp_path: Path, repository: str) -
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", ["file", "manifest", "step", "folder"])
+@pytest.mark.parametrize("damage", ["file", "missing", "manifest", "step", "folder"])
 def test_damaged_step_is_found(tmp_path: Path, repository: str, damage: str) -> None:
     wanted = made_of(history(repository))
     made = prepared(wanted, tmp_path)
     first = made.steps[0].folder
     if damage == "file":
         (first / "files" / "sub" / "changed").write_text("TWO")
+    elif damage == "missing":
+        (first / "files" / "sub" / "changed").unlink()
     elif damage == "manifest":
         text = (first / "manifest.jsonl").read_text()
         (first / "manifest.jsonl").write_text(text.replace('"mode": 420', '"mode": 438', 1))
@@ -603,7 +606,7 @@ def test_damaged_step_is_found(tmp_path: Path, repository: str, damage: str) -> 
     else:
         shutil.rmtree(made.steps[1].folder)
     assert datasets.verify(wanted, cache=tmp_path, say=quiet)
-    if damage in ("step", "folder"):  # noticed at every use, not only when everything is read
+    if damage in ("missing", "step", "folder"):  # noticed at every use, not only when everything is read
         said: list[str] = []
         assert prepared(wanted, tmp_path, said.append).labels == ("v1", "v2", "v3")
         assert any("made again" in line for line in said)
