@@ -119,10 +119,11 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
 
 def read(path: Path) -> Iterator[Record]:
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+    with open(path, "rb") as lines:
+        for number, encoded in enumerate(lines, 1):
             try:
+                line = encoded.decode()
                 validate(line)
                 yield from_json(line)
-            except (ValueError, KeyError, TypeError, RecordBroken) as error:
+            except (ValueError, KeyError, TypeError, RecursionError, RecordBroken) as error:
                 raise RecordBroken(f"{path}: line {number}: {error}") from None

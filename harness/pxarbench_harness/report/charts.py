@@ -80,7 +80,7 @@ def _bars(axes: Any, panel: Panel, chart: Chart) -> None:
         )  # fmt: skip
         starts = [s + v for s, v in zip(starts, values, strict=True)]
     axes.set_yticks(range(len(names)), [_label(n) for n in names])
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
 
 

@@ -9,28 +9,31 @@ from . import words
 from .cases import Block, Series
 from .folder import Folder
 from .model import Block as Part
-from .model import Cell, Chart, Details, Heading, Line, Panel, Paragraph, Table, words as said
+from .model import Cell, Chart, Details, Heading, Line, Panel, Paragraph, Table
 from .surface import Names
 from .times import anchor, middle
 from .words import UNKNOWN
 
-#: More bars than these make no picture.
+#: More bars than these make no picture, and more reasons than these cannot be told apart in one.
 _MOST_BARS = 40
+_MOST_REASONS = 7
+#: Longer tables are folded away.
+_LONG = 16
 
 #: Reasons of not reading a file: no part of a histogram of what was read.
 _REUSED = "unchanged"
 
-_GIVEN_UP = {
+#: Those of pxarbench that do not speak for themselves.
+_MEANINGS = {
     "no-reference": "nothing to compare with",
-    "new": "not in the reference",
-    "size": "another size",
-    "mtime": "another mtime",
-    "attributes": "other attributes",
-    "threshold": "its range has too much padding",
-    "instances": "its chunk is listed too often",
-    "absorbed": "its small chunk is written anew with its neighbours",
-    "non-monotone": "stored before its predecessor",
-    "out-of-range": "outside of the reference's payload",
+    "new": "not there in the reference",
+    "type": "no regular file there",
+    "hardlink": "a hardlink there, or its first name is gone",
+    "threshold": "unchanged, but too much of its old chunks is of no use",
+    "instances": "unchanged, but its old chunk would be listed too often",
+    "absorbed": "unchanged, but its small old chunk is written anew with what is beside it",
+    "non-monotone": "unchanged, but out of order in the reference",
+    "out-of-range": "unchanged, but outside of the reference's payload",
 }
 
 
@@ -65,30 +68,40 @@ def why_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
         for block, s, why in found
     )
     table = Table(("dataset", "change", "mode", *order, "files read again"), rows, texts=3, merged=2)
-    parts: list[Part] = [
-        Heading("Why files were read again"),
-        Paragraph(
-            "Of the last measured run of each case, in the words of the program: " + "; ".join(f"`{n}`: {_GIVEN_UP[n]}" for n in order if n in _GIVEN_UP)
-            + "." if any(n in _GIVEN_UP for n in order) else "Of the last measured run of each case, in the words of the program."
-        ),
-    ]
-    many_sets = len({block.dataset for block, _, _ in found}) > 1
-    if len(found) <= _MOST_BARS:
-        bars = []
-        for block, s, why in found:
-            whole = s.last.dataset["files"] or 1
-            name = f"{block.dataset + ', ' if many_sets else ''}{block.name}: {names[s.key]}"
-            bars.append((name, tuple((n, 100 * why[n] / whole) for n in order if n in why)))
-        most = max(found, key=lambda f: sum(f[2].values()))
-        alt = (
-            f"One bar per change and mode, divided by reason. The longest: {most[0].name}, {names[most[1].key]}, "
-            f"{sum(most[2].values()):,} files, most of them for the reason {max(most[2], key=lambda n: most[2][n])}."
-        )
-        panel = Panel("", "files read again, % of all", "", bars=tuple(bars))
-        parts.append(Chart("Why files were read again", alt, ((panel,),), table, tuple(order)))
-    else:
-        parts.append(Details(f"Table of {len(found)} cases", (table,)))
-    return parts
+    meanings = "; ".join(f"`{n}`: {_MEANINGS[n]}" for n in order if n in _MEANINGS)
+    text = "Of the last measured run of each case, n = 1 for counts, which are equal in all, in the words of the program" + (f". {meanings}." if meanings else ".")
+    return [Heading("Why files were read again"), Paragraph(text), _why_chart(found, order, table, names)]
+
+
+def _why_chart(found: Sequence[tuple[Block, Series, dict[str, int]]], order: Sequence[str], table: Table, names: Names) -> Chart:
+    """Of too many cases those with the most files read again, still in their order."""
+    title = "Why files were read again"
+    longest = sorted(range(len(found)), key=lambda i: (-_again(found[i][1], found[i][2]), i))[:_MOST_BARS]
+    drawn = [found[i] for i in sorted(longest)]
+    if len(drawn) < len(found):
+        title += f": the {len(drawn)} of {len(found)} cases with the largest shares"
+    told = list(order[:_MOST_REASONS])
+    rest = order[_MOST_REASONS:]
+    many_sets = len({block.dataset for block, _, _ in drawn}) > 1
+    bars = []
+    for block, s, why in drawn:
+        whole = s.last.dataset["files"] or 1
+        parts = [(n, 100 * why[n] / whole) for n in told if n in why]
+        other = sum(why.get(n, 0) for n in rest)
+        if other:
+            parts.append(("other", 100 * other / whole))
+        bars.append((f"{block.dataset + ', ' if many_sets else ''}{block.name}: {names[s.key]}", tuple(parts)))
+    block, s, why = found[longest[0]]
+    alt = (
+        f"One bar per change and mode, divided by reason. The longest: {block.name}, {names[s.key]}, "
+        f"{sum(why.values()):,} files, most of them for the reason {max(why, key=lambda n: why[n])}."
+    )
+    panel = Panel("", "files read again, % of all", "", bars=tuple(bars))
+    return Chart(title, alt, ((panel,),), table, (*told, "other"))
+
+
+def _again(s: Series, why: Mapping[str, int]) -> float:
+    return sum(why.values()) / (s.last.dataset["files"] or 1)
 
 
 # ---- generations ----
@@ -205,7 +218,8 @@ def restore_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
         return []
     columns = ("dataset", "change", "mode", "chunks fetched", "bytes fetched", "bytes of files", "fetched / restored")
     text = "What restoring the last measured snapshot got from its store, before it was compared: one restore each. Padding and chunks listed again are fetched too."
-    return [Heading("Restoring"), Paragraph(text), Details(f"Table of {len(rows)} restores", (Table(columns, tuple(rows), texts=3, merged=2),))]
+    table = Table(columns, tuple(rows), texts=3, merged=2)
+    return [Heading("Restoring"), Paragraph(text), table if len(rows) <= _LONG else Details(f"Table of {len(rows)} restores", (table,))]
 
 
 # ---- system calls ----
@@ -236,7 +250,7 @@ def syscall_sections(folder: Folder, names: Names) -> list[Part]:
     return [
         Heading("System calls"),
         Paragraph("Counted by the kernel's tracing in the proof run, which is not timed: n = 1, all threads and children."),
-        Details(f"Table of {words.many(len(rows), 'run')}", (table,)),
+        table if len(rows) <= _LONG else Details(f"Table of {words.many(len(rows), 'run')}", (table,)),
     ]
 
 
@@ -329,8 +343,3 @@ def cache_sections(blocks: Sequence[Block], names: Names, seed: int) -> list[Par
         Paragraph("Cold: the tree and the store were dropped from the page cache before the run; runs that were not cold are discarded and named below."),
         Table(columns, tuple(rows), texts=3, merged=2),
     ]
-
-
-__all__ = [
-    "cache_sections", "generation_sections", "reasons", "restore_sections", "roofline_sections", "said", "syscall_sections", "why_sections",
-]  # fmt: skip

@@ -102,7 +102,7 @@ def _print(blocks: Sequence[Block], console: object, *, whole: bool) -> None:
             case Bullets(lines):
                 for line in lines:
                     # Padding: lines that wrap stay indented.
-                    console.print(Padding(Text(plain(line)), (0, 0, 0, 2)))
+                    console.print(Padding(Text(plain(line.replace("**", ""))), (0, 0, 0, 2)))
             case Table(columns, _, texts, _, linked, caption):
                 if caption:
                     console.print(Text(plain(caption)))

@@ -38,8 +38,9 @@ def _comparison(dataset: str, blocks: Sequence[Block], records: Sequence[Record]
         return None
     single = [b for b in blocks if not b.generation]
     changes = [b for b in single if b.mutation != "none"]
-    # Those that most programs were measured with, in order of the session.
-    chosen = sorted(changes, key=lambda b: -len(b.group))[:_MOST_CHANGES]
+    # Those that most programs were measured with, in order of the session; a change that only one saw compares nothing.
+    several = [b for b in changes if len({s.subject for s in b.group}) > 1]
+    chosen = sorted(several, key=lambda b: -len(b.group))[:_MOST_CHANGES]
     chosen = [b for b in single if b.mutation == "none"][:1] + [b for b in changes if b in chosen]
     rows = []
     for key in keys:
@@ -92,7 +93,7 @@ def sections(folder: Folder, sets: dict[str, list[Block]], names: Names) -> list
     ]  # fmt: skip
     if modes:
         parts += [Heading("Modes", 3), Table(("mode", "what it does"), tuple(modes), texts=2)]
-    fair = [f"{name}: {sentence}" for name, kind in classes.items() for sentence in getattr(kind, "fair", ())]
+    fair = [f"**{name}**: {' '.join(kind.fair)}" for name, kind in classes.items() if getattr(kind, "fair", ())]
     if fair:
         parts += [Heading("Settings, and why they are fair", 3), Bullets(tuple(fair))]
     return parts

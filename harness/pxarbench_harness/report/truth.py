@@ -76,8 +76,8 @@ def judged(runs: Sequence[Record]) -> Cell:
     if total["changed"]:
         return Cell("✓ detected", title, tone=Tone.GOOD)
     if total["needless"] and not all(reads_everything(r.subject, r.mode) for r in runs):
-        return Cell("· read again (expected)", title, tone=Tone.NOTED)
-    return Cell("✓ nothing to detect", title, tone=Tone.GOOD)
+        return Cell("· re-read (expected)", title, tone=Tone.NOTED)
+    return Cell("✓ nothing changed", title, tone=Tone.GOOD)
 
 
 def judged_runs(records: Iterable[Record]) -> list[Record]:
