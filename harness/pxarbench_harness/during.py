@@ -2,12 +2,7 @@
 
 Every case is one change at one known moment of a backup (mutate/during.py), of a small tree made anew for it:
 
-    listed     all names of the folder were handed out, nobody has looked at the file yet
-    opened     while the file is being opened
-    read       the file is open and its attributes are known; before the first byte is read
-    mid-read   before the second read of a large file
-    reopened   programs that open a large file twice, for its attributes and for its contents: in between
-    behind     the file was read and closed, the backup is not yet finished
+    listed, opened, read, mid-read, reopened, behind      PLACES below says what they are
 
 Then the snapshot is restored and looked at, and the backup made once more: it has to bring the file as it is now.
 
@@ -29,14 +24,23 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from . import locate, measure, run
+from . import locate, run
+from . import measure as machine
 from .mutate.during import During, Moment, missing
-from .subjects import SUBJECTS, Outcome, Settings, Subject, SubjectFailed
+from .subjects import Outcome, Settings, Subject, SubjectFailed, registry
 from .tree import COMPARED, Entry, Tree, differences, scan
 
 SCHEMA = "pxarbench-during/1"
-PLACES = ("listed", "opened", "read", "mid-read", "reopened", "behind")
+PLACES = {
+    "listed": "all names of the folder were handed out, nobody has looked at the file yet",
+    "opened": "while the file is being opened",
+    "read": "the file is open and its attributes are known; before the first byte is read",
+    "mid-read": "before the second read of a large file",
+    "reopened": "between the two openings of a file, for its attributes and for its contents",
+    "behind": "the file was read and closed, the backup is not yet finished",
+}
 
 _SECOND = 1_000_000_000
 _BASE_TIME = 1_600_000_000
@@ -233,6 +237,7 @@ class Row:
     next_run: str = ""  # "as it is now", or what the next snapshot has
     verdict: str = ""  # ok, problem, not reached, skipped
     sentence: str = ""
+    expected: str = ""  # of pxarbench: what must be stored; "": nothing is expected
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,10 @@ class Candidate:
     make: Callable[[Path], Subject]
 
 
+def _maker(kind: type[Subject], mode: str, settings: Settings) -> Callable[[Path], Subject]:
+    return lambda home: kind(mode, home, settings)
+
+
 def candidates(
     settings: Settings, names: Sequence[str] | None = None, modes: Sequence[str] | None = None
 ) -> tuple[list[Candidate], list[str]]:
@@ -251,7 +260,8 @@ def candidates(
     pxarbench, the default ones of the others, each of which would cost minutes."""
     found: list[Candidate] = []
     left_out: list[str] = []
-    for name, kind in SUBJECTS.items():
+    known = registry(settings)
+    for name, kind in known.items():
         if names and name not in names:
             continue
         if reason := kind.missing(settings):
@@ -259,8 +269,8 @@ def candidates(
             continue
         usual = kind.modes if name.startswith("pxarbench") else kind.default_modes or kind.modes
         for mode in usual if modes is None else [mode for mode in kind.modes if mode in modes]:
-            found.append(Candidate(name, mode, lambda home, kind=kind, mode=mode: kind(mode, home, settings)))  # type: ignore[misc]
-    left_out += [f"{name}: no such program is known" for name in names or () if name not in SUBJECTS]
+            found.append(Candidate(name, mode, _maker(kind, mode, settings)))
+    left_out += [f"{name}: no such program is known" for name in names or () if name not in known]
     return found, left_out
 
 
@@ -283,7 +293,7 @@ def as_mere_owner() -> list[str]:
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
-class Bench:
+class Series:
     """One program in one mode: a store, a tree, cases one after the other."""
 
     def __init__(self, candidate: Candidate, work: Path) -> None:
@@ -292,12 +302,13 @@ class Bench:
         self.root = work / "tree"
         self.subject = candidate.make(work / "home")
         self.subject.create()
-        self.filesystem = measure.filesystem(work).split(" ")[0]
+        self.filesystem = machine.filesystem(work).split(" ")[0]
         self.runs = 0
         plant(self.root, 0)
         result, outcome = self.backup()
         if result.returncode != 0 or outcome is None:
-            raise SubjectFailed(f"{candidate.name} {candidate.mode}: the first backup: {result.stderr.decode(errors='replace')[-500:]}")
+            said = result.stderr.decode(errors="replace")[-500:]
+            raise SubjectFailed(f"{candidate.name} {candidate.mode}: the first backup: {said}")
 
     def backup(self, before: Sequence[str] = ()) -> tuple[run.Result, Outcome | None]:
         """None: there is no snapshot, or the program does not say which."""
@@ -324,6 +335,8 @@ class Bench:
 
     def case(self, case: Case, number: int) -> Row:
         row = Row(case.operation, case.place, self.candidate.name, self.candidate.mode)
+        judged = self.candidate.name.startswith("pxarbench")
+        row.expected = wanted(row.mode, case).stored if judged else ""
         before: list[str] = []
         if case.operation.startswith("deny"):
             try:
@@ -350,7 +363,7 @@ class Bench:
             row.verdict, row.sentence = "not reached", row.why_not
             return row
         self._again(row, case, now, before)
-        row.sentence = problem_of(row, case, result) if self.candidate.name.startswith("pxarbench") else ""
+        row.sentence = problem_of(row, case, result) if judged else ""
         row.sentence = row.sentence or owed(row)
         row.verdict = "problem" if row.sentence else "ok"
         return row
@@ -461,12 +474,13 @@ def owed(row: Row) -> str:
 # ---- all of them ----
 
 
-def measure_during(
+def measure(
     subjects: Sequence[Candidate], work: Path, output: Path, say: Callable[[str], None],
     cases: Sequence[Case] = CASES, left_out: Sequence[str] = (),
-) -> list[Row]:  # fmt: skip
-    """Runs all cases with all subjects, in folders below `work` (made, removed), and writes output/during.json. Rows with
-    verdict "problem" are findings. Where the kernel does not let us, there are no rows, and the file says why."""
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Runs all cases with all subjects, in folders below `work` (made, removed), and writes output/during.json, whose rows
+    are returned. Rows with verdict "problem" are findings. Where the kernel does not let us, there are none, and the file says
+    why. `left_out`: sentences about programs that are not there. SubjectFailed: a program cannot back up a tree that rests."""
     work.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     reason = missing(work)
@@ -476,10 +490,10 @@ def measure_during(
         folder = Path(tempfile.mkdtemp(prefix="during-", dir=work))
         folder.chmod(0o755)
         try:
-            bench = Bench(candidate, folder)
+            series = Series(candidate, folder)
             for number, case in enumerate(cases, 1):
                 # Far apart: the second after a case's time belongs to its change.
-                rows.append(bench.case(case, 10 * number))
+                rows.append(series.case(case, 10 * number))
                 if rows[-1].verdict == "problem":
                     say(shown(rows[-1]))
         finally:
@@ -490,24 +504,20 @@ def measure_during(
         ))  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     skipped = [*left_out, *([reason] if reason else [])]
-    whole = {"schema": SCHEMA, "texts": TEXTS, "skipped": skipped, "rows": [asdict(row) for row in rows]}
+    whole = {"schema": SCHEMA, "operations": TEXTS, "places": PLACES, "skipped": skipped, "rows": [asdict(row) for row in rows]}
     part = output / "during.json.partial"
     part.write_text(json.dumps(whole, indent=1) + "\n")
     os.rename(part, output / "during.json")
-    return rows
-
-
-def measure_all(subjects: Sequence[Candidate], work: Path, output: Path, say: Callable[[str], None]) -> list[dict[str, object]]:
-    """As `measure_during`; rows as they are in the file."""
-    return [asdict(row) for row in measure_during(subjects, work, output, say)]
+    return [asdict(row) for row in rows]
 
 
 def shown(row: Row) -> str:
     return f"{row.operation} {row.place}, {row.subject} {row.mode}: {row.sentence}"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(found: Sequence[dict[str, Any]]) -> str:
     """Markdown: a line per case, a column per program and mode."""
+    rows = [Row(**values) for values in found]
     columns = list(dict.fromkeys((row.subject, row.mode) for row in rows))
     lines = ["| change | moment | " + " | ".join(f"{s} {m}" for s, m in columns) + " |", "|---|---|" + "---|" * len(columns)]
     cells = {(row.operation, row.place, row.subject, row.mode): row for row in rows}
@@ -548,9 +558,9 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"no such case: {', '.join(unknown)}")
     cases = [case for case in CASES if not wanted or (case.operation, case.place) in wanted]
     with tempfile.TemporaryDirectory(prefix="pxarbench-during-", dir=options.work) as work:
-        rows = measure_during(found, Path(work), options.output, lambda text: print(text, flush=True), cases, left_out)
+        rows = measure(found, Path(work), options.output, lambda text: print(text, flush=True), cases, left_out)
     print(table(rows))
-    return 1 if any(row.verdict == "problem" for row in rows) else 0 if rows else 4
+    return 1 if any(row["verdict"] == "problem" for row in rows) else 0 if rows else 4
 
 
 if __name__ == "__main__":

@@ -33,7 +33,10 @@ _ALLOW, _DENY = 1, 2
 _EVENT = struct.Struct("=IBBHQii")
 _ANSWER = struct.Struct("=iI")
 _AT_FDCWD = -100
-_MASKS = {"open": _OPEN_PERM | _ONDIR, "read": _ACCESS_PERM, "list": _ACCESS_PERM | _ONDIR, "close": _CLOSE, "finish": _ACCESS_PERM | _CLOSE}
+_MASKS = {
+    "open": _OPEN_PERM | _ONDIR, "read": _ACCESS_PERM, "list": _ACCESS_PERM | _ONDIR, "close": _CLOSE,
+    "finish": _ACCESS_PERM | _CLOSE,
+}  # fmt: skip
 
 #: How often the thread looks whether it is to end, and whether something is held for too long.
 _TICK = 0.02

@@ -65,7 +65,7 @@ def _is_other(old: Entry | None, new: Entry) -> bool:
     """Whether it takes another inode to get from one to the other."""
     if old is None or old.kind != new.kind:
         return True
-    return (old.size, old.digest, old.target, old.rdev, old.link_to) != (new.size, new.digest, new.target, new.rdev, new.link_to)
+    return any(getattr(old, name) != getattr(new, name) for name in ("size", "digest", "target", "rdev", "link_to"))
 
 
 def _made_anew(have: Mapping[bytes, Entry], want: Mapping[bytes, Entry]) -> set[bytes]:
