@@ -60,7 +60,8 @@ def restored(
         return Restored((f"restore: nothing was restored at {root}",), frozenset())
     fields = [name for name in COMPARED if name not in left_out]
     back = scan(root)
-    found = differences(stored, back, leave_out=subject.leaves_out, fields=fields)
+    wanted = Tree(stored.root, {path: subject.comes_back(entry) for path, entry in stored.entries.items()})
+    found = differences(wanted, back, leave_out=subject.leaves_out, fields=fields)
     missed, blind, seeing = set(), [], []
     for entry in now.files():
         have = back.entries.get(entry.path)

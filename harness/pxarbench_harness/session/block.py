@@ -505,10 +505,10 @@ class Block:
             case.last, missed = self._restored(case, case.last)
         found = check.repeatable(contender.subject, [*([case.proven] if case.proven else []), *case.outcomes])
         read = self._first_case(contender).read
-        found += expect.problems(
-            self.plan.scenario, contender.subject, contender.filesystem, oracle, case.outcomes[-1], read, missed,
-            self.tree, contender.seen,
-        )  # fmt: skip
+        seen = expect.Seen(
+            contender.subject, contender.filesystem, oracle, case.outcomes[-1], read, missed, self.tree, contender.seen
+        )
+        found += expect.problems(self.plan.scenario, seen)
         self._say_problems(found)
         verdict = None
         if not contender.subject.tells_decisions:
@@ -533,19 +533,23 @@ class Block:
         self.session.step("restoring")
         contender = case.contender
         subject, oracle = contender.subject, self._oracle(contender)
+        if reason := subject.unfit(self.tree):
+            self.session.inconclusive[case.id] = f"{case.id}: cannot be restored: {reason}"
+            self._say(f"  {case.label}: cannot be restored: {reason}")
+            return done, None
         started = time.monotonic()
         read = self._first_case(contender).read
         stored = contender.stored(self.tree, oracle, read.files if read is not None else frozenset())
         scratch = self.home / "restored"
         scratch.mkdir()
-        missed, cost = None, {}
+        missed, cost, found = None, {}, []
         try:
             root = subject.restore(case.outcomes[-1], self.dataset.root, scratch)
-            cost = dict(subject.restore_cost())
             back = check.restored(subject, self.tree, stored, contender.seen, root, self._left_out(contender))
             found, missed = list(back.problems), back.missed
+            cost = dict(subject.restore_cost())
         except (run.CommandFailed, OSError, KeyError, ValueError) as error:
-            found = [f"restore: {error}"]
+            found.append(f"restore: {error}")
         shutil.rmtree(scratch)
         also = f", {len(missed)} with old contents, as expected" if missed and not found else ""
         self._say(
