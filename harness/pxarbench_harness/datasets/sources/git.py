@@ -87,7 +87,7 @@ def init(work: Workspace, source: Mapping[str, Any]) -> Found:
     at = work.root
     if (at / ".git").exists():
         raise SourceFailed(f"{inner.text}: has a .git of its own")
-    work.tell("making a .git around it: one commit, one pack (a minute or two)")
+    work.tell("making a .git around it: one commit, one pack (this takes minutes)")
     with work.progress("making .git", probe=lambda: progress.below(at / ".git")):
         _git(at, "-c", f"init.defaultBranch={branch}", "init", "--quiet", "--template=", seconds=seconds)
         _git(at, "add", "--all", "--force", ".", seconds=seconds)
