@@ -68,6 +68,15 @@ def test_the_launcher_itself_is_not_counted() -> None:
     assert by_name["rchar"] - by_path["rchar"] < 1000
 
 
+def test_counts_are_what_the_command_sees_itself() -> None:
+    program = "import os; said = os.pread(os.open('/proc/self/io', 0), 4096, 0); os.write(1, said); os._exit(0)"
+    result, usage = run.run_counted([sys.executable, "-S", "-E", "-I", "-c", program])
+    seen = {name: int(value) for name, value in (line.split(": ") for line in result.text.splitlines())}
+    length = len(result.stdout)
+    for name, later in (("rchar", length), ("syscr", 1), ("wchar", length), ("syscw", 1)):
+        assert usage.io[name] == seen[name] + later, name
+
+
 def test_what_was_read_from_the_device_is_told_from_what_was_read(data: Path) -> None:
     if measure.filesystem(data).split()[0] == "tmpfs":
         pytest.skip("tmpfs has no device")

@@ -94,6 +94,12 @@ def test_tool_that_is_there_but_forbidden_is_not_used(monkeypatch: pytest.Monkey
     for name in ("strace", "perf"):
         (tmp_path / name).write_text("#!/bin/sh\necho 'ptrace: Operation not permitted' >&2\nexit 1\n")
         (tmp_path / name).chmod(0o755)
+    # This one even writes a table, of the call that it was allowed.
+    (tmp_path / "table").write_text(TABLE)
+    (tmp_path / "strace").write_text(
+        f"#!/bin/sh\nwhile [ $1 != -o ]; do shift; done\ncat {tmp_path}/table >$2\n"
+        "echo 'ptrace: Operation not permitted' >&2\nexit 1\n"
+    )
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     tool, reason = syscalls.instrument()
     assert tool == "" and reason.count("does not work here: ptrace: Operation not permitted") == 2
