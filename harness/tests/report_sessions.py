@@ -9,7 +9,7 @@ import json
 import math
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -223,15 +223,15 @@ def extras() -> dict[str, Any]:
         "plan": {"schema": "pxarbench-plan/1", "argv": ["--dataset", "linux", "--suite", "cliff"], "state": "finished",
                  "left_out": ["coco-like, edit:50%:zipf"]},
         "during": during(),
-        "doctor": {"findings": [{"name": "governor", "level": "warn", "text": "ondemand", "advice": "set performance"},
-                                {"name": "load", "level": "ok", "text": "0.3"}]},
-        "roofline": {"rows": [{"dataset": "linux", "name": n, "samples": [v, v * 1.05, v * 0.98]}
-                              for n, v in (("walk attributes", 0.21), ("read", 0.33), ("digest", 0.61), ("compress", 1.4))]},
+        "doctor": {"schema": "pxarbench-doctor/1", "findings": [
+            {"name": "load", "value": "0.3", "verdict": "ok", "advice": ""},
+            {"name": "governor", "value": "ondemand", "verdict": "warn", "advice": "Set it to performance."}]},
+        "roofline": {"schema": "pxarbench-roofline/1", "notes": ["cold: not allowed here"], "rows": [
+            {"dataset": "linux", "name": n, "cache": "warm", "threads": 1, "bytes": 1298681992, "entries": 83731, "measured_bytes": 300_000_000,
+             "seconds": [v, v * 1.05, v * 0.98], "median": v, "rate": 83731 / v if n == "attributes" else 1298681992 / v,
+             "unit": "entries" if n == "attributes" else "bytes", "how": "a sentence"}
+            for n, v in (("attributes", 0.21), ("read", 0.33), ("digest", 0.61), ("compress", 1.4))]},
     }  # fmt: skip
-
-
-def lines(path: Path) -> Iterator[str]:
-    yield from path.read_text().splitlines()
 
 
 if __name__ == "__main__":

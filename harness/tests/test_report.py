@@ -264,7 +264,7 @@ def test_no_folder_and_no_records(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "No runs." in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("contents", ["{", "[]", "3", "null", '"x"', '{"rows": 7, "findings": {"a": 1}}', '{"rows": [1, {"name": 2}]}', "\x00"])
+@pytest.mark.parametrize("contents", ["{", "[]", "3", "null", '"x"', '{"rows": 7, "findings": {"a": 1}}', '{"rows": [1, {"name": 2}, {"seconds": [0]}, {"seconds": ["x"]}], "findings": [1, {"verdict": 3}]}', "\x00"])
 def test_broken_files_beside_the_records_do_no_harm(tmp_path: Path, contents: str) -> None:
     folder = small(tmp_path)
     for name in ("plan", "doctor", "roofline", "during"):

@@ -70,30 +70,20 @@ def _discarded(folder: Folder, names: Names) -> Table | None:
     return Table(columns, rows, texts=3, caption="Discarded runs: measured, but not what they should have been; in no statistic.") if rows else None
 
 
-_LEVELS = {
-    "ok": Tone.GOOD, "good": Tone.GOOD, "info": Tone.PLAIN, "note": Tone.NOTED, "warn": Tone.NOTED, "warning": Tone.NOTED, "bad": Tone.BAD,
-    "error": Tone.BAD, "fail": Tone.BAD,
-}  # fmt: skip
+_VERDICTS = {"ok": Tone.GOOD, "warn": Tone.NOTED}
+_MARKS = {"ok": "✓ ok", "warn": "! warn", "unknown": "? unknown"}
 
 
 def _doctor(found: Any) -> Table | None:
-    """Of doctor.json, which another part writes: a list of findings, or an object that has one."""
-    listed = found
-    if isinstance(found, dict):
-        listed = next((found[k] for k in ("findings", "checks", "rows") if isinstance(found.get(k), list)), None)
-    if not isinstance(listed, list):
-        return None
+    """Findings of doctor.json, warnings first; what is not one is left out."""
+    listed = found.get("findings") if isinstance(found, dict) else None
+    findings = [f for f in listed if isinstance(f, dict)] if isinstance(listed, list) else []
+    findings.sort(key=lambda f: f.get("verdict") != "warn")
     rows = []
-    for item in listed:
-        if isinstance(item, str):
-            rows.append(("", item, ""))
-        elif isinstance(item, dict):
-            level = str(item.get("level", item.get("verdict", item.get("status", item.get("severity", "")))))
-            name = str(item.get("name", item.get("check", item.get("what", ""))))
-            text = str(item.get("text", item.get("found", item.get("value", item.get("message", "")))))
-            advice = str(item.get("advice", item.get("help", item.get("remedy", ""))) or "")
-            rows.append((Cell(level, tone=_LEVELS.get(level, Tone.PLAIN)), f"{name}: {text}" if name and text else name or text, advice))
-    return Table(("", "found", "advice"), tuple(rows), texts=3) if rows else None
+    for finding in findings:
+        name, value, verdict, advice = (str(finding.get(key) or "") for key in ("name", "value", "verdict", "advice"))
+        rows.append((name, value, Cell(_MARKS.get(verdict, verdict), tone=_VERDICTS.get(verdict, Tone.PLAIN)), advice))
+    return Table(("what", "found", "verdict", "advice"), tuple(rows), texts=4) if rows else None
 
 
 def sections(folder: Folder, names: Names) -> list[Part]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from .. import stats
 from . import words
-from .cases import Block, Series
+from .cases import Block, Series, ratio
 from .folder import Folder
 from .model import Block as Part
-from .model import Cell, Chart, Details, Heading, Line, Panel, Paragraph, Table
+from .model import Bullets, Cell, Chart, Details, Heading, Line, Panel, Paragraph, Table
 from .surface import Names
-from .times import anchor, middle
+from .times import anchor, middle, samples_title
 from .words import UNKNOWN
 
 #: More bars than these make no picture, and more reasons than these cannot be told apart in one.
@@ -257,69 +260,76 @@ def syscall_sections(folder: Folder, names: Names) -> list[Part]:
 # ---- rooflines ----
 
 
-def _roofs(found: Any) -> list[tuple[str, str, float, float | None, float | None, str]]:
-    """(dataset, name, seconds, low, high, remark) of what roofline.json says; tolerant, it is written elsewhere."""
-    rows = []
-    listed = found.get("rows", found.get("results", found)) if isinstance(found, dict) else found
-    if isinstance(listed, dict):
-        listed = [{"name": name, **(value if isinstance(value, dict) else {"seconds": value})} for name, value in listed.items()]
-    if not isinstance(listed, list):
-        return []
-    for item in listed:
-        if not isinstance(item, dict):
+@dataclass(frozen=True)
+class _Roof:
+    dataset: str
+    name: str
+    seconds: tuple[float, ...]  # of the whole tree, one per round
+    rate: str
+    how: str
+
+
+def _roofs(found: Any) -> list[_Roof]:
+    """Rows of roofline.json; what is not one is left out."""
+    listed = found.get("rows") if isinstance(found, dict) else None
+    roofs = []
+    for item in listed if isinstance(listed, list) else ():
+        seconds = item.get("seconds") if isinstance(item, dict) else None
+        if not isinstance(seconds, list) or not seconds or not all(_positive(x) for x in seconds):
             continue
-        samples = item.get("samples") or item.get("samples_ns") or item.get("wall_ns")
-        if isinstance(samples, list) and samples and all(isinstance(x, int | float) for x in samples):
-            scale = 1e9 if "samples" not in item or max(samples) > 1e6 else 1.0
-            values = sorted(x / scale for x in samples)
-            value, low, high = middle_of(values), values[0], values[-1]
-        else:
-            number = item.get("seconds", item.get("median_s", item.get("median")))
-            if not isinstance(number, int | float):
-                continue
-            value, low, high = float(number), None, None
-        rate = item.get("bytes_per_second")
-        remark = f"{rate / words.MIB:,.0f} MiB/s" if isinstance(rate, int | float) else ""
-        rows.append((str(item.get("dataset", "")), str(item.get("name", item.get("what", "?"))), value, low, high, remark))
-    return rows
+        threads, rate = item.get("threads"), item.get("rate")
+        name = ", ".join(str(word) for word in (
+            item.get("name", "?"), f"{threads} thread{'' if threads == 1 else 's'}" if threads else "", item.get("cache", ""),
+        ) if word)  # fmt: skip
+        per_second = "" if not _positive(rate) else f"{rate:,.0f} entries/s" if item.get("unit") == "entries" else f"{rate / words.MIB:,.0f} MiB/s"
+        how = str(item.get("how", ""))
+        if _positive(item.get("measured_bytes")) and _positive(item.get("bytes")) and item["measured_bytes"] < item["bytes"]:
+            how += f" (a sample of {words.size(item['measured_bytes'])}, scaled up)"
+        roofs.append(_Roof(str(item.get("dataset", "")), name, tuple(float(x) for x in seconds), per_second, how))
+    return roofs
 
 
-def middle_of(values: Sequence[float]) -> float:
-    half = len(values) // 2
-    return values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def roofline_sections(folder: Folder, blocks: Sequence[Block], names: Names, seed: int) -> list[Part]:
-    roofs = _roofs(folder.roofline) if folder.roofline is not None else []
+    roofs = _roofs(folder.roofline)
     if not roofs:
         return []
+    samples = "raw/roofline.jsonl"
+    target = samples if folder.path is not None and (folder.path / samples).is_file() else ""
     rows: list[tuple[str | Cell, ...]] = []
-    for dataset in dict.fromkeys(d for d, *_ in roofs):
-        for _, name, value, low, high, remark in (r for r in roofs if r[0] == dataset):
-            spread = "" if low is None or high is None or low == high else f" ({low:.3f} .. {high:.3f})"
-            rows.append((dataset, f"roofline: {name}", f"{value:.3f}{spread}", remark))
-        still = [b for b in blocks if b.mutation == "none" and b.dataset in (dataset, "") or (not dataset and b.mutation == "none")]
-        for block in still[:1]:
-            for s in block.group:
-                summary = s.summary
-                rate = s.last.dataset["bytes"] / summary.median if summary.median else 0
-                rows.append((
-                    dataset or block.dataset, Cell(f"backup, nothing changed: {names[s.key]}", target=f"#{anchor(s)}"),
-                    Cell(words.ranged(summary.median, summary.interval, 3), f"n = {summary.n}"), f"{rate / words.MIB:,.0f} MiB/s of the tree",
-                ))  # fmt: skip
-    return [
+    for dataset in dict.fromkeys(roof.dataset for roof in roofs):
+        for roof in (r for r in roofs if r.dataset == dataset):
+            summary = stats.summary(roof.seconds, seed)
+            rows.append((
+                dataset, Cell(f"roofline: {roof.name}", roof.how), Cell(str(summary.n), target=target),
+                Cell(words.ranged(summary.median, summary.interval, 3), ", ".join(f"{x:.3f}" for x in roof.seconds)), roof.rate,
+            ))  # fmt: skip
+        still = next((b for b in blocks if b.mutation == "none" and b.dataset == dataset), None)
+        for s in still.group if still is not None else ():
+            summary = s.summary
+            rate = s.last.dataset["bytes"] / summary.median if summary.median else 0
+            rows.append((
+                dataset, Cell(f"nothing changed: {names[s.key]}", target=f"#{anchor(s)}"), str(summary.n),
+                Cell(words.ranged(summary.median, summary.interval, 3), samples_title(s)), f"{rate / words.MIB:,.0f} MiB/s of the tree",
+            ))  # fmt: skip
+    parts: list[Part] = [
         Heading("Rooflines"),
         Paragraph("What each part of the work costs by itself on this machine, beside the backups: no mode can be faster than what it has to do."),
-        Table(("dataset", "what", "seconds", "rate"), tuple(rows), texts=2, merged=1),
+        Table(("dataset", "what", "n", f"median s ({words.PERCENT} %)", "rate"), tuple(rows), texts=2, merged=1),
     ]
+    notes = folder.roofline.get("notes")
+    if isinstance(notes, list) and notes:
+        parts.append(Bullets(tuple(str(note) for note in notes)))
+    return parts
 
 
 # ---- cold and warm ----
 
 
 def cache_sections(blocks: Sequence[Block], names: Names, seed: int) -> list[Part]:
-    from .cases import ratio
-
     rows = []
     for block in blocks:
         by_key = {s.key: s for s in block.group}
