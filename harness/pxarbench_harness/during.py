@@ -504,7 +504,7 @@ def measure(
         ))  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     skipped = [*left_out, *([reason] if reason else [])]
-    whole = {"schema": SCHEMA, "operations": TEXTS, "places": PLACES, "skipped": skipped, "rows": [asdict(row) for row in rows]}
+    whole = {"schema": SCHEMA, "texts": TEXTS, "places": PLACES, "skipped": skipped, "rows": [asdict(row) for row in rows]}
     part = output / "during.json.partial"
     part.write_text(json.dumps(whole, indent=1) + "\n")
     os.rename(part, output / "during.json")
