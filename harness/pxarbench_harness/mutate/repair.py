@@ -105,8 +105,7 @@ class _Repair:
                 if kind == "file" and not owner.low <= st.st_size <= owner.high:
                     self._altered(full, st, owner)
                 continue
-            planned = [e for e in (listed.before, listed.after) if e is not None]
-            if not listed.renewed and kind != planned[0].kind or kind not in {e.kind for e in planned}:
+            if kind not in ({listed.kind} | ({listed.before.kind} if listed.before else set())):
                 raise AlteredByOthers(f"{os.fsdecode(full)}: is a {kind} that the mutation did not make")
             if kind == "file" and st.st_size > listed.high or not listed.renewed and kind == "file" and st.st_size < listed.low:
                 self._altered(full, st, listed)
@@ -124,7 +123,7 @@ class _Repair:
             if _look(self._full(listed.path)) is not None:  # never went, or came back with one above
                 continue
             for other in self.saved.listed:
-                if other.before is None and other.after is not None and other.after.kind == "directory":
+                if other.before is None and other.kind == "directory":
                     st = _look(self._full(other.path))
                     if st is not None and (st.st_dev, st.st_ino) == self._inode(listed.before):
                         step()

@@ -1,7 +1,7 @@
 """What undoing needs: the listing of everything that is to change, and the contents that will be destroyed.
 
     mutation.saved/           beside mutation.jsonl (for mutation.1.jsonl: mutation.1.saved/)
-        listing.jsonl         a header, then one line per name: the entry as it was, the entry that is planned, what is kept
+        listing.jsonl         a header, then one line per name: the entry as it was, what is planned, what is kept
         contents              the regions that will be overwritten, one behind the other, holes left out
         0, 1, ...             further names of inodes that will lose theirs (contents instead, where links are impossible)
 
@@ -12,6 +12,7 @@ All of it is on disk before the operation log is, and the log before the first c
 from __future__ import annotations
 
 import json
+import operator
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,7 +27,6 @@ from .operation import MutationFailed
 from .primitives import data_segments, pieces, step, write_all
 
 SCHEMA = "pxarbench-saved/1"
-#: One sync of the whole file system is cheaper than many of single files; and dearer than a few.
 _ENTRY = tuple(f.name for f in fields(Entry))
 _NAMES = ("path", "target", "link_to")
 
@@ -58,29 +58,27 @@ class Listed:
 
     path: bytes
     before: Entry | None
-    after: Entry | None  # its size and kind bound what may be destroyed; digests and change times mean nothing
+    kind: str  # afterwards; "": gone
+    renewed: bool  # the mutation puts another inode here
     low: int = 0  # sizes that the file at this name may have meanwhile
     high: int = 0
     link: str = ""  # further name of the inode, in the folder
     lost: bool = False  # the inode dies, and its number may come back as another file's
     regions: list[Region] = field(default_factory=list)
 
-    @property
-    def renewed(self) -> bool:
-        """The mutation puts another inode here."""
-        a, b = self.before, self.after
-        return a is None or b is None or (a.inode, a.device) != (b.inode, b.device)
+
+_fields_of = operator.attrgetter(*_ENTRY)
+_NUMBERS = tuple(_ENTRY.index(name) for name in _NAMES)
+_XATTRS = _ENTRY.index("xattrs")
 
 
 def _entry_values(e: Entry | None) -> list[Any] | None:
     if e is None:
         return None
-    values = [getattr(e, name) for name in _ENTRY]
-    for number, name in enumerate(_ENTRY):
-        if name in _NAMES:
-            values[number] = text_of(values[number])
-        elif name == "xattrs":
-            values[number] = [[key, value.hex()] for key, value in e.xattrs]
+    values = list(_fields_of(e))
+    for number in _NUMBERS:
+        values[number] = text_of(values[number])
+    values[_XATTRS] = [[key, value.hex()] for key, value in e.xattrs]
     return values
 
 
@@ -133,7 +131,8 @@ def _listed(draft: Draft) -> Iterator[Listed]:
     for path, after in draft.now.items():
         old = before.get(path)
         sizes = [e.size for e in (old, after) if e is not None]
-        yield Listed(path, old, after, min(sizes) if sizes else 0, max(sizes) if sizes else 0)
+        renewed = old is None or after is None or (old.inode, old.device) != (after.inode, after.device)
+        yield Listed(path, old, after.kind if after else "", renewed, min(sizes, default=0), max(sizes, default=0))
 
 
 def save(draft: Draft, folder: Path) -> None:
@@ -169,7 +168,7 @@ def save(draft: Draft, folder: Path) -> None:
                     step()
                 values = {
                     "path": text_of(listed.path), "before": _entry_values(listed.before),
-                    "after": _entry_values(listed.after), "low": listed.low, "high": listed.high, "link": listed.link,
+                    "kind": listed.kind, "renewed": listed.renewed, "low": listed.low, "high": listed.high, "link": listed.link,
                     "lost": listed.lost, "regions": [[r.offset, r.length, r.segments] for r in listed.regions],
                 }  # fmt: skip
                 out.write(json.dumps(values) + "\n")
@@ -215,7 +214,7 @@ def load(folder: Path) -> Saved:
             v = json.loads(line)
             regions = [Region(offset, length, [tuple(s) for s in segments]) for offset, length, segments in v["regions"]]
             found.append(Listed(
-                bytes_of(v["path"]), _entry_of(v["before"]), _entry_of(v["after"]), v["low"], v["high"], v["link"], v["lost"],
+                bytes_of(v["path"]), _entry_of(v["before"]), v["kind"], v["renewed"], v["low"], v["high"], v["link"], v["lost"],
                 regions,
             ))  # fmt: skip
     return Saved(header["root_device"], [bytes_of(name) for name in header["temporary"]], found)
