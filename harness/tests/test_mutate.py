@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +29,10 @@ def wood(tmp_path: Path) -> tree.Tree:
     return tree.scan(root)
 
 
-@pytest.mark.parametrize("text", ["none", "touch:5%:uniform", "edit:0.1%:clustered", "edit:1%:uniform:seed=7"])
+@pytest.mark.parametrize("text", [
+    "none", "touch:5%:uniform", "edit:0.1%:clustered", "edit:1%:uniform:seed=7", "append:0.01%:zipf:bytes=4096",
+    "rewrite:100%:recent:large:bytes=1:seed=0", "delete:50%:tail:small",
+])  # fmt: skip
 def test_words_are_read_and_written_back(text: str) -> None:
     assert mutate.parse(text).text == text
 
@@ -41,6 +46,82 @@ def test_layout_is_uniform_unless_named() -> None:
 def test_other_words_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected none, touch:P% or edit:P%"):
         mutate.parse(text)
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("melt:1%", "'melt' is no operation"), ("edit", "edit needs a rate"), ("edit:0.001%", "0.001 % is no rate"),
+    ("edit:1%:wild", "'wild' is not understood"), ("edit:1%:tail:zipf", "'zipf' is not understood"),
+    ("edit:1%:bytes=x", "'bytes=x' is not understood"), ("edit:1%:bytes=0", "N from 1"), ("none:1%", "none stands alone"),
+    ("edit:1%:seed=1:seed=2", "'seed=2' is not understood"), ("edit:1%:small:large", "'large' is not understood"),
+])  # fmt: skip
+def test_errors_say_what_is_wrong_and_what_there_is(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as error:
+        mutate.parse(text)
+    assert all(word in str(error.value) for word in ("expected none", "zipf", "atomic-replace", "bytes=N"))
+
+
+def test_words_may_come_in_any_order() -> None:
+    assert mutate.parse("append:1%:seed=3:bytes=9:small:tail").text == "append:1%:tail:small:bytes=9:seed=3"
+
+
+@pytest.mark.parametrize(("text", "steps", "words"), [
+    ("edit:1%", 1, "edit1pct-uniform"),
+    ("duplicate:5%:tail>delete-duplicate:50%", 2, "duplicate5pct-tail-then-delete-duplicate50pct-uniform"),
+    ("none>mix:0.5%:seed=4*20", 2, "none-then-mix0p5pct-uniform-seed4-x20"),
+])  # fmt: skip
+def test_chains(text: str, steps: int, words: str) -> None:
+    chain = mutate.parse_chain(text)
+    assert len(chain.steps) == steps and chain.words == words
+    assert mutate.parse_chain(chain.text) == chain
+    assert re.fullmatch("[a-z0-9-]+", chain.words)
+
+
+def test_generations_have_seeds_of_their_own() -> None:
+    assert [m.seed for m in mutate.parse_chain("mix:1%*3").measured] == [1, 2, 3]
+    assert [m.seed for m in mutate.parse_chain("edit:1%>mix:1%:seed=7*2").measured] == [7, 8]
+    assert mutate.parse_chain("edit:1%>mix:1%").measured == (mutate.parse("mix:1%"),)
+
+
+@pytest.mark.parametrize("text", ["edit:1%*0", "edit:1%*", "edit:1%*x", "edit:1%>", ">edit:1%", "edit:1%>>edit:1%"])
+def test_other_chains_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        mutate.parse_chain(text)
+
+
+def forest(folders: int, files: int) -> list[bytes]:
+    return [b"d%03d/f%03d" % (d, f) for d in range(folders) for f in range(files)]
+
+
+def test_zipf_hits_few_folders_often() -> None:
+    files = forest(100, 50)
+    chosen = mutate.choose(files, mutate.parse("edit:5%:zipf"))
+    hits = sorted(Counter(path.partition(b"/")[0] for path in chosen).values(), reverse=True)
+    assert len(chosen) == len(set(chosen)) == 250 and chosen == sorted(chosen)
+    assert hits[0] >= 30 and sum(hits[:10]) > 125  # uniform: 2.5 each
+    assert 30 < len(hits) < 100  # a long tail, too
+    assert mutate.choose(files, mutate.parse("edit:5%:zipf:seed=1")) != chosen
+    assert mutate.choose(files, mutate.parse("edit:100%:zipf")) == files
+
+
+def test_tail_and_recent() -> None:
+    files = forest(4, 5)
+    assert mutate.choose(files, mutate.parse("edit:15%:tail")) == files[-3:]
+    mtimes = {path: 100 for path in files} | {files[2]: 300, files[7]: 200}
+    assert mutate.choose(files, mutate.parse("edit:15%:recent"), mtimes) == sorted([files[2], files[7], files[-1]])
+
+
+def test_small_and_large_are_the_halves_of_the_sizes(wood: tree.Tree, tmp_path: Path) -> None:
+    for size, sizes in (("small", range(1, 20)), ("large", range(20, 40))):
+        applied = mutate.apply(wood, mutate.parse(f"edit:20%:{size}"), tmp_path / "log")
+        assert len(applied.oracle.ops) == 8
+        assert all(op.size_before in sizes for op in applied.oracle.ops)
+        mutate.undo(tmp_path / "log", wood.root)
+        wood = tree.scan(wood.root)
+
+
+def test_bytes_is_the_size_of_the_change(wood: tree.Tree, tmp_path: Path) -> None:
+    applied = mutate.apply(wood, mutate.parse("append:10%:bytes=777"), tmp_path / "log")
+    assert {c.size - c.size_before for c in applied.oracle.changes} == {777}
 
 
 #: n and rate of the runs of the reference client, and the number of files it had touched.

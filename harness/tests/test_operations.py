@@ -11,7 +11,7 @@ from pathlib import Path
 import mutated_trees
 import pytest
 
-from pxarbench_harness import mutate, tree
+from pxarbench_harness import mutate, run, tree
 from pxarbench_harness.mutate import OPERATIONS, primitives, repair, saved
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and capabilities need root")
@@ -204,3 +204,122 @@ def test_replayed_on_an_equal_tree(word: str, tmp_path: Path) -> None:
     assert [log.read_bytes() for log in logs] == [log.read_bytes() for log in copies]
     assert mutate.undo_all(tmp_path / "two", trees[1].root) == start
     assert tree.scan(trees[1].root).digest() == start
+
+
+#: As on another machine: language, umask, file system, and the order in which names are created.
+PROGRAM = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+os.umask(int(sys.argv[3], 8))
+import mutated_trees
+from pxarbench_harness import mutate, run, tree
+folder = Path(sys.argv[4])
+mutated_trees.plant(folder / "tree")
+now = tree.scan(folder / "tree")
+for step in mutate.parse_chain(sys.argv[5]).steps:
+    now = mutate.apply(now, step, mutate.next_log(folder)).tree
+print(now.digest())
+"""
+
+
+@pytest.mark.parametrize("layout", ["uniform:seed=3", "zipf:seed=3", "recent", "tail", "clustered"])
+def test_language_umask_and_file_system_change_nothing(layout: str, tmp_path: Path) -> None:
+    words = ">".join(f"{word}:20%:{layout}" for word in (
+        "mix", "insert", "replace-type", "move", "rename-directory", "duplicate", "swap", "append-only", "symlink-retarget",
+    ))  # fmt: skip
+    here = Path(__file__).parent
+    found = []
+    for number, (parent, umask, language) in enumerate((
+        ("/dev/shm", "0", "C"), ("/var/tmp", "77", "C.UTF-8"), ("/var/tmp", "22", "POSIX"),
+    )):  # fmt: skip
+        folder = Path(parent) / f"pxarbench-{os.getpid()}-{number}"
+        folder.mkdir()
+        try:
+            done = run.run(
+                ["/usr/bin/python3", "-c", PROGRAM, here.parent, here, umask, folder, words],
+                env={"LC_ALL": language, "PYTHONHASHSEED": str(number), "PYTHONDONTWRITEBYTECODE": "1"}, timeout=120,
+            ).check_ok()  # fmt: skip
+            logs = sorted(folder.glob("mutation*.jsonl"))
+            assert len(logs) == 9
+            found.append((done.stdout, [log.read_bytes() for log in logs]))
+        finally:
+            shutil.rmtree(folder)
+    assert found[0] == found[1] == found[2]
+
+
+# ---- what others did ----
+
+
+def alter_size(path: Path) -> None:
+    with open(path, "ab") as file:
+        file.write(b"somebody's work" * 10_000)
+
+
+def alter_kind(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("alter", [alter_size, alter_kind], ids=["longer", "directory"])
+@pytest.mark.parametrize("word", ["touch", "append", "rewrite", "chmod", "duplicate", "rename", "atomic-replace"])
+def test_what_others_made_is_not_destroyed(word: str, alter: Callable[[Path], None], tmp_path: Path) -> None:
+    before = planted(tmp_path)
+    done = mutate.apply(before, mutate.parse(f"{word}:10%"), tmp_path / "mutation.jsonl")
+    op = done.oracle.ops[-1]
+    path = before.root / os.fsdecode(op.to if op.how == "rename" else op.path)
+    alter(path)
+    with pytest.raises(mutate.AlteredByOthers, match=path.name):
+        mutate.undo(tmp_path / "mutation.jsonl", before.root)
+    assert path.is_dir() or path.read_bytes().endswith(b"somebody's work")
+    assert (tmp_path / "mutation.jsonl").exists()
+
+
+def test_a_directory_in_which_somebody_works_stays(tmp_path: Path) -> None:
+    before = planted(tmp_path)
+    done = mutate.apply(before, mutate.parse("replace-type:20%"), tmp_path / "mutation.jsonl")
+    folder = before.root / os.fsdecode(next(op.path for op in done.oracle.ops if op.how == "mkdir"))
+    (folder / "work").write_text("of somebody")
+    with pytest.raises(mutate.AlteredByOthers, match="has something in it"):
+        mutate.undo(tmp_path / "mutation.jsonl", before.root)
+    assert (folder / "work").read_text() == "of somebody"
+    (folder / "work").unlink()
+    assert mutate.undo(tmp_path / "mutation.jsonl", before.root) == before.digest()
+    assert tree.scan(before.root).digest() == before.digest()
+
+
+# ---- lies ----
+
+
+@pytest.mark.parametrize("word", [w for w in WORDS if w not in SPECIAL and w != "mix"])
+def test_a_primitive_that_does_nothing_is_caught(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = planted(tmp_path)
+    skip_unless_available(word, before)
+    for how, real in list(primitives.PRIMITIVES.items()):
+        monkeypatch.setitem(primitives.PRIMITIVES, how, primitives.Primitive(real.simulate, lambda root, op: None))
+    monkeypatch.setattr(primitives, "set_mtime", lambda path, mtime_ns: None)
+    with pytest.raises(mutate.MutationFailed, match="did not change|differs in|not as planned"):
+        mutate.apply(before, mutate.parse(text_of(word)), tmp_path / "mutation.jsonl")
+
+
+def test_a_replay_on_another_tree_is_refused(tmp_path: Path) -> None:
+    before = planted(tmp_path)
+    mutate.apply(before, mutate.parse("edit:10%"), tmp_path / "mutation.jsonl")
+    with pytest.raises(mutate.MutationFailed, match="was recorded on another tree"):
+        mutate.replay(tmp_path / "mutation.jsonl", tree.scan(before.root), tmp_path / "mutation.1.jsonl")
+
+
+def test_what_the_tree_has_not_is_said(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "one").write_bytes(b"x")
+    bare = tree.scan(tmp_path / "tree")
+    for word in ("hardlink-break", "symlink-retarget", "swap", "move", "shrink-min", "punch-hole", "xattr-value", "delete-duplicate"):
+        with pytest.raises(mutate.NotAvailable, match="the tree has|needs an earlier"):
+            mutate.apply(bare, mutate.parse(f"{word}:10%"), tmp_path / "mutation.jsonl")
+    assert sorted(os.listdir(tmp_path)) == ["tree"]
+
+
+def test_every_operation_says_what_it_does() -> None:
+    assert len({cls.text for cls in OPERATIONS.values()}) == len(OPERATIONS)
+    for cls in OPERATIONS.values():
+        assert cls.text and not cls.text.endswith(".")
