@@ -44,7 +44,7 @@ class Entry:
     size: int  # of a regular file, else 0
     target: bytes = b""  # of a symlink
     rdev: int = 0
-    link_to: bytes = b""  # a later name of a hardlinked file: its first name, by bytes
+    link_to: bytes = b""  # a later name of a hardlinked file: its first name, in order of a walk
     xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name
     digest: str = ""  # SHA-256 of a regular file's contents; "" when not computed
     flags: int = 0  # chattr flags that archives know; 0 unless asked for
@@ -222,15 +222,17 @@ def scan(root: Path, *, known: Tree | None = None, contents: bool = True, inode_
                     pending.append((name.path, entry.path + b"/"))
     found.sort(key=lambda e: e.path)
 
+    # The first name is the one that a walk meets first: "a/x" comes before "a-b/x", though not in order of whole paths.
     first_names: dict[tuple[int, int], bytes] = {}
+    for e in sorted((e for e in found if e.links > 1), key=lambda e: e.path.split(b"/")):
+        first_names.setdefault((e.device, e.inode), e.path)
     digests: dict[int, str] = {}
     wanted: list[int] = []
     for number, e in enumerate(found):
         if e.kind != "file":
             continue
-        inode = (e.device, e.inode)
-        if e.links > 1 and first_names.setdefault(inode, e.path) != e.path:
-            found[number] = replace(e, link_to=first_names[inode])
+        if e.links > 1 and (first := first_names[e.device, e.inode]) != e.path:
+            found[number] = replace(e, link_to=first)
         if contents:
             old = known.entries.get(e.path) if known else None
             same = old is not None and (old.size, old.mtime_ns, old.ctime_ns, old.inode) == (

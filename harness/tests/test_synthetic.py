@@ -49,7 +49,7 @@ SMALL_DIGESTS = {
     "at-chunk-edges": "7aa92d19dee8d141a6d09f35bae461b8ed517af4c5fa2f79ff355e4f440bbf3a",
     "deep": "ca57a8443ae68c2312ccae739c39b7940a62f3990a4c4a1135ec5c167257d2bb",
     "duplicates": "f77a7976b3759435e21ce3c528bdc4315dab537a794fff0fb9aae90ddd3a65c9",
-    "hardlinks": "c81484dad4571f53343ce762d561472076af074717b96d435bb520fee50ea888",
+    "hardlinks": "9684fbbdf539ce560f3498a8ed6a5d28db0005abf1325bfd5e0fe124fb65abe4",
     "home-like": "bd7aa37dfbbdb1f78a2d6e498108349fb1bd73191aa3c9e00a9cdac9f0e07f36",
     "mail-like": "fd674168e619d0c69a549903fd322579e71e125510938e3976b88d836c5e4ac0",
     "node-modules-like": "34ff318bd63d88ab19315231979b819570450c29ea16f3b5e82d2dc70a2ba9eb",
@@ -376,6 +376,8 @@ def test_hardlinks_lie_on_both_sides(tmp_path: Path) -> None:
     across = [e for e in links if e.path.split(b"/")[0] != e.link_to.split(b"/")[0]]
     assert across and len(across) < len(links)
     assert max(e.links for e in whole.files()) == 100
+    # Where a walk and the order of whole paths disagree, backups go by the walk.
+    assert whole.entries[b"f/order-of/00007"].link_to == b"f/order/00007"
     made = {f.path: f.links for f in synthetic.plan_of(small("hardlinks")).files() if f.links}
     assert any(min(others) < first for first, others in made.items())
     assert any(min(others) > first for first, others in made.items())
@@ -402,6 +404,12 @@ def test_edges_have_all_cases() -> None:
     assert stops["one-byte-before-hash"] + 1 in ends and stops["one-byte-before-hash"] not in ends
     assert stops["max+1"] - 1 in ends and stops["max+1"] not in ends
     assert stops["min-1"] not in ends and stops["three-make-min-1"] not in ends
+    plants = {f.name[4:]: f.plant for f in layout.files if f.plant is not None}
+    assert plants["hash-at-min-1"] not in ends
+    assert {plants[name] for name in ("hash-at-min+0", "hash-at-min+1", "hash-at-max-1")} <= ends
+    for delta in (-1, 0, 1):  # behind the end of the chunk before
+        begin = max(end for end in ends if end < plants[f"hash-at-min{delta:+d}"])
+        assert plants[f"hash-at-min{delta:+d}"] - begin == layout.least + delta
     sizes = [end - begin for begin, end in zip([0, *layout.ends], layout.ends, strict=False)]
     assert {layout.least, layout.least + 1, layout.average, layout.largest, layout.largest - 1} <= set(sizes)
     assert min(sizes[:-1]) == layout.least and max(sizes) == layout.largest
