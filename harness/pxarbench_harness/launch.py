@@ -12,8 +12,11 @@ everything below it did. Children that nobody waited for are not in there, as th
 
 import json
 import os
+
+# os.wait4 imports the first, os.execvp the second: loaded by then, they would be counted as read by the command.
+import resource  # noqa: F401
 import sys
-import warnings  # noqa: F401  (os.execvp imports it, which would be counted as the command's reading)
+import warnings  # noqa: F401
 
 COUNTS = ("rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes")
 

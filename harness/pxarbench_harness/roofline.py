@@ -90,12 +90,17 @@ def measure(
     seed: int = 1,
     sample: int = SAMPLE,
 ) -> dict[str, object]:
-    """Rows as roofline.json has them. `raw_folder`: roofline.jsonl there gets a line per execution, the warm-up included.
+    """Rows as roofline.json has them. `raw_folder`: roofline-DATASET.jsonl there (roofline.jsonl without a dataset's name)
+    gets a line per execution, the warm-up included.
 
     `cold`: attributes and read also with an emptied cache; what was not cold is not counted. RooflineFailed.
     """
+    raw = raw_folder / (f"roofline-{dataset}.jsonl" if dataset else "roofline.jsonl")
     with tempfile.TemporaryDirectory(prefix="pxarbench-roofline-") as folder:
-        return _Measuring(tree, rounds, raw_folder / "roofline.jsonl", say, dataset, cold, seed, sample, Path(folder)).run()
+        try:
+            return _Measuring(tree, rounds, raw, say, dataset, cold, seed, sample, Path(folder)).run()
+        except (run.CommandFailed, cache.CacheStays, OSError) as error:
+            raise RooflineFailed(str(error)) from error
 
 
 def write(path: Path, measured: dict[str, object]) -> None:
@@ -245,10 +250,7 @@ class _Measuring:
                 words = self._command(name)
                 words = ["xargs", "-a", str(path), *words[1:]] if words[0] == "xargs" else ["find", "-files0-from", str(path), *words[3:]]
                 result, usage = run.run_counted(["sh", "-c", 'exec "$@" >/dev/null', "sh", *words])
-                try:
-                    result.check_ok()
-                except run.CommandFailed as error:
-                    raise RooflineFailed(str(error)) from None
+                result.check_ok()
                 read += usage.io.get("rchar", 0)
                 calls += usage.io.get("syscr", 0)
                 self._keep(Row(name, "warm", threads, "", 0, 0, 0, self.dataset), 0, result.wall_ns / 1e9, warm_up=True)
@@ -427,7 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--rounds", type=int, default=5, help="default 5")
     p.add_argument("--seed", type=int, default=1, help="of the order, and of the files chosen (default 1)")
     p.add_argument("--cold", action="store_true", help="also with an emptied cache (root: of the whole machine)")
-    p.add_argument("--output", type=Path, metavar="DIR", help="folder for roofline.json and raw/roofline.jsonl")
+    p.add_argument("--output", type=Path, metavar="DIR", help="folder for roofline.json and raw/roofline-NAME.jsonl")
     p.add_argument("--json", action="store_true", help="print roofline.json instead of a table")
     a = p.parse_args(arguments)
     if not a.tree.is_dir():
@@ -439,8 +441,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scanned = trees.scan(a.tree.absolute(), contents=False)
             say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
             raw = a.output / "raw" if a.output else Path(folder)
-            done = measure(scanned, a.rounds, raw, say, dataset=a.tree.absolute().name, cold=a.cold, seed=a.seed)
-        except (RooflineFailed, run.CommandFailed, cache.CacheStays) as error:
+            done = measure(scanned, a.rounds, raw, say, dataset=a.tree.resolve().name, cold=a.cold, seed=a.seed)
+        except (RooflineFailed, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
     if a.output:
