@@ -25,22 +25,22 @@ SUITES = ("modes", "cliff", "truth", "ageing", "tools", "during")
 _EPILOG = """\
 mutations:
   none                                         nothing changes
-  OP:P%%[:LAYOUT][:small|:large][:bytes=N][:seed=N]
+  OP:P%[:LAYOUT][:small|:large][:bytes=N][:seed=N]
                                                OP on P percent of the files, e.g. edit:1%, append:0.1%:zipf:bytes=4096
   M>M>M                                        a chain: a backup after each step but the last, which is measured
   M*K                                          K generations of M, each measured, all kept
   OP is one of
-%(operations)s
+<operations>
   LAYOUT is uniform (default: every n-th file), clustered (neighbours), zipf (few folders), tail (last names), recent
   (youngest files)
 
 suites (--suite; what they leave open is chosen with the other options):
-%(suites)s
+<suites>
 
-datasets: %(datasets)s
+datasets: <datasets>
 
 subjects and modes (--modes M of pxarbench, SUBJECT:M of another, all):
-%(subjects)s
+<subjects>
 
 caches: warm (the tree was read before), cold (cache emptied before each measured run, and shown to have been)
 
@@ -143,13 +143,15 @@ def _wrapped(words: Sequence[str], indent: int = 2) -> str:
 
 
 def _epilog() -> str:
-    """From what there is. Needs none of the packages that measuring needs."""
-    from . import subjects
-    from .datasets import recipe
-    from .mutate import OPERATIONS
-    from .session import suites
-
-    return _EPILOG % {
+    """From what there is. Without the packages that measuring needs, those parts are not told."""
+    try:
+        from . import subjects
+        from .datasets import recipe
+        from .mutate import OPERATIONS
+        from .session import suites
+    except ImportError as error:
+        return _EPILOG + f"\n(ci/setup --for bench provides what is missing here: {error})\n"
+    parts = {
         "operations": "\n".join(f"    {name:<17} {operation.text}" for name, operation in sorted(OPERATIONS.items())),
         "suites": "\n".join(f"  {name:<9} {suite.text}" for name, suite in suites.SUITES.items()),
         "datasets": _wrapped(recipe.names()).strip(),
@@ -158,6 +160,10 @@ def _epilog() -> str:
             for name, subject in subjects.SUBJECTS.items()
         ),
     }
+    text = _EPILOG
+    for name, part in parts.items():
+        text = text.replace(f"<{name}>", part)
+    return text
 
 
 def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
@@ -187,7 +193,7 @@ def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
         blocks=blocks, contenders=chosen, rounds=args.rounds or suite.rounds, output=Path(), work=Path(), settings=settings,
         caches=tuple(dict.fromkeys(args.caches)), warmups=args.warmups, seed=args.seed, keep=args.keep, suite=args.suite,
         restore=args.restore_every or suite.restore, counts_syscalls=not args.no_syscalls,
-        roofline=suite.roofline and not args.no_roofline, doctor=bool(args.suite), argv=tuple(words),
+        roofline=suite.roofline and not args.no_roofline, during=suite.during, doctor=bool(args.suite), argv=tuple(words),
     )  # fmt: skip
     return budget.fitted(plan, args.budget) if args.budget else budget.estimated(plan)
 
@@ -295,8 +301,10 @@ def _finish(args: argparse.Namespace, running: Session, output: Path, work: Path
         print(f"\nwritten: {output}/ (report.html, report.md, report.txt, records.jsonl, raw/)")
         if args.keep:
             print(f"kept: {work}/")
-    elif not failed:
+    elif not failed and not running.plan.during:
         failed = "nothing was measured"
+    elif not failed:
+        print(f"\nwritten: {output}/ (during.json)")
     else:
         running.discard()
     if failed:

@@ -166,10 +166,19 @@ def main() -> int:
     r.add_argument("archive")
     r.add_argument("target", type=Path)
     r.add_argument("--repository", type=Path)
+    a = commands.add_parser("analyze")
+    a.add_argument("snapshot")
+    a.add_argument("--repository", type=Path)
+    a.add_argument("--lru")
+    a.add_argument("--output-format")
     commands.add_parser("version")
     args = p.parse_args()
     if args.command == "version":
         print("pxarbench fake")
+        return 0
+    if args.command == "analyze":
+        reads = {"restored_bytes": 1, "full": [{"bytes": 1, "chunks": 1}]}
+        print(json.dumps({"archives": [{"snapshots": [{"reads": reads}]}]}))
         return 0
     return backup(args) if args.command == "backup" else restore(args)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from .. import datasets, measure, record
+from .. import datasets, measure, mutate, record
 from ..datasets import Dataset
 from ..record import Record
 from ..tree import Tree
@@ -46,6 +46,9 @@ class Session:
     missing: dict[str, str] = field(default_factory=dict)
     #: Cases without a result: case -> reason.
     inconclusive: dict[str, str] = field(default_factory=dict)
+    #: Blocks whose operation this tree or this machine does not allow: block -> reason.
+    unavailable: dict[str, str] = field(default_factory=dict)
+    other_problems: list[str] = field(default_factory=list)
     counts_syscalls: bool = True
     folder: SessionFolder = field(init=False)
     _sequence: int = 0
@@ -54,7 +57,7 @@ class Session:
 
     @property
     def problems(self) -> list[str]:
-        return [f"{r.case}: {p}" for r in self.records for p in r.problems]
+        return [f"{r.case}: {p}" for r in self.records for p in r.problems] + self.other_problems
 
     @property
     def id(self) -> str:
@@ -96,7 +99,7 @@ class Session:
         if plan.keep:
             (plan.work / KEPT).touch()
         if plan.doctor:
-            extras.doctor(self)
+            extras.write_doctor(self)
         try:
             number = 0
             for _, blocks in groupby(enumerate(plan.blocks), key=lambda b: b[1].recipe.key):
@@ -107,11 +110,13 @@ class Session:
                     with datasets.prepare(group[0][1].recipe, cache=plan.cache, say=self.say) as dataset:
                         self._dataset(dataset, usable, number, numbered)
                 number += 1 + len(group)
+            if plan.during:
+                self.other_problems += extras.write_during(self)
         finally:
             if not plan.keep:
                 shutil.rmtree(plan.work, ignore_errors=True)
         self.step("finishing")
-        self.folder.write_plan(state=FINISHED, missing=self.missing, inconclusive=list(self.inconclusive.values()))
+        self.folder.write_plan(state=FINISHED, missing=self.missing, inconclusive=list(self.inconclusive.values()), skipped=self.unavailable)
         return self.records
 
     def _dataset(
@@ -142,7 +147,7 @@ class Session:
 
         self.say(f"\n{dataset.name}: first backups")
         if plan.roofline:
-            extras.roofline(self, dataset)
+            extras.write_roofline(self, dataset)
         self._block(number, block(blocks[0][2]), base=True)
         for n, place, block_plan in blocks:
             if n in self.folder.finished:
@@ -166,7 +171,11 @@ class Session:
             self.folder.rewrite_records()
         self._sequence = max((finished.last_sequence for finished in before), default=0)
         begun = time.monotonic()
-        block.base() if base else block.run()
+        try:
+            block.base() if base else block.run()
+        except mutate.NotAvailable as error:
+            self.unavailable[block.plan.name] = str(error)
+            self.say(f"  skipped: {error}")
         self.step("finished")
         self.folder.finish(
             Finished(number, self._sequence, time.monotonic() - begun, tuple(block.records)),

@@ -59,6 +59,7 @@ class Plan:
     keep: bool = False
     counts_syscalls: bool = True
     roofline: bool = False
+    during: bool = False
     doctor: bool = False
     argv: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()  # by a budget, in words
