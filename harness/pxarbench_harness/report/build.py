@@ -91,7 +91,7 @@ def _every_change(
         proofs = []
         for block in found:
             if block.group or any(r.phase != "proof" for r in block.records):
-                parts.append(Details(_title(block), tuple(_change(folder, block, names, seed))))
+                parts.append(Details(_title(block), tuple(_change(folder, block, names, seed)), printed=False))
             else:
                 proofs.append(block)
         if proofs:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import stats
+from ..record import Record
 from . import words
 from .cases import Block, Series, ratio
 from .folder import Folder
@@ -230,10 +231,18 @@ def restore_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
 _MOST_CALLS = 14
 
 
+def _change_of(run: Record) -> tuple[str, str, int]:
+    return run.dataset["name"], run.mutation["text"], run.generation
+
+
 def syscall_sections(folder: Folder, names: Names) -> list[Part]:
     proofs = [r for r in folder.records if r.phase == "proof" and r.syscalls]
     if not proofs:
         return []
+    # Runs are shuffled: changes in order of appearance, modes as everywhere.
+    places = {key: place for place, key in enumerate(dict.fromkeys(map(_change_of, proofs)))}
+    modes = {key: place for place, key in enumerate(names)}
+    proofs.sort(key=lambda r: (places[_change_of(r)], modes[r.subject, r.mode, r.cache]))
     totals: dict[str, int] = {}
     for r in proofs:
         for name, count in (r.syscalls or {}).items():

@@ -91,7 +91,7 @@ class _Anchors:
         return name
 
 
-def _kinds(blocks: tuple[Block, ...], anchors: _Anchors, numbers: Iterator[int], palette: list[str]) -> list[dict[str, Any]]:
+def _kinds(blocks: tuple[Block, ...], anchors: _Anchors, numbers: Iterator[int]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for block in blocks:
         match block:
@@ -113,7 +113,7 @@ def _kinds(blocks: tuple[Block, ...], anchors: _Anchors, numbers: Iterator[int],
             case Details(summary, inner, anchor, printed):
                 found.append({
                     "kind": "details", "summary": plain(summary), "anchor": anchor, "printed": printed,
-                    "blocks": _kinds(inner, anchors, numbers, palette),
+                    "blocks": _kinds(inner, anchors, numbers),
                 })  # fmt: skip
     return found
 
@@ -128,7 +128,7 @@ def page(report: Report) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["plain"] = plain
-    blocks = _kinds(report.blocks, _Anchors(), itertools.count(1), [])
+    blocks = _kinds(report.blocks, _Anchors(), itertools.count(1))
     contents = [_Entry(b["text"], b["anchor"], b["level"]) for b in blocks if b["kind"] == "heading" and b["level"] in (2, 3)]
     text = environment.get_template("report.html.jinja").render(
         title=plain(report.title), blocks=blocks, contents=contents, summary=[inline(line) for line in report.summary],

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from .model import Block, Bullets, Cell, Chart, Details, Heading, Paragraph, Report, Table, Tone, plain, words
 
-TEXT_WIDTH = 140
+TEXT_WIDTH = 150
 
 #: What Markdown would take for tags, links or the end of a cell: names of files and what programs said are in it. What stands
 #: between backquotes is taken as it is.

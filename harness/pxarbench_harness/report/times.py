@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from .. import stats
 from ..record import Record
 from . import words
-from .cases import Block, Series, ratio
+from .cases import Block, Series, order, ratio
 from .folder import Folder
-from .model import Cell, Details, Link, Paragraph, Table, Tone
+from .model import Cell, Details, Link, Paragraph, Table
 from .words import MIB, PERCENT, UNKNOWN
 
 
@@ -134,8 +134,7 @@ def effort(group: Sequence[Series], names: dict[tuple[str, str, str], str], seed
         "mode", "n", f"user+sys s ({PERCENT} %)", "peak RSS MiB", "read calls MiB", "write calls MiB", "from disk MiB",
         "to disk MiB", "reads and writes",
     )  # fmt: skip
-    table = Table(columns, tuple(rows))
-    return _without_unknown(table)
+    return _without_unknown(Table(columns, tuple(rows), caption="What it took."))
 
 
 def _calls(run: Record) -> int | None:
@@ -164,7 +163,7 @@ def work(group: Sequence[Series], names: dict[tuple[str, str, str], str]) -> Tab
             words.mib(s.outcome("uploaded_bytes")),
         ))  # fmt: skip
     columns = ("mode", "reused", "re-encoded", "collateral", "read MiB", "read / necessary", "new MiB", "uploaded MiB")
-    return Table(columns, tuple(rows))
+    return Table(columns, tuple(rows), caption="What was done, of the last run: all have equal counts.")
 
 
 def _amplification(read: int | None, necessary: int) -> Cell:
@@ -187,7 +186,7 @@ def padding(group: Sequence[Series], names: dict[tuple[str, str, str], str]) -> 
         chunks = (words.count(s.outcome(n)) for n in ("injected_chunks", "partial_chunks", "unreferenced_chunks"))
         rows.append((names[s.key], words.size(wasted), words.percent(wasted / payload), *chunks))
     columns = ("mode", "padding", "share of payload", "chunks injected", "partly referenced", "not referenced")
-    return Table(columns, tuple(rows)) if rows else None
+    return Table(columns, tuple(rows), caption="Padding.") if rows else None
 
 
 #: Equal jobs of two programs: (ours, theirs, what both do).
@@ -205,7 +204,7 @@ def against(group: Sequence[Series], seed: int) -> Table | None:
             if theirs is not None:
                 found = ratio(theirs, ours, seed)
                 rows.append((f"{mode} against {theirs.label}", job, f"{words.ranged(found.value, found.interval, 2)} times as fast"))
-    return Table(("pair", "both", "speed"), tuple(rows)) if rows else None
+    return Table(("pair", "both", "speed"), tuple(rows), texts=2) if rows else None
 
 
 def samples(folder: Folder, group: Sequence[Series], names: dict[tuple[str, str, str], str]) -> Table:
@@ -248,20 +247,22 @@ def sample_details(folder: Folder, block: Block, names: dict[tuple[str, str, str
 
 def unmeasured(folder: Folder, records: Sequence[Record], names: dict[tuple[str, str, str], str]) -> Table | None:
     rows = tuple(
-        (names[r.subject, r.mode, r.cache], r.phase, Cell(words.seconds(r.seconds), _run_title(r), target=folder.sample(r)),
-         "" if r.outcome is None else str(r.outcome["reference"]))
+        (names[r.subject, r.mode, r.cache], r.phase, "" if r.outcome is None else str(r.outcome["reference"]),
+         Cell(words.seconds(r.seconds), _run_title(r), target=folder.sample(r)))
         for r in records
         if r.phase in ("reference", "warm-up")
     )  # fmt: skip
-    return Table(("mode", "phase (not in the statistics)", "seconds", "reference"), rows) if rows else None
+    columns = ("mode", "phase (not in the statistics)", "reference", "seconds")
+    return Table(columns, rows, texts=3) if rows else None
 
 
 def checked(records: Sequence[Record]) -> Paragraph:
     bad = [r for r in records if r.problems]
     if bad:
         return Paragraph(f"**{len(bad)} of {len(records)} runs with problems**, see below.")
-    restored = list(dict.fromkeys(r.label for r in records if r.restored))
-    proven = sorted({r.label for r in records if r.phase == "proof"})
+    in_order = sorted(records, key=lambda r: order(r.subject, r.mode))
+    restored = list(dict.fromkeys(r.label for r in in_order if r.restored))
+    proven = list(dict.fromkeys(r.label for r in in_order if r.phase == "proof"))
     text = f"Checked: the mode did its work in all {len(records)} runs; restored and compared, equal: "
     text += ", ".join(restored) or "none"
     text += f"; file by file against the oracle: {', '.join(proven)}." if proven else "."
@@ -269,7 +270,3 @@ def checked(records: Sequence[Record]) -> Paragraph:
     for fields, place in sorted((fields, place) for fields, place in left_out if fields):
         text += f" Not compared: {fields}, which archives do not store from {place}."
     return Paragraph(text)
-
-
-def tone_of_problems(records: Sequence[Record]) -> Tone:
-    return Tone.BAD if any(r.problems for r in records) else Tone.GOOD

@@ -28,7 +28,7 @@ def _pair(s: Series | None) -> tuple[str | Cell, str | Cell]:
         return UNKNOWN, UNKNOWN
     summary = s.summary
     added = middle([r.store_added_bytes for r in s.runs])
-    return Cell(words.ranged(summary.median, summary.interval, 2), f"n = {summary.n}", target=f"#{anchor(s)}"), words.size(added)
+    return Cell(words.ranged(summary.median, summary.interval, 3), f"n = {summary.n}", target=f"#{anchor(s)}"), words.size(added)
 
 
 def _comparison(dataset: str, blocks: Sequence[Block], records: Sequence[Record], names: Names) -> Table | None:
