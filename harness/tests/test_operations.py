@@ -43,10 +43,13 @@ def text_of(word: str, rate: str = "20") -> str:
     return f"{word}:{rate}%:bytes=40000" if word in EDGES else f"{word}:{rate}%"
 
 
-@pytest.fixture(params=["memory", "disk"])
+MEMORY, DISK = Path("/dev/shm"), Path("/var/tmp")
+
+
+@pytest.fixture(params=[MEMORY, DISK], ids=["memory", "disk"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A folder on a tmpfs and one on a disk's file system."""
-    parent = Path("/dev/shm" if request.param == "memory" else "/var/tmp")
+    """A folder on a tmpfs and one on a disk's file system, which uses inode numbers again."""
+    parent = request.param
     if not os.access(parent, os.W_OK):
         pytest.skip(f"no {parent}")
     folder = parent / f"pxarbench-{os.getpid()}-{abs(hash(str(tmp_path)))}"
@@ -148,12 +151,11 @@ KILLED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("without_links", [False, True], ids=["", "without-links"])
+@pytest.mark.parametrize("place", [MEMORY, DISK], ids=["memory", "disk-without-links"], indirect=True)
 @pytest.mark.parametrize("text", KILLED)
-def test_killed_anywhere_it_is_undone(
-    text: str, without_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = planted(tmp_path)
+def test_killed_anywhere_it_is_undone(text: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = planted(place)
+    without_links = place.parent == DISK
     if without_links:
         if text.partition(":")[0].startswith(("hardlink", "rename")):
             pytest.skip("needs links")
@@ -162,7 +164,11 @@ def test_killed_anywhere_it_is_undone(
             raise OSError(18, "another file system")
 
         monkeypatch.setattr(os, "link", refuse)
-    digest, log = before.digest(), tmp_path / "mutation.jsonl"
+    killed_anywhere(before, text, place)
+
+
+def killed_anywhere(before: tree.Tree, text: str, place: Path) -> None:
+    digest, log = before.digest(), place / "mutation.jsonl"
     point, died = 0, True
     while died:
         died = dying(lambda: mutate.apply(before, mutate.parse(text), log), point)
@@ -176,12 +182,32 @@ def test_killed_anywhere_it_is_undone(
         assert tree.differences(before, now) == [], point
         assert {p: e.links for p, e in now.entries.items()} == {p: e.links for p, e in before.entries.items()}
         before.entries.update(now.entries)
-        assert sorted(os.listdir(tmp_path)) == ["tree"]
+        assert sorted(os.listdir(place)) == ["tree"]
         point += 1 if point < 20 else 1 + point // 12
     point = 0
     while dying(lambda: mutate.undo(log, before.root), point):
         point += 1
     assert tree.scan(before.root).digest() == digest
+
+
+def test_holes_survive_being_killed_and_undone(place: Path) -> None:
+    (place / "tree").mkdir()
+    for number in range(3):
+        with open(place / "tree" / f"sparse{number}", "wb") as file:
+            file.write(b"head" * number * 1024)
+            file.seek(500_000)
+            file.write(b"tail" * 1024)
+            file.truncate(900_000)
+    before = tree.scan(place / "tree")
+
+    def blocks() -> list[int]:
+        return [os.stat(place / "tree" / f"sparse{number}").st_blocks for number in range(3)]
+
+    sizes = blocks()
+    for text in ("prepend:100%", "rewrite:100%", "truncate:60%:bytes=700000", "punch-hole:100%"):
+        killed_anywhere(before, text, place)
+        assert blocks() == sizes, text
+        before = tree.scan(place / "tree")
 
 
 # ---- elsewhere ----
@@ -313,7 +339,9 @@ def test_what_the_tree_has_not_is_said(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "one").write_bytes(b"x")
     bare = tree.scan(tmp_path / "tree")
-    for word in ("hardlink-break", "symlink-retarget", "swap", "move", "shrink-min", "punch-hole", "xattr-value", "delete-duplicate"):
+    for word in (
+        "hardlink-break", "symlink-retarget", "swap", "move", "shrink-min", "punch-hole", "xattr-value", "delete-duplicate",
+    ):  # fmt: skip
         with pytest.raises(mutate.NotAvailable, match="the tree has|needs an earlier"):
             mutate.apply(bare, mutate.parse(f"{word}:10%"), tmp_path / "mutation.jsonl")
     assert sorted(os.listdir(tmp_path)) == ["tree"]

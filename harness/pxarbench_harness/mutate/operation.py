@@ -129,7 +129,7 @@ class Operation:
 
     @classmethod
     def available(cls, tree: Tree, mutation: Mutation | None = None) -> str:
-        """"" or why it cannot be done to this tree, here."""
+        """Why it cannot be done to this tree, here; "" when it can."""
         if cls.grammar == "rate" and not cls.candidates(tree, mutation):
             return f"the tree has no {cls.needs or 'regular file with one link'}"
         return ""

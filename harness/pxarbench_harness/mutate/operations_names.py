@@ -29,7 +29,8 @@ def made(draft: Draft, path: bytes, like: Entry, how: str, *, size: int | None =
 
 
 def moved(draft: Draft, e: Entry, to: bytes) -> Op:
-    return draft.add(Op(e.path, draft.mutation.operation, e.size, e.size, e.mtime_ns, e.mtime_ns, "rename", to, seed=draft.seed))
+    word = draft.mutation.operation
+    return draft.add(Op(e.path, word, e.size, e.size, e.mtime_ns, e.mtime_ns, "rename", to, seed=draft.seed))
 
 
 def deleted(draft: Draft, e: Entry) -> Op:
@@ -176,7 +177,8 @@ class _Pairs(Operation):
 @register
 class Swap(_Pairs):
     word, text = "swap", "two files exchange their names"
-    needs, facets, sometimes = "two regular files with one link and different contents", frozenset({"inode", "ctime"}), EXCHANGED
+    needs = "two regular files with one link and different contents"
+    facets, sometimes = frozenset({"inode", "ctime"}), EXCHANGED
 
     @classmethod
     def available(cls, tree: Tree, mutation: Mutation | None = None) -> str:
@@ -263,8 +265,8 @@ class ReplaceType(Operation):
                 ))  # fmt: skip
                 continue
             draft.add(Op(
-                e.path, self.word, mtime_ns_after=e.mtime_ns + SECOND, how="mkdir", value=owner_text(e, folder.mode & 0o777 | 0o700),
-                seed=draft.seed,
+                e.path, self.word, mtime_ns_after=e.mtime_ns + SECOND, how="mkdir",
+                value=owner_text(e, folder.mode & 0o777 | 0o700), seed=draft.seed,
             ))  # fmt: skip
             draft.add(Op(
                 e.path + b"/file", self.word, size_after=e.size, mtime_ns_after=e.mtime_ns + SECOND, how="make",

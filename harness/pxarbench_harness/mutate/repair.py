@@ -262,6 +262,7 @@ class _Repair:
             # Holes come back with it. An interruption behind it leaves the file too short, which `low` allows.
             if sum(length for _, length, _ in region.segments) != region.length:
                 os.ftruncate(fd, region.offset)
+                step()
             os.ftruncate(fd, size)
         elif sum(length for _, length, _ in region.segments) != region.length:
             punch(fd, region.offset, region.length)
