@@ -71,7 +71,8 @@ def test_archive_leaves_out_exactly_the_excluded_files(before: Tree, log: Path, 
 @pytest.mark.parametrize("name", ODD)
 def test_patterns_are_literal(tmp_path: Path, cli: Cli, name: str) -> None:
     before = plant(tmp_path / "tree")
-    (tmp_path / "tree" / ".pxarexclude").write_bytes(surroundings.MARK.encode() + b"\n" + surroundings.pattern(f"odd/{name}".encode()) + b"\n")
+    line = surroundings.pattern(f"odd/{name}".encode())
+    (tmp_path / "tree" / ".pxarexclude").write_bytes(surroundings.MARK.encode() + b"\n" + line + b"\n")
     back = archived(cli, tmp_path, before.root)
     assert before.entries.keys() - back.entries.keys() == {f"odd/{name}".encode()} == surroundings.excluded(scan(before.root))
 
@@ -98,6 +99,7 @@ def test_names_that_fit_into_no_line_are_not_chosen(tmp_path: Path, log: Path) -
             file.write(name)
     done = apply(scan(tmp_path / "tree"), parse("exclude:100%"), log)
     assert surroundings.excluded(done.tree) == {b"good"}
+    assert (tmp_path / "tree" / ".pxarexclude").read_text() == f"{surroundings.MARK}\n/good\n"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ SCHEMA = "pxarbench-exhaustive/1"
 
 
 def chosen(length: int, count: int, seed: int) -> Iterator[Words]:
-    """Sequences of this length in random order, the same for the same seed; `count` of them are asked for, more may not apply."""
+    """Sequences of this length in random order, the same for the same seed; more than `count`, for some do not apply."""
     everything = list(itertools.product(WORDS, repeat=length))
     random.Random(f"exhaustive {seed} {length}").shuffle(everything)
     yield from everything[: 4 * count]
@@ -81,7 +81,8 @@ def table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m pxarbench_harness.exhaustive.sample", description=(__doc__ or "").split("\n")[0])
+    text = (__doc__ or "").split(":")[0]
+    parser = argparse.ArgumentParser(prog="python3 -m pxarbench_harness.exhaustive.sample", description=text)
     parser.add_argument("--binary", type=Path, default=None, help="the program; default: $PXARBENCH, else the newest build")
     parser.add_argument("--count", type=int, default=20, help="sequences of each length (default 20)")
     parser.add_argument("--seed", type=int, default=1)

@@ -69,9 +69,8 @@ def _is_other(old: Entry | None, new: Entry) -> bool:
 
 
 def _made_anew(have: Mapping[bytes, Entry], want: Mapping[bytes, Entry]) -> set[bytes]:
-    anew = {path for path, entry in want.items() if have.get(path) != entry and _is_other(have.get(path), entry)}
-    # The other names of a file follow it to its new inode.
-    return anew | {path for path, entry in want.items() if entry.link_to in anew}
+    # Further names of a file are listed with its contents: they follow it to its new inode.
+    return {path for path, entry in want.items() if have.get(path) != entry and _is_other(have.get(path), entry)}
 
 
 def become(have: Tree, want: Tree, contents: Contents) -> None:
