@@ -1,7 +1,8 @@
 """bup: a git repository of hash-split files. Its detection is `bup index`, which lists what changed; `bup save` reads that.
 
 Both are one timed command, as a user has to run both. The index takes a file for changed while the second of its last change
-is not over, because some file systems tell no less than seconds: what changed just before a run is read again in the next one.
+is not over, because some file systems tell no less than seconds: what changed just before a run is read again in the next one. So
+each run is preceded, untimed, by a second of waiting. A file with an mtime in the future is read twice in the same way.
 """
 
 from __future__ import annotations
@@ -100,12 +101,14 @@ class Bup(Subject):
         run.run(["bup", "init"], env=self._env).check_ok()
 
     def backup(self, tree: Path, backup_time: int, decisions: Path | None = None) -> Command:
+        time.sleep(1.1)  # untimed: else files that were changed just now would be read again by the next run
         self._snapshot = time.strftime("%Y-%m-%d-%H%M%S", time.gmtime(backup_time))
         self._compared = (self.repository / "bupindex").exists()
         script = _MODES[self.mode][0] + 'bup index "$1" && '
         if decisions is not None:
             script += 'bup index --status "$1" >"$3" && '
-        script += f'exec bup save -q -n {_BRANCH} -d "$2" "$1"'
+        # It writes its index through a mapping, which on tmpfs changes no time: rewinding would not see that it changed.
+        script += f'bup save -q -n {_BRANCH} -d "$2" "$1" && touch -c "$BUP_DIR/bupindex"'
         words = ["sh", "-c", script, "bup", os.fspath(tree), str(backup_time)]
         return Command((*words, *([] if decisions is None else [os.fspath(decisions)])), self._env)
 

@@ -1,4 +1,8 @@
-"""casync: one archive of the tree, cut into chunks by content. It compares no trees, but can keep an encoder cache."""
+"""casync: one archive of the tree, cut into chunks by content. It compares no trees, but can keep an encoder cache.
+
+The cache knows a file by its inode and the later of mtime and ctime. So it notices everything, but for one thing: of a file whose
+mtime lies in the future, other contents under that same mtime are not seen.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from .. import measure, run
 from ..tree import Entry, Tree, show
@@ -80,6 +84,10 @@ class Casync(Subject):
             if entry.mtime_ns < 0:
                 return f"casync: stores no times before 1970, as of {show(entry.path)}"
         return ""
+
+    @property
+    def rewinds(self) -> Literal["remove-new", "copy"]:  # type: ignore[override]
+        return "copy" if self.mode == "cache" else "remove-new"  # entries of the cache are written anew
 
     def looks_at(self, filesystem: str) -> frozenset[str]:
         facets = _MODES[self.mode][0]
