@@ -42,6 +42,8 @@ def plant(root: Path) -> Tree:
     write(root / "script", b"#!", mode=0o755)
     write(root / "one", b"linked")
     os.link(root / "one", root / "two")
+    write(root / "folder" / "first", b"met first by a walk")
+    os.link(root / "folder" / "first", root / "folder-later")
     (root / "link").symlink_to("kept")
     os.utime(root / "link", (OLD, OLD), follow_symlinks=False)
     settle(root)
@@ -51,6 +53,7 @@ def plant(root: Path) -> Tree:
 def next_version(root: Path) -> Tree:
     """What a step leads to, made by hand."""
     write(root / "changed", b"second, longer", NEW)
+    write(root / "folder" / "first", b"met first, and changed", NEW)
     (root / "gone").unlink()
     (root / "becomes-folder").unlink()
     write(root / "becomes-folder" / "now", b"inside", NEW)
@@ -75,6 +78,8 @@ def dataset(tmp_path: Path) -> Path:
     shutil.copytree(tmp_path / "dataset" / "tree", tmp_path / "next", symlinks=True)
     (tmp_path / "next" / "two").unlink()
     os.link(tmp_path / "next" / "one", tmp_path / "next" / "two")
+    (tmp_path / "next" / "folder-later").unlink()
+    os.link(tmp_path / "next" / "folder" / "first", tmp_path / "next" / "folder-later")
     settle(tmp_path / "next")
     after = next_version(tmp_path / "next")
     step = tmp_path / "dataset" / "steps" / "01"

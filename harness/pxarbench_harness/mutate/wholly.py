@@ -82,7 +82,7 @@ def become(have: Tree, want: Tree, contents: Contents) -> None:
     for path in sorted(away, reverse=True):  # what is in a folder before the folder
         full = os.path.join(top, path)
         os.rmdir(full) if old[path].kind == "directory" else os.unlink(full)
-    for path in sorted(anew):  # folders before what is in them, first names before later ones
+    for path in sorted(anew, key=lambda p: (bool(new[p].link_to), p)):  # folders before what is in them, further names last
         _make(top, new[path], contents)
     named = {os.path.dirname(path) or b"." for path in (*away, *anew)}
     folders = []
