@@ -242,13 +242,18 @@ def test_missing_subject_beside_a_present_one_is_inconclusive(
     ("words", "says"),
     [
         (["--rounds", "0"], "must be at least 1"),
-        (["--dataset", "none-such"], "there are coco-like, linux, tiny"),
+        (["--dataset", "none-such"], "there are at-chunk-edges, coco,"),
         (["--mutation", "melt:1%"], "expected none, touch:P%"),
-        (["--subjects", "tar"], "there are pxarbench, restic"),
-        (["--modes", "legacy"], "there are data, metadata"),
+        (["--subjects", "tar"], "there are pxarbench, proxmox-backup-client, restic"),
+        (["--modes", "telepathy"], "there are legacy, data, metadata"),
+        (["--modes", "restic:force"], "subject restic is not among pxarbench"),
+        (["--caches", "tepid"], "there are warm, cold"),
+        (["--budget", "soon"], "expected a time"),
+        (["--build", "x"], "expected NAME=FILE"),
+        (["--mutation", "edit:1%*0"], "number of generations"),
         (["--frobnicate"], "unrecognized arguments"),
     ],
-    ids=["no-rounds", "dataset", "mutation", "subject", "mode", "option"],
+    ids=["no-rounds", "dataset", "mutation", "subject", "mode", "other-mode", "cache", "budget", "build", "generations", "option"],
 )
 def test_wrong_words_are_told_with_exit_code_1(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -281,7 +286,7 @@ def test_list_prints_word_ids(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--list", "--subjects", "pxarbench,restic", "--mutation", "edit:0.1%:uniform"]) == 0
     assert capsys.readouterr().out.split() == [
         "linux-edit0p1pct-uniform-data-warm", "linux-edit0p1pct-uniform-metadata-warm",
-        "linux-edit0p1pct-uniform-restic-force-warm", "linux-edit0p1pct-uniform-restic-unchanged-warm",
+        "linux-edit0p1pct-uniform-restic-force-warm", "linux-edit0p1pct-uniform-restic-default-warm",
     ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from .. import archive, cache, check, measure, mutate, run, syscalls, tree
 from ..datasets import Dataset
 from ..mutate.oracle import Oracle, described
+from ..mutate.surroundings import as_pxar_sees
 from ..record import Record
 from ..state import State, StateChanged
 from ..subjects import Command, Outcome, Pxarbench, SubjectFailed
@@ -52,6 +53,7 @@ class Block:
     records: list[Record] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     tree: tree.Tree = field(init=False)
+    pxar_tree: tree.Tree = field(init=False)
     tree_digest: str = ""
     generation: int = 0
     resident: float | None = None
@@ -112,11 +114,16 @@ class Block:
         return self.plan.chain.generations > 1
 
     def _was_put_back(self, contender: Contender) -> bool:
-        changes = self.judge.between(contender.seen, self.tree).changes
+        changes = self._oracle(contender).changes
         return any(change.noticed_by(contender.looks_at) for change in changes)
 
     def _now(self, now: tree.Tree) -> None:
         self.tree, self.tree_digest = now, now.digest()
+        self.pxar_tree = as_pxar_sees(now)
+
+    def _view(self, contender: Contender) -> tree.Tree:
+        """The tree as this program sees it: archives obey .pxarexclude and stay on one file system."""
+        return self.pxar_tree if contender.makes_archives else self.tree
 
     def _say(self, text: str) -> None:
         self.session.say(text)
@@ -164,7 +171,7 @@ class Block:
         proven = {}
         for contender in self.contenders:
             before[id(contender)] = self._captured(contender, "generation")
-            oracle = self.judge.between(contender.seen, self.tree)
+            oracle = self._oracle(contender)
             if oracle.missed_by(contender.looks_at) and contender.subject.tells_decisions:
                 case = self._first_case(contender)
                 self._prove(case, before[id(contender)])
@@ -225,7 +232,7 @@ class Block:
         return next(case for case in self.cases if case.contender is contender)
 
     def _oracle(self, contender: Contender) -> Oracle:
-        return self.judge.between(contender.seen, self.tree)
+        return self.judge.between(contender.seen, self._view(contender))
 
     # ---- the store ----
 
@@ -273,7 +280,7 @@ class Block:
     def _keeps(self, contender: Contender, read: check.Read | None) -> None:
         oracle = self._oracle(contender)
         anyway = read.files if read is not None else frozenset()
-        contender.seen = contender.stored(self.tree, oracle, anyway)
+        contender.seen = contender.stored(self._view(contender), oracle, anyway)
         contender.level = contender.store_bytes(contender.look())
         contender.dirty = True
 
@@ -337,7 +344,7 @@ class Block:
             try:
                 outcome = subject.outcome(sample.output)
                 if decisions is not None:
-                    read = check.read_of(subject, self.tree, decisions, sample.output, self.dataset.root)
+                    read = check.read_of(subject, self._view(contender), decisions, sample.output, self.dataset.root)
             except (SubjectFailed, OSError, KeyError, ValueError, TypeError) as error:
                 problems.append(f"{type(error).__name__}: {error}")
         if decisions is not None and outcome is not None and isinstance(subject, Pxarbench) and subject.mode != "legacy":
@@ -378,7 +385,7 @@ class Block:
 
     def _engaged(self, contender: Contender, outcome: Outcome) -> list[str]:
         subject = contender.subject
-        want = subject.expected(self.tree, self._oracle(contender), contender.filesystem)
+        want = subject.expected(self._view(contender), self._oracle(contender), contender.filesystem)
         return check.engaged(subject, outcome, want, referenced=contender.seen is not None)
 
     def _left_out(self, contender: Contender) -> frozenset[str]:
@@ -391,7 +398,7 @@ class Block:
         contender, session = case.contender, self.session
         subject, oracle = contender.subject, self._oracle(contender)
         step = self.plan.chain.steps[-1]
-        necessary = oracle.necessary_bytes if contender.seen is not None else self.tree.file_bytes
+        necessary = oracle.necessary_bytes if contender.seen is not None else self._view(contender).file_bytes
         store = contender.store_bytes(contender.look())
         return Record(
             session=session.id,
@@ -459,7 +466,7 @@ class Block:
         problems = list(done.problems)
         if done.outcome is not None and case.read is not None:
             found = check.decisions(
-                contender.subject, case.read, self.last_outcome, self._oracle(contender), self.tree, contender.filesystem
+                contender.subject, case.read, self.last_outcome, self._oracle(contender), self._view(contender), contender.filesystem
             )
             self._say_problems(found)
             problems += found
@@ -506,14 +513,15 @@ class Block:
         found = check.repeatable(contender.subject, [*([case.proven] if case.proven else []), *case.outcomes])
         read = self._first_case(contender).read
         seen = expect.Seen(
-            contender.subject, contender.filesystem, oracle, case.outcomes[-1], read, missed, self.tree, contender.seen
+            contender.subject, contender.filesystem, oracle, case.outcomes[-1], read, missed, self._view(contender),
+            contender.seen,
         )
         found += expect.problems(self.plan.scenario, seen)
         self._say_problems(found)
         verdict = None
         if not contender.subject.tells_decisions:
             verdict = check.verdict(
-                contender.subject, oracle, contender.filesystem, self.tree, case.outcomes[-1], read, missed
+                contender.subject, oracle, contender.filesystem, self._view(contender), case.outcomes[-1], read, missed
             )  # fmt: skip
         case.last = replace(case.last, problems=(*case.last.problems, *found), verdict=verdict)
         self._finish_proof(case, missed)
@@ -524,7 +532,7 @@ class Block:
             return
         contender = case.contender
         verdict = check.verdict(
-            contender.subject, self._oracle(contender), contender.filesystem, self.tree, case.proven, case.read, missed
+            contender.subject, self._oracle(contender), contender.filesystem, self._view(contender), case.proven, case.read, missed
         )
         self._finished(replace(held, verdict=verdict))
 
@@ -533,19 +541,20 @@ class Block:
         self.session.step("restoring")
         contender = case.contender
         subject, oracle = contender.subject, self._oracle(contender)
-        if reason := subject.unfit(self.tree):
+        if reason := subject.unfit(self._view(contender)):
             self.session.inconclusive[case.id] = f"{case.id}: cannot be restored: {reason}"
             self._say(f"  {case.label}: cannot be restored: {reason}")
             return done, None
         started = time.monotonic()
         read = self._first_case(contender).read
-        stored = contender.stored(self.tree, oracle, read.files if read is not None else frozenset())
+        view = self._view(contender)
+        stored = contender.stored(view, oracle, read.files if read is not None else frozenset())
         scratch = self.home / "restored"
         scratch.mkdir()
         missed, cost, found = None, {}, []
         try:
             root = subject.restore(case.outcomes[-1], self.dataset.root, scratch)
-            back = check.restored(subject, self.tree, stored, contender.seen, root, self._left_out(contender))
+            back = check.restored(subject, view, stored, contender.seen, root, self._left_out(contender))
             found, missed = list(back.problems), back.missed
             cost = dict(subject.restore_cost())
         except (run.CommandFailed, OSError, KeyError, ValueError) as error:
@@ -553,7 +562,7 @@ class Block:
         shutil.rmtree(scratch)
         also = f", {len(missed)} with old contents, as expected" if missed and not found else ""
         self._say(
-            f"  {case.label}: restored and compared {len(self.tree.entries):,} entries: "
+            f"  {case.label}: restored and compared {len(view.entries):,} entries: "
             f"{'equal' if not found else 'PROBLEMS'}{also} ({time.monotonic() - started:.1f} s)"
         )
         self._say_problems(found)

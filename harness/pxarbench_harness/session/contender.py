@@ -36,6 +36,10 @@ class Contender:
         return self.subject.looks_at(self.filesystem)
 
     @property
+    def makes_archives(self) -> bool:
+        return self.subject.name.partition("@")[0] in ("pxarbench", "proxmox-backup-client")
+
+    @property
     def notices_putting_back(self) -> bool:
         """Files that were changed and put back have another inode change time, and some another inode."""
         return not self.subject.reads_everything and bool(self.looks_at & {"ctime", "inode"})
