@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from ..record import Record
 from . import circumstances, costs, folder as folders, surface, times, tools, truth, words
 from .cases import Block as Together
+from .surface import Names
 from .cases import Series, blocks, datasets, find, labels, ratio, series
 from .folder import Folder
 from .model import Block, Bullets, Details, Heading, Paragraph, Report, Table
 from .words import PERCENT
 
-__all__ = ["Block", "Bullets", "Heading", "Paragraph", "Report", "Series", "Table", "build", "find", "of_folder", "ratio", "series"]
+__all__ = [
+    "Block", "Bullets", "Heading", "Paragraph", "Report", "Series", "Table", "build", "find", "of_folder", "ratio", "series",
+]  # fmt: skip
 
 GUIDE = (
     "Median of whole commands, started by hyperfine, of all measured runs; in brackets the bootstrap interval that holds it "
@@ -20,13 +23,13 @@ GUIDE = (
     "Ratio to data: median time divided by that of mode data; 0.125 means eight times as fast. Intervals of two rows that "
     "overlap widely mean that this session cannot tell them apart.",
     "user+sys: processor time of all threads, median; above the median time when several work at once. Peak RSS: the greatest "
-    "of all runs, by the kernel's count (floor: some 10 MiB of the timer itself). read calls, write calls: bytes through system calls; "
-    "from disk, to disk: bytes of block devices.",
+    "of all runs, by the kernel's count (floor: some 10 MiB of the timer itself). read calls, write calls: bytes through system "
+    "calls; from disk, to disk: bytes of block devices.",
     "reused: unchanged files, taken over as references into old chunks. re-encoded: files whose bytes were read. collateral: the "
     "re-encoded ones that had not changed, because their range's padding was above the threshold.",
-    "read: bytes of file contents read from the tree. read / necessary: divided by the bytes of files whose contents changed, without which "
-    "nobody can store the tree. new: bytes of chunks that were not known. uploaded: the same after compression, metadata and payload stream "
-    "together. stored: bytes that the store's files grew by.",
+    "read: bytes of file contents read from the tree. read / necessary: divided by the bytes of files whose contents changed, "
+    "without which nobody can store the tree. new: bytes of chunks that were not known. uploaded: the same after compression, "
+    "metadata and payload stream together. stored: bytes that the store's files grew by.",
     "padding: bytes of old chunks that are carried along although no file of the new snapshot uses them, and their share of the "
     "payload stream. partly referenced: injected chunks with such bytes. not referenced: injected chunks of only such bytes.",
     "Reference runs and warm-ups are listed, but not in any statistic. Each measured run starts from the same stored state.",
@@ -37,7 +40,7 @@ GUIDE = (
 _FEW = 3
 
 
-def _change(folder: Folder, block: Together, names: dict[tuple[str, str, str], str], seed: int) -> list[Block]:
+def _change(folder: Folder, block: Together, names: Names, seed: int) -> list[Block]:
     """Tables of one change."""
     parts: list[Block] = []
     group = block.group
@@ -53,10 +56,11 @@ def _change(folder: Folder, block: Together, names: dict[tuple[str, str, str], s
     return parts
 
 
-def _dataset(folder: Folder, name: str, found: Sequence[Together], names: dict[tuple[str, str, str], str], seed: int) -> list[Block]:
+def _dataset(folder: Folder, name: str, found: Sequence[Together], names: Names, seed: int) -> list[Block]:
     """The headline of one dataset; of few changes also their tables."""
     tree = found[0].records[0].dataset
-    parts: list[Block] = [Heading(name), Paragraph(f"{tree['files']:,} files, {tree['bytes'] / words.MIB:,.1f} MiB; {tree['source']}.")]
+    size = f"{tree['files']:,} files, {tree['bytes'] / words.MIB:,.1f} MiB"
+    parts: list[Block] = [Heading(name), Paragraph(f"{size}; {tree['source']}.")]
     measured = [block for block in found if block.group]
     if measured:
         glance = times.at_a_glance(measured, names, seed)
@@ -80,7 +84,7 @@ def _title(block: Together) -> str:
 
 
 def _every_change(
-    folder: Folder, sets: Mapping[str, list[Together]], names: dict[tuple[str, str, str], str], seed: int
+    folder: Folder, sets: Mapping[str, list[Together]], names: Names, seed: int
 ) -> list[Block]:
     """Tables of each change of the datasets with many, folded away."""
     parts: list[Block] = []

@@ -15,13 +15,17 @@ from .model import Chart, Line, Panel, plain
 LIGHT = ("#0a5fa8", "#c2410c", "#00735a", "#8a3a86", "#6b5900", "#111827", "#0e7f9c", "#b0255f")
 DARK = ("#6bb2f5", "#f79152", "#3fcf9f", "#dc9bd9", "#d9c04a", "#e5e7eb", "#5fd4ec", "#f58ab4")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), "-", (0, (5, 1.5)), (0, (1.5, 1.2)), "-")
+_DASHES: tuple[Any, ...] = (
+    "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), "-", (0, (5, 1.5)), (0, (1.5, 1.2)), "-",
+)  # fmt: skip
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "++", "oo")
 
 #: What matplotlib is told, and what the page makes of it.
 _INK, _FAINT, _GRID, _PAPER = "#010101", "#020202", "#030303", "#040404"
 _SERIES = tuple(f"#0101{10 + i}" for i in range(len(LIGHT)))
-_VARIABLES = {_INK: "--ink", _FAINT: "--faint", _GRID: "--grid", _PAPER: "--paper", **{c: f"--s{i}" for i, c in enumerate(_SERIES)}}
+_VARIABLES = {
+    _INK: "--ink", _FAINT: "--faint", _GRID: "--grid", _PAPER: "--paper", **{c: f"--s{i}" for i, c in enumerate(_SERIES)},
+}  # fmt: skip
 
 _WIDTH, _HEIGHT = 4.1, 2.75  # inches of one panel
 
@@ -167,17 +171,19 @@ def svg(chart: Chart, prefix: str) -> str:
                 if c >= len(row):
                     axes.set_visible(False)
                     continue
-                _panel(axes, row[c], chart, titled=r == 0 or row[c].title != chart.rows[0][c].title, left=c == 0, bottom=r == rows - 1)
+                titled = r == 0 or row[c].title != chart.rows[0][c].title
+                _panel(axes, row[c], chart, titled=titled, left=c == 0, bottom=r == rows - 1)
                 for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                     handles.setdefault(label, handle)
         if len(handles) > 1:
             ordered = sorted(handles, key=lambda n: _look(chart, n))
             figure.legend(
-                [handles[n] for n in ordered], [_label(n) for n in ordered], loc="lower left", bbox_to_anchor=(0, 0), frameon=False, fontsize=9,
-                ncols=-(-len(ordered) // legend_rows), labelcolor=_INK, handlelength=3.2, columnspacing=1.6,
+                [handles[n] for n in ordered], [_label(n) for n in ordered], loc="lower left", bbox_to_anchor=(0, 0),
+                frameon=False, fontsize=9, ncols=-(-len(ordered) // legend_rows), labelcolor=_INK, handlelength=3.2, columnspacing=1.6,
             )  # fmt: skip
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        undated = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(out, format="svg", transparent=True, metadata=undated)
     return _clean(out.getvalue(), prefix, chart)
 
 

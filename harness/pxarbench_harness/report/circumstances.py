@@ -55,7 +55,8 @@ def _attempts(records: tuple[Record, ...]) -> list[str]:
     for attempt in sorted({r.attempt for r in records}):
         runs = [r for r in records if r.attempt == attempt]
         what = "first start" if attempt == 1 else "taken up again"
-        lines.append(f"{what}: runs {runs[0].sequence} to {runs[-1].sequence}, from {runs[0].started} on ({words.many(len(runs), 'run')})")
+        count = words.many(len(runs), "run")
+        lines.append(f"{what}: runs {runs[0].sequence} to {runs[-1].sequence}, from {runs[0].started} on ({count})")
     return lines
 
 
@@ -63,11 +64,16 @@ def _discarded(folder: Folder, names: Names) -> Table | None:
     rows = tuple(
         (r.dataset["name"], r.mutation["text"], names[r.subject, r.mode, r.cache],
          Cell(str(r.sequence), target=folder.sample(r)), words.seconds(r.seconds),
-         words.percent(r.resident), "; ".join(r.problems) or (f"{r.cache}, but {words.percent(r.resident)} in the cache" if r.resident else ""))
+         words.percent(r.resident), "; ".join(r.problems) or _unfit(r))
         for r in folder.records if r.phase == "discarded"
     )  # fmt: skip
     columns = ("dataset", "change", "mode", "run", "seconds", "in cache before", "why")
-    return Table(columns, rows, texts=3, caption="Discarded runs: measured, but not what they should have been; in no statistic.") if rows else None
+    caption = "Measured, but not what they should have been; in no statistic."
+    return Table(columns, rows, texts=3, caption=caption) if rows else None
+
+
+def _unfit(run: Record) -> str:
+    return f"{run.cache}, but {words.percent(run.resident)} in the cache" if run.resident else ""
 
 
 _VERDICTS = {"ok": Tone.GOOD, "warn": Tone.NOTED}

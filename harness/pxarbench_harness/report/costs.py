@@ -68,12 +68,14 @@ def why_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
             totals[name] = totals.get(name, 0) + count
     order = sorted(totals, key=lambda n: (-totals[n], n))
     rows = tuple(
-        (block.dataset, block.name, Cell(names[s.key], target=f"#{anchor(s)}"), *(f"{why.get(n, 0):,}" for n in order), f"{sum(why.values()):,}")
+        (block.dataset, block.name, Cell(names[s.key], target=f"#{anchor(s)}"), *(f"{why.get(n, 0):,}" for n in order),
+         f"{sum(why.values()):,}")
         for block, s, why in found
     )
     table = Table(("dataset", "change", "mode", *order, "files read again"), rows, texts=3, merged=2)
     meanings = "; ".join(f"`{n}`: {_MEANINGS[n]}" for n in order if n in _MEANINGS)
-    text = "Of the last measured run of each case, n = 1 for counts, which are equal in all, in the words of the program" + (f". {meanings}." if meanings else ".")
+    text = "Of the last measured run of each case (counts are equal in all), in the words of the program."
+    text += f" {meanings}." if meanings else ""
     return [Heading("Why files were read again"), Paragraph(text), _why_chart(found, order, table, names)]
 
 
@@ -153,7 +155,8 @@ def generation_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
         )  # fmt: skip
         table = Table(columns, tuple(rows), merged=1)
         labels = {
-            "padding": "padding, % of payload", "waste": "stored waste, % of all bytes", "entries": "index entries", "read": "read again, % of all bytes",
+            "padding": "padding, % of payload", "waste": "stored waste, % of all bytes", "entries": "index entries",
+            "read": "read again, % of all bytes",
         }  # fmt: skip
         panels = [
             Panel(labels[w], "generation", "", tuple(Line(n, tuple(p)) for n, p in lines.items()), y_range=_from_zero(lines))
@@ -166,7 +169,8 @@ def generation_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
         if panels:
             grid = tuple(tuple(panels[i : i + 2]) for i in range(0, len(panels), 2))
             ends = [
-                f"{name}: padding {points[0][1]:.3g} % after generation {points[0][0]:g}, {points[-1][1]:.3g} % after {points[-1][0]:g}"
+                f"{name}: padding {points[0][1]:.3g} % after generation {points[0][0]:g}, {points[-1][1]:.3g} % after "
+                f"{points[-1][0]:g}"
                 for name, points in curves["padding"].items()
             ]
             alt = "Generation by generation, a line per mode. " + "; ".join(ends) + ("." if ends else "")
@@ -212,7 +216,8 @@ def restore_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
             fetched, files = cost.get("fetched_bytes"), cost.get("file_bytes")
             times = words.share(fetched, files)
             others = ", ".join(
-                f"{name.replace('_', ' ')} {value:,}" for name, value in sorted(cost.items()) if name not in ("fetched_bytes", "fetched_chunks", "file_bytes")
+                f"{name.replace('_', ' ')} {value:,}" for name, value in sorted(cost.items())
+                if name not in ("fetched_bytes", "fetched_chunks", "file_bytes")
             )
             rows.append((
                 block.dataset, block.name, Cell(names[s.key], target=f"#{anchor(s)}"), words.count(cost.get("fetched_chunks")),
@@ -221,9 +226,13 @@ def restore_sections(blocks: Sequence[Block], names: Names) -> list[Part]:
     if not rows:
         return []
     columns = ("dataset", "change", "mode", "chunks fetched", "bytes fetched", "bytes of files", "fetched / restored")
-    text = "What restoring the last measured snapshot got from its store, before it was compared: one restore each. Padding and chunks listed again are fetched too."
+    text = (
+        "What restoring the last measured snapshot got from its store, before it was compared: one restore each. Padding and "
+        "chunks listed again are fetched too."
+    )
     table = Table(columns, tuple(rows), texts=3, merged=2)
-    return [Heading("Restoring"), Paragraph(text), table if len(rows) <= _LONG else Details(f"Table of {len(rows)} restores", (table,))]
+    folded = table if len(rows) <= _LONG else Details(f"Table of {len(rows)} restores", (table,))
+    return [Heading("Restoring"), Paragraph(text), folded]
 
 
 # ---- system calls ----
@@ -290,7 +299,9 @@ def _roofs(found: Any) -> list[_Roof]:
         name = ", ".join(str(word) for word in (
             item.get("name", "?"), f"{threads} thread{'' if threads == 1 else 's'}" if threads else "", item.get("cache", ""),
         ) if word)  # fmt: skip
-        per_second = "" if not _positive(rate) else f"{rate:,.0f} entries/s" if item.get("unit") == "entries" else f"{rate / words.MIB:,.0f} MiB/s"
+        per_second = ""
+        if _positive(rate):
+            per_second = f"{rate:,.0f} entries/s" if item.get("unit") == "entries" else f"{rate / words.MIB:,.0f} MiB/s"
         how = str(item.get("how", ""))
         if _positive(item.get("measured_bytes")) and _positive(item.get("bytes")) and item["measured_bytes"] < item["bytes"]:
             how += f" (a sample of {words.size(item['measured_bytes'])}, scaled up)"
@@ -322,11 +333,15 @@ def roofline_sections(folder: Folder, blocks: Sequence[Block], names: Names, see
             rate = s.last.dataset["bytes"] / summary.median if summary.median else 0
             rows.append((
                 dataset, Cell(f"nothing changed: {names[s.key]}", target=f"#{anchor(s)}"), str(summary.n),
-                Cell(words.ranged(summary.median, summary.interval, 3), samples_title(s)), f"{rate / words.MIB:,.0f} MiB/s of the tree",
+                Cell(words.ranged(summary.median, summary.interval, 3), samples_title(s)),
+                f"{rate / words.MIB:,.0f} MiB/s of the tree",
             ))  # fmt: skip
     parts: list[Part] = [
         Heading("Rooflines"),
-        Paragraph("What each part of the work costs by itself on this machine, beside the backups: no mode can be faster than what it has to do."),
+        Paragraph(
+            "What each part of the work costs by itself on this machine, beside the backups: no mode can be faster than what it "
+            "has to do."
+        ),
         Table(("dataset", "what", "n", f"median s ({words.PERCENT} %)", "rate"), tuple(rows), texts=2, merged=1),
     ]
     notes = folder.roofline.get("notes")
@@ -350,7 +365,8 @@ def cache_sections(blocks: Sequence[Block], names: Names, seed: int) -> list[Par
             before = [r.resident for r in cold.runs if r.resident is not None]
             rows.append((
                 block.dataset, block.name, Cell(cold.label, target=f"#{anchor(cold)}"), f"{len(warm.runs)}, {len(cold.runs)}",
-                words.ranged(warm.summary.median, warm.summary.interval, 3), words.ranged(cold.summary.median, cold.summary.interval, 3),
+                words.ranged(warm.summary.median, warm.summary.interval, 3),
+                words.ranged(cold.summary.median, cold.summary.interval, 3),
                 words.ranged(times.value, times.interval, 2), words.percent(max(before)) if before else UNKNOWN,
                 words.mib(middle([r.io.get("read_bytes") for r in cold.runs])),
             ))  # fmt: skip
@@ -359,6 +375,9 @@ def cache_sections(blocks: Sequence[Block], names: Names, seed: int) -> list[Par
     columns = ("dataset", "change", "mode", "n", "warm s", "cold s", "cold / warm", "in cache before, at most", "from disk MiB")
     return [
         Heading("Cold and warm cache"),
-        Paragraph("Cold: the tree and the store were dropped from the page cache before the run; runs that were not cold are discarded and named below."),
+        Paragraph(
+            "Cold: the tree and the store were dropped from the page cache before the run; runs that were not cold are discarded "
+            "and named under Circumstances."
+        ),
         Table(columns, tuple(rows), texts=3, merged=2),
     ]

@@ -268,7 +268,8 @@ def _alt(surface: Surface, names: Names) -> str:
             if values:
                 (low, first), (high, last) = values[0], values[-1]
                 parts.append(
-                    f"{layout}, {names[curve.key]}: {words.percent(first)} reused at {low:g} % changed, {words.percent(last)} at {high:g} %"
+                    f"{layout}, {names[curve.key]}: {words.percent(first)} reused at {low:g} % changed, {words.percent(last)} at "
+                    f"{high:g} %"
                 )
     return "Over the share of changed files, on a logarithmic scale. " + "; ".join(parts) + "."
 
@@ -280,8 +281,8 @@ def sections(folder: Folder, blocks: Sequence[Block], names: Names, seed: int) -
     parts: list[Part] = [
         Heading("The reuse cliff"),
         Paragraph(
-            "How much of the tree is taken over unread, what is carried along as padding, and the time beside a run that reads everything, "
-            "for each rate of changed files. Bars behind the points: intervals."
+            "How much of the tree is taken over unread, what is carried along as padding, and the time beside a run that reads "
+            "everything, for each rate of changed files. Bars behind the points: intervals."
         ),
     ]
     for surface in found:
@@ -292,7 +293,8 @@ def sections(folder: Folder, blocks: Sequence[Block], names: Names, seed: int) -
         behind = table(surface, names, blocks, seed)
         parts.append(Heading(title, 3))
         if rows:
-            parts.append(Chart(f"Reuse over the rate of changes: {title}", _alt(surface, names), tuple(rows), behind, tuple(names.values())))
+            alt, palette = _alt(surface, names), tuple(names.values())
+            parts.append(Chart(f"Reuse over the rate of changes: {title}", alt, tuple(rows), behind, palette))
         else:
             parts.append(behind)
         parts.append(break_even(surface, names))

@@ -266,7 +266,8 @@ def checked(records: Sequence[Record]) -> Paragraph:
     text = f"Checked: the mode did its work in all {len(records)} runs; restored and compared, equal: "
     text += ", ".join(restored) or "none"
     text += f"; file by file against the oracle: {', '.join(proven)}." if proven else "."
-    left_out = {(r.settings.get("not_compared"), r.host["tree_filesystem"].split()[0]) for r in records if r.host["tree_filesystem"]}
+    placed = (r for r in records if r.host["tree_filesystem"])
+    left_out = {(r.settings.get("not_compared"), r.host["tree_filesystem"].split()[0]) for r in placed}
     for fields, place in sorted((fields, place) for fields, place in left_out if fields):
         text += f" Not compared: {fields}, which archives do not store from {place}."
     return Paragraph(text)

@@ -20,7 +20,8 @@ _MOST_CHANGES = 3
 
 
 def _first(records: Sequence[Record], key: tuple[str, str, str]) -> Record | None:
-    return next((r for r in records if r.phase == "reference" and (r.subject, r.mode, r.cache) == key and r.outcome is not None), None)
+    firsts = (r for r in records if r.phase == "reference" and r.outcome is not None)
+    return next((r for r in firsts if (r.subject, r.mode, r.cache) == key), None)
 
 
 def _pair(s: Series | None) -> tuple[str | Cell, str | Cell]:
@@ -79,7 +80,8 @@ def sections(folder: Folder, sets: dict[str, list[Block]], names: Names) -> list
     classes = _classes(records)
     parts.insert(0, Heading("Programs beside each other"))
     parts.insert(1, Paragraph(
-        "The first backup is one run. The others: medians with their intervals, and what the store grew by. Restored and compared: see each dataset."
+        "The first backup is one run. The others: medians with their intervals, and what the store grew by. Restored and compared: "
+        "see each dataset."
     ))
     rows = []
     for row in dict.fromkeys(name for kind in classes.values() for name in getattr(kind, "capabilities", {})):
@@ -140,8 +142,8 @@ def during_sections(folder: Folder) -> list[Part]:
     parts: list[Part] = [
         Heading("Files that change while they are read"),
         Paragraph(
-            "What is stored of a file that changes at a known moment of the backup. said: the program named the file. One run each; the next run has to "
-            "bring the file as it is then."
+            "What is stored of a file that changes at a known moment of the backup. said: the program named the file. One run each; "
+            "the next run has to bring the file as it is then."
         ),
         Table(heads, tuple(shown), texts=len(heads), merged=1),
     ]

@@ -131,8 +131,8 @@ def sections(folder: Folder, names: Names) -> list[Part]:
     bad = sum(1 for row in rows for c in row if isinstance(c, Cell) and c.tone is Tone.BAD)
     expected = sum(1 for row in rows for c in row if isinstance(c, Cell) and c.text.startswith("○"))
     text = (
-        f"What each mode noticed of each kind of change, file by file, proven by restoring. {words.many(expected, 'cell')} with expected misses"
-        f" (files changed in a way that the mode cannot see, as the oracle foretold); "
+        "What each mode noticed of each kind of change, file by file, as decided and as restored. "
+        f"{words.many(expected, 'cell')} with expected misses (contents changed in a way that the mode cannot see, as foretold); "
     )
     text += f"**{words.many(bad, 'cell')} that should not be so**, in bold." if bad else "nothing that was not expected."
     behind = Table(("change", "mode", "runs", *(n.replace("_", " ") for n in _COUNTED)), tuple(counts), texts=2, merged=1)
@@ -189,7 +189,9 @@ def scenario_sections(folder: Folder, names: Names) -> list[Part]:
     heads = ("id", "scenario", "changes", *(_label(*c) for c in columns))
     return [
         Heading("Scenarios"),
-        Paragraph("Whether what was expected of each scenario held in every run. A miss that was expected is no violation, and is named."),
+        Paragraph(
+            "Whether what was expected of each scenario held in every run. A miss that was expected is no violation, and is named."
+        ),
         Table(heads, tuple(rows), texts=len(heads)),
     ]
 
