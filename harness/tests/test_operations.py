@@ -146,11 +146,12 @@ def dying(work: Callable[[], object], point: int) -> bool:
 
 KILLED = (
     "edit:5%", "rewrite:8%", "insert-middle:5%", "truncate:5%", "punch-hole:5%", "delete:5%", "move:5%", "rename-directory:20%",
-    "swap:8%", "swap-restored:8%", "replace-type:8%", "hardlink-add:5%", "hardlink-break:100%", "hardlink-remove:100%", "atomic-replace:5%",
-    "symlink-retarget:100%", "duplicate:5%", "chown:5%", "mix:20%:seed=3", "rotate:4%",
+    "swap:8%", "swap-restored:8%", "replace-type:8%", "hardlink-add:5%", "hardlink-break:100%", "hardlink-remove:100%",
+    "atomic-replace:5%", "symlink-retarget:100%", "duplicate:5%", "chown:5%", "mix:20%:seed=3", "rotate:4%",
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [MEMORY, DISK], ids=["memory", "disk-without-links"], indirect=True)
 @pytest.mark.parametrize("text", KILLED)
 def test_killed_anywhere_it_is_undone(text: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +334,30 @@ def test_a_replay_on_another_tree_is_refused(tmp_path: Path) -> None:
     mutate.apply(before, mutate.parse("edit:10%"), tmp_path / "mutation.jsonl")
     with pytest.raises(mutate.MutationFailed, match="was recorded on another tree"):
         mutate.replay(tmp_path / "mutation.jsonl", tree.scan(before.root), tmp_path / "mutation.1.jsonl")
+
+
+def test_no_room_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = planted(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 20 << 20))  # type: ignore[attr-defined]
+    with pytest.raises(mutate.MutationFailed, match="needs 0.1 GB, 0.0 GB are free"):
+        mutate.apply(before, mutate.parse("append:1%:bytes=100000000"), tmp_path / "mutation.jsonl")
+    assert sorted(os.listdir(tmp_path)) == ["tree"]
+
+
+def test_a_failed_saving_leaves_no_names_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = planted(tmp_path)
+    left = [5]
+
+    def step() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(28, "no space left")
+
+    monkeypatch.setattr(saved, "step", step)
+    with pytest.raises(OSError, match="no space left"):
+        mutate.apply(before, mutate.parse("delete:50%"), tmp_path / "mutation.jsonl")
+    assert sorted(os.listdir(tmp_path)) == ["tree"]
+    assert {e.links for e in tree.scan(before.root).files()} == {e.links for e in before.files()}
 
 
 def test_what_the_tree_has_not_is_said(tmp_path: Path) -> None:

@@ -198,7 +198,11 @@ def prepare(draft: Draft, log: Path) -> Prepared:
     """The journal of a draft, on disk."""
     if log.exists():
         raise MutationFailed(f"{log}: a mutation is already applied; undo it first")
-    saved.save(draft, saved.saved_folder(log))
+    try:
+        saved.save(draft, saved.saved_folder(log))
+    except Exception:  # half of it is worth nothing, and its links are names too many for the tree's files
+        saved.remove(saved.saved_folder(log))
+        raise
     primitives.step()
     planned, _ = draft.predicted()
     lines = [{**op_values(op), "oracle": _oracle_of(op, planned)} for op in draft.ops]

@@ -152,6 +152,8 @@ class _Repair:
             if st is None or (st.st_dev, st.st_ino) in self.wanted or not listed.renewed:
                 continue
             before = listed.before
+            if before is None and stat.S_ISDIR(st.st_mode):
+                continue  # what was moved into it must be brought back before
             if before is not None and (listed.lost or self._inode(before) not in places):
                 if not self._can_make(listed):
                     raise AlteredByOthers(f"{os.fsdecode(full)}: what was there is nowhere to be found")
@@ -203,8 +205,8 @@ class _Repair:
                 holds[here] = inode
 
     def remove_left(self) -> None:
-        """New names that old inodes had."""
-        for listed in self.saved.listed:
+        """New names that old inodes had, and new directories."""
+        for listed in sorted(self.saved.listed, key=lambda x: x.path, reverse=True):
             if listed.before is None and (st := _look(self._full(listed.path))) is not None:
                 self._remove(self._full(listed.path), st)
 
