@@ -123,7 +123,10 @@ def backup(args: argparse.Namespace) -> int:
 
 
 def restore(args: argparse.Namespace) -> int:
-    subprocess.run(["cp", "-a", str(args.repository / args.snapshot / "tree"), str(args.target)], check=True)
+    snapshot = args.repository / args.snapshot
+    if LIE == "restores-another":
+        snapshot = min(snapshot.parent.iterdir())
+    subprocess.run(["cp", "-a", str(snapshot / "tree"), str(args.target)], check=True)
     files = listing(args.target)
     victim = args.target / max(files, key=lambda p: files[p][0])
     st = victim.stat()

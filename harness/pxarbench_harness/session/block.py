@@ -142,6 +142,8 @@ class Block:
             shutil.copyfile(log, self.session.folder.path / f"oplog-{self.dataset.name}-{self.plan.chain.words}{part}.jsonl")
         if step.operation != "none":
             oracle = self.judge.between(before, self.tree)
+            if self.tree.digest() == before.digest() and not oracle.changes and not oracle.gone:
+                raise SessionFailed(f"{self.dataset.name}: {step.text} changed nothing: the tree is as it was before")
             size = oracle.necessary_bytes / 2**20
             self._say(
                 f"  {step.text}: contents of {len(oracle.content_changed):,} files changed ({size:,.1f} MiB), "

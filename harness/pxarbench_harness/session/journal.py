@@ -67,15 +67,21 @@ class SessionFolder:
         except BlockingIOError:
             lock.close()
             raise SessionBusy(f"{path}: another session works there") from None
+        try:
+            return cls._opened(path, described, fresh, lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def _opened(cls, path: Path, described: Mapping[str, Any], fresh: bool, lock: TextIO) -> SessionFolder:
         plan = read_plan(path)
         if plan is not None and fresh:
             _clear(path)
             plan = None
         if plan is not None and plan.get("digest") != described["digest"]:
-            lock.close()
             raise SessionFailed(f"{path}: exists and is not empty: a session of another plan (--fresh begins anew)")
         if plan is not None and plan.get("state") == FINISHED:
-            lock.close()
             raise SessionFailed(f"{path}: this session is finished (--fresh begins anew)")
         attempt = 1 if plan is None else int(plan.get("attempt", 1)) + 1
         folder = cls(path, {}, attempt, _lock=lock)
