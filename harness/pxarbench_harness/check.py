@@ -210,7 +210,9 @@ def verdict(
     if missed is None:
         missed = frozenset(expected if files is None else changed - files)
     missed = missed & changed
-    collateral = len(read.collateral) if read is not None else outcome.collateral_files or 0
+    # borg's "added" is a file that is new, too: what had to be noticed is not collateral.
+    noticed = frozenset(change.path for change in oracle.noticed_by(looks_at))
+    collateral = len(read.collateral - noticed) if read is not None else outcome.collateral_files or 0
     counts = {
         "changed": len(changed), "detected": len(changed - missed), "missed": len(missed),
         "expected_missed": len(expected), "collateral": collateral,

@@ -11,7 +11,9 @@ from .pxarbench import Pxarbench, of_build
 from .restic import Restic
 
 #: By their plain names, in the order of reports.
-SUBJECTS: dict[str, type[Subject]] = {subject.name: subject for subject in (Pxarbench, ProxmoxBackupClient, Restic, Borg, Casync, Bup)}
+SUBJECTS: dict[str, type[Subject]] = {
+    subject.name: subject for subject in (Pxarbench, ProxmoxBackupClient, Restic, Borg, Casync, Bup)
+}
 
 
 def registry(settings: Settings) -> dict[str, type[Subject]]:

@@ -31,7 +31,7 @@ _MODES: Mapping[str, tuple[str, frozenset[str] | None, str]] = {
     "rechunk": ("rechunk,ctime", None, "reads everything, remembers it (--files-cache rechunk,ctime)"),
     "default": ("ctime,size,inode", _ALWAYS | {"ctime", "inode"}, "trusts equal size, ctime and inode"),
     "ctime": ("ctime,size", _ALWAYS | {"ctime"}, "trusts equal size and ctime (--files-cache ctime,size)"),
-    "mtime-inode": ("mtime,size,inode", _ALWAYS | {"mtime", "inode"}, "trusts equal size, mtime and inode (--files-cache mtime,size,inode)"),
+    "mtime-inode": ("mtime,size,inode", _ALWAYS | {"mtime", "inode"}, "trusts equal size, mtime, inode (--files-cache mtime,size,inode)"),
     "mtime": ("mtime,size", _ALWAYS | {"mtime"}, "trusts equal size and mtime (--files-cache mtime,size)"),
 }
 
@@ -157,8 +157,10 @@ class Borg(Subject):
         return first_names(_listed(decisions, tree, _READ), tree)
 
     def collateral(self, decisions: Path, output: bytes, tree: Path) -> frozenset[bytes]:
+        if self.reads_everything:
+            return frozenset()
         forgotten = set(_listed(decisions, tree, frozenset(_FORGOTTEN)))
-        if "mtime" in self.looks_at("") and not self.reads_everything:
+        if "mtime" in self.looks_at(""):
             forgotten.update(path for path in _listed(decisions, tree, _READ) if _out_of_range(tree, path))
         return first_names(forgotten, tree)
 

@@ -24,7 +24,7 @@ _MODES: Mapping[str, tuple[tuple[str, ...], frozenset[str] | None, str]] = {
     "force": (("--force",), None, "reads everything (--force: no parent snapshot)"),
     "default": ((), _SIZE_AND_MTIME | {"ctime", "inode"}, "trusts equal size, mtime, ctime and inode"),
     "ignore-ctime": (("--ignore-ctime",), _SIZE_AND_MTIME | {"inode"}, "trusts equal size, mtime and inode (--ignore-ctime)"),
-    "ignore-inode": (("--ignore-inode",), _SIZE_AND_MTIME, "trusts equal size and mtime (--ignore-inode, which implies --ignore-ctime)"),
+    "ignore-inode": (("--ignore-inode",), _SIZE_AND_MTIME, "trusts equal size and mtime (--ignore-inode implies --ignore-ctime)"),
 }
 
 
