@@ -202,7 +202,7 @@ def verdict(
     was restored: then what was changed and not read counts as missed, or what was expected to be."""
     looks_at = subject.looks_at(filesystem)
     changed = oracle.content_changed
-    by_luck = frozenset() if read is None else read.files
+    by_luck = frozenset() if read is None else read.collateral
     expected = {change.path for change in oracle.missed_by(looks_at)} - by_luck
     files = None if read is None else read.files
     if subject.reads_everything:

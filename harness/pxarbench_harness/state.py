@@ -91,8 +91,10 @@ def _list(roots: list[Path], with_ctime: bool, old: Listing | None) -> Listing:
 
 
 def look(roots: list[Path], old: Listing | None = None) -> Listing:
-    """All files below `roots`. `old`: an earlier listing of a State, which makes it quicker."""
-    return _list(roots, False, old)
+    """All files below `roots`. `old`: an earlier listing, which makes it quicker."""
+    found = _list(roots, False, old)
+    time.sleep(_TICK)
+    return found
 
 
 @dataclass
@@ -103,9 +105,10 @@ class State:
     _copies: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def capture(cls, roots: list[Path], saved: Path | None = None) -> State:
-        """`saved`: a folder that does not exist yet; with it, files that a run rewrites are brought back from there."""
-        state = cls(tuple(roots), _list(roots, saved is not None, None), saved)
+    def capture(cls, roots: list[Path], saved: Path | None = None, old: Listing | None = None) -> State:
+        """`saved`: a folder that does not exist yet; with it, files that a run rewrites are brought back from there. `old`: what
+        look() told before, which makes it quicker."""
+        state = cls(tuple(roots), _list(roots, saved is not None, old), saved)
         if saved is not None:
             saved.mkdir(parents=True)
             for number, root in enumerate(roots):

@@ -249,13 +249,10 @@ class Block:
             state.forget()
 
     def _rewind(self, contender: Contender, state: State) -> None:
-        if contender.subject.rewinds == "never":
-            return
         try:
-            state.rewind()
+            contender.rewind(state)
         except StateChanged as error:
             raise SessionFailed(f"{contender.label}: {error}; repetitions would not start equal") from error
-        contender.level = contender.store_bytes(state.listing)
 
     def _rewind_to_start(self, contender: Contender) -> None:
         if contender.start is not None:
@@ -281,9 +278,9 @@ class Block:
 
     def _keeps(self, contender: Contender, read: check.Read | None) -> None:
         oracle = self._oracle(contender)
-        anyway = read.files if read is not None else frozenset()
+        anyway = read.collateral if read is not None else frozenset()
         contender.seen = contender.stored(self._view(contender), oracle, anyway)
-        contender.level = contender.store_bytes(contender.look())
+        contender.level = contender.store_bytes(contender.listing or contender.look())
         contender.dirty = True
 
     def _measured(self, case: Case, number: int, position: int, before: State) -> Record:
@@ -358,7 +355,7 @@ class Block:
             problems += self._engaged(contender, outcome)
             if phase == "measured" and not discarded:
                 case.outcomes.append(outcome)
-        contender.dirty = True
+        contender.dirty, contender.is_current = True, False
         shown = "discarded" if discarded else phase
         self._say(f"  {case.label}: {self._intro(shown, number)}: {sample.wall_ns / 1e9:.3f} s")
         done = self._record(case, shown, number, position, sequence, started, load, command, sample, outcome, problems)
@@ -485,7 +482,7 @@ class Block:
     def _count_syscalls(self, contender: Contender) -> dict[str, int] | None:
         self.session.step("counting")
         command = contender.subject.backup(self.dataset.root, self.session.time_of(self.session.next_sequence()))
-        contender.dirty = True
+        contender.dirty, contender.is_current = True, False
         try:
             result, counts = syscalls.count(command.argv, env=command.env, cwd=command.cwd, timeout=RUN_TIMEOUT)
         except syscalls.SyscallsUncounted as error:
@@ -550,9 +547,10 @@ class Block:
         started = time.monotonic()
         read = self._first_case(contender).read
         view = self._view(contender)
-        stored = contender.stored(view, oracle, read.files if read is not None else frozenset())
+        stored = contender.stored(view, oracle, read.collateral if read is not None else frozenset())
         scratch = self.home / "restored"
         scratch.mkdir()
+        contender.is_current = False  # some programs write locks and caches while they restore
         missed, cost, found = None, {}, []
         try:
             root = subject.restore(case.outcomes[-1], self.dataset.root, scratch)

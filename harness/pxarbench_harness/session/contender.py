@@ -24,6 +24,8 @@ class Contender:
     start_seen: Tree | None = None
     dirty: bool = False  # something ran since `start`
     level: int = 0  # bytes of the store before the next run
+    listing: Listing | None = None  # of its state, when it was last looked at
+    is_current: bool = False  # nothing ran since
     headers: archive.Headers = field(default_factory=archive.Headers)
 
     @property
@@ -46,11 +48,22 @@ class Contender:
 
     def capture(self, name: str) -> State:
         saved = self.home / name if self.subject.rewinds == "copy" else None
-        return State.capture(self.subject.state(), saved)
+        return State.capture(self.subject.state(), saved, self.listing)
 
     def look(self) -> Listing:
-        """The files of its state as they are now."""
-        return look(self.subject.state(), self.start.listing if self.start is not None else None)
+        """The files of its state as they are now. Stores have tens of thousands of folders: those that stayed as they were are
+        not read again."""
+        self.listing = look(self.subject.state(), self.listing)
+        self.is_current = True
+        return self.listing
+
+    def rewind(self, state: State) -> None:
+        """StateChanged: repetitions would not start equal."""
+        if self.subject.rewinds == "never":
+            return
+        state.rewind(self.listing if self.is_current and self.subject.rewinds == "remove-new" else None)
+        self.is_current = False
+        self.level = self.store_bytes(state.listing)
 
     def store_bytes(self, now: Listing) -> int:
         """Of the store alone: the first of the folders that a run changes. Others are caches."""
