@@ -224,7 +224,7 @@ class Draft:
             if now is not None and now.kind == "file" and (now.device, now.inode) in groups:
                 groups[now.device, now.inode].append(path)
         for names in groups.values():
-            names.sort()
+            names.sort(key=lambda path: path.split(b"/"))  # as a walk meets them, and tree.scan
             entries = [self.need(name) for name in names]
             if not entries:
                 continue

@@ -308,7 +308,8 @@ class HardlinkBreak(Operation):
         for e in tree.entries.values():
             if e.kind == "file" and e.links > 1 and not e.flags:
                 names[e.link_to or e.path].append(e)
-        return {path: group[0] for path, group in names.items() if len(group) == group[0].links}
+        # The first name is the one that a walk meets first, which in sibling folders ("a" and "a-b") is not the least path.
+        return {path: next(e for e in group if not e.link_to) for path, group in names.items() if len(group) == group[0].links}
 
     def plan(self, draft: Draft) -> None:
         last = {e.link_to: e for e in draft.tree.entries.values() if e.link_to}

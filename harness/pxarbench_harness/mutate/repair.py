@@ -213,7 +213,8 @@ class _Repair:
     # ---- what is lost ----
 
     def make_lost(self) -> None:
-        for listed in sorted(self.saved.listed, key=lambda x: x.path):
+        # As a walk goes: folders before what is in them, the first name of a file before its others.
+        for listed in sorted(self.saved.listed, key=lambda x: x.path.split(b"/")):
             e, full = listed.before, self._full(listed.path)
             if e is None or _look(full) is not None:
                 continue
