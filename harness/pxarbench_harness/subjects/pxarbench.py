@@ -156,7 +156,11 @@ class Pxarbench(Subject):
         return [self.store]
 
     def create(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)  # the store itself is made by the first backup
+        # As the other programs' stores, this one is made before the first backup, which otherwise would have 65,536 folders
+        # to make. Empty is enough: the program makes the folders of chunks that it needs.
+        self.store.mkdir(parents=True, exist_ok=True)
+        (self.store / ".chunks").mkdir(exist_ok=True)
+        (self.store / ".lock").touch()
 
     def backup(self, tree: Path, backup_time: int, decisions: Path | None = None) -> Command:
         self.stats.unlink(missing_ok=True)  # a run that writes none must not be judged by its predecessor's
