@@ -113,5 +113,7 @@ def _problems(store: Path, outcome: Outcome, decisions: Path, headers: Headers) 
             "partial_chunks": layout.partial_chunks,
             "unreferenced_chunks": layout.unreferenced_chunks,
         }
-        said += [f"the program counts {told[name]} {name}, the index has {value}" for name, value in mine.items() if told[name] != value]
+        for name, value in mine.items():
+            if told[name] != value:
+                said.append(f"the program counts {told[name]} {name}, the index has {value}")
     return said

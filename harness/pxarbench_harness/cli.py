@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_ERROR, EXIT_INCONCLUSIVE = 0, 1, 4
 
-SUITES = ("modes", "cliff", "truth", "ageing", "tools", "during")
+SUITES = ("modes", "cliff", "truth", "ageing", "tools", "during", "exhaustive")
 
 _EPILOG = """\
 mutations:
@@ -99,8 +99,10 @@ def parser() -> argparse.ArgumentParser:
     )
     what = p.add_argument_group("what is measured")
     what.add_argument("--suite", choices=SUITES, default="", help="a set of cases with its own expectations, see below")
-    what.add_argument("--dataset", action="append", metavar="NAME", help="see below; repeatable (default: linux, or the suite's)")
-    what.add_argument("--files", type=_positive, metavar="N", help="number of files of a generated dataset (of coco-like: images)")
+    what.add_argument("--dataset", action="append", metavar="NAME",
+                      help="see below; repeatable (default: linux, or the suite's)")  # fmt: skip
+    what.add_argument("--files", type=_positive, metavar="N",
+                      help="number of files of a generated dataset (of coco-like: images)")  # fmt: skip
     what.add_argument("--mutation", action="append", metavar="M",
                       help="see below; repeatable (default: none and edit:1%%:clustered)")  # fmt: skip
     what.add_argument("--subjects", type=_words, default=["pxarbench"], metavar="S,S", help="see below (default: pxarbench)")
@@ -108,7 +110,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--caches", type=_words, default=["warm"], metavar="C,C", help="warm, cold (default: warm)")
     what.add_argument("--rounds", "--number-of-runs", dest="rounds", type=_positive, metavar="N",
                       help="measured runs of each case (default: 5, or the suite's)")  # fmt: skip
-    what.add_argument("--warmups", type=_not_negative, default=1, metavar="N", help="unmeasured runs of each case before (default: 1)")
+    what.add_argument("--warmups", type=_not_negative, default=1, metavar="N",
+                      help="unmeasured runs of each case before (default: 1)")  # fmt: skip
     what.add_argument("--budget", type=_duration, metavar="TIME",
                       help="10m, 90s, 1h: the most informative cases that fit; says what it leaves out")  # fmt: skip
     what.add_argument("--seed", type=int, default=1, metavar="N", help="of the order of runs and the statistics (default: 1)")
@@ -123,15 +126,18 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--binary", type=Path, metavar="FILE", help="measure this program instead of building one")
     how.add_argument("--build", type=_build, action="append", default=[], metavar="NAME=FILE",
                      help="another build, as subject pxarbench@NAME beside the others; repeatable")  # fmt: skip
-    how.add_argument("--no-roofline", action="store_true", help="do not measure how fast walk, read, digest and compression could be")
+    how.add_argument("--no-roofline", action="store_true",
+                     help="do not measure how fast walk, read, digest and compression could be")  # fmt: skip
     how.add_argument("--no-syscalls", action="store_true", help="do not count system calls")
     how.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
     where = p.add_argument_group("where, and what is printed")
-    where.add_argument("--output", type=Path, metavar="DIR", help="folder for records and reports (default: results/runs/DATE-N)")
+    where.add_argument("--output", type=Path, metavar="DIR",
+                       help="folder for records and reports (default: results/runs/DATE-N)")  # fmt: skip
     where.add_argument("--work", type=Path, metavar="DIR", help="folder for stores and restored trees (default: in the cache)")
     where.add_argument("--fresh", action="store_true", help="begin anew instead of going on with an interrupted session")
     where.add_argument("--keep", action="store_true", help="keep the stores")
-    where.add_argument("--format", choices=("text", "markdown", "rfc"), default="text", help="of what is printed; files get all")
+    where.add_argument("--format", choices=("text", "markdown", "rfc"), default="text",
+                       help="of what is printed; files get all")  # fmt: skip
     where.add_argument("--list", action="store_true", help="print the cases and stop; under --budget with estimated seconds")
     where.add_argument("--prepare", action="store_true", help="prepare the datasets and stop")
     return p
@@ -193,7 +199,8 @@ def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
         blocks=blocks, contenders=chosen, rounds=args.rounds or suite.rounds, output=Path(), work=Path(), settings=settings,
         caches=tuple(dict.fromkeys(args.caches)), warmups=args.warmups, seed=args.seed, keep=args.keep, suite=args.suite,
         restore=args.restore_every or suite.restore, counts_syscalls=not args.no_syscalls,
-        roofline=suite.roofline and not args.no_roofline, during=suite.during, doctor=bool(args.suite), argv=tuple(words),
+        roofline=suite.roofline and not args.no_roofline, during=suite.during, exhaustive=suite.exhaustive,
+        doctor=bool(args.suite), argv=tuple(words),
     )  # fmt: skip
     return budget.fitted(plan, args.budget) if args.budget else budget.estimated(plan)
 
@@ -301,10 +308,10 @@ def _finish(args: argparse.Namespace, running: Session, output: Path, work: Path
         print(f"\nwritten: {output}/ (report.html, report.md, report.txt, records.jsonl, raw/)")
         if args.keep:
             print(f"kept: {work}/")
-    elif not failed and not running.plan.during:
+    elif not failed and not (running.plan.during or running.plan.exhaustive):
         failed = "nothing was measured"
     elif not failed:
-        print(f"\nwritten: {output}/ (during.json)")
+        print(f"\nwritten: {output}/")
     else:
         running.discard()
     if failed:

@@ -106,8 +106,8 @@ class State:
 
     @classmethod
     def capture(cls, roots: list[Path], saved: Path | None = None, old: Listing | None = None) -> State:
-        """`saved`: a folder that does not exist yet; with it, files that a run rewrites are brought back from there. `old`: what
-        look() told before, which makes it quicker."""
+        """`saved`: a folder that does not exist yet; with it, files that a run rewrites are brought back from there. `old`:
+        what look() told before, which makes it quicker."""
         state = cls(tuple(roots), _list(roots, saved is not None, old), saved)
         if saved is not None:
             saved.mkdir(parents=True)
@@ -126,7 +126,8 @@ class State:
         """Removes what came since. Returns the number of removed files. StateChanged: names what else changed. `now`: what
         now() has just returned."""
         now = now or self.now()
-        gone = [path for path in (*self.listing.folders, *self.listing.files) if path not in now.files and path not in now.folders]
+        gone = [path for path in self.listing.folders if path not in now.folders]
+        gone += [path for path in self.listing.files if path not in now.files]
         altered = [path for path, mark in self.listing.files.items() if path in now.files and now.files[path] != mark]
         if self.saved is None:
             for path in gone:

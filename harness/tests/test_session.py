@@ -254,7 +254,9 @@ def test_missing_subject_beside_a_present_one_is_inconclusive(
         (["--mutation", "edit:1%*0"], "number of generations"),
         (["--frobnicate"], "unrecognized arguments"),
     ],
-    ids=["no-rounds", "dataset", "mutation", "subject", "mode", "other-mode", "cache", "budget", "build", "generations", "option"],
+    ids=[
+        "no-rounds", "dataset", "mutation", "subject", "mode", "other-mode", "cache", "budget", "build", "generations", "option",
+    ],
 )
 def test_wrong_words_are_told_with_exit_code_1(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -264,7 +266,9 @@ def test_wrong_words_are_told_with_exit_code_1(words: list[str], says: str, caps
     assert code == 1 and says in capsys.readouterr().err
 
 
-def test_output_folder_with_contents_is_left_alone(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_folder_with_contents_is_left_alone(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("")
     assert cli.main(command) == 1

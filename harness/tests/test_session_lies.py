@@ -172,10 +172,9 @@ def test_expected_misses_are_compared_exactly(plan: sessions.Plan) -> None:
     """Contents change, size and mtime do not: metadata must bring back the old contents, data the new ones."""
     done = quiet(with_chain(plan, "content-restored:1%:clustered"))
     assert done.problems == []
-    verdicts = {r.mode: r.verdict for r in done.records if r.phase == "proof"}
-    assert verdicts["metadata"] and verdicts["data"]
-    assert (verdicts["metadata"]["changed"], verdicts["metadata"]["missed"], verdicts["metadata"]["expected_missed"]) == (4, 4, 4)
-    assert (verdicts["data"]["detected"], verdicts["data"]["missed"], verdicts["data"]["expected_missed"]) == (4, 0, 0)
+    verdicts = {r.mode: r.verdict for r in done.records if r.phase == "proof" and r.verdict is not None}
+    counts = {mode: [found[name] for name in ("detected", "missed", "expected_missed")] for mode, found in verdicts.items()}
+    assert counts == {"metadata": [0, 4, 4], "data": [4, 0, 0]}
 
 
 def test_expected_miss_that_does_not_happen_is_a_problem(plan: sessions.Plan, monkeypatch: pytest.MonkeyPatch) -> None:

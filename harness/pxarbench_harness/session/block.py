@@ -465,8 +465,9 @@ class Block:
         problems = list(done.problems)
         if done.outcome is not None and case.read is not None:
             found = check.decisions(
-                contender.subject, case.read, self.last_outcome, self._oracle(contender), self._view(contender), contender.filesystem
-            )
+                contender.subject, case.read, self.last_outcome, self._oracle(contender), self._view(contender),
+                contender.filesystem,
+            )  # fmt: skip
             self._say_problems(found)
             problems += found
         case.proof = replace(done, problems=tuple(problems))
@@ -531,8 +532,9 @@ class Block:
             return
         contender = case.contender
         verdict = check.verdict(
-            contender.subject, self._oracle(contender), contender.filesystem, self._view(contender), case.proven, case.read, missed
-        )
+            contender.subject, self._oracle(contender), contender.filesystem, self._view(contender), case.proven, case.read,
+            missed,
+        )  # fmt: skip
         self._finished(replace(held, verdict=verdict))
 
     def _restored(self, case: Case, done: Record) -> tuple[Record, frozenset[bytes] | None]:

@@ -96,8 +96,8 @@ def total(plan: Plan) -> float:
 def priority(block: BlockPlan) -> tuple[int, int, str]:
     """The lower, the earlier: what tells most about a mode for the time it takes.
 
-    Nothing changed; one percent edited, both extremes of layout; the blind spot; the ends of the cliff; the rest of the scenarios;
-    the rest of the rates; chains and generations, which take long.
+    Nothing changed; one percent edited, both extremes of layout; the blind spot, deletions; ten percent edited; the rest of the
+    scenarios; the rest of the rates; chains; generations, which take long.
     """
     last = block.chain.steps[-1]
     text = block.chain.text

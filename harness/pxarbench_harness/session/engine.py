@@ -94,7 +94,10 @@ class Session:
             self.say(f"going on with {self.folder.path}: {done} blocks are finished (attempt {self.folder.attempt})")
         for text in plan.left_out:
             self.say(f"left out: {text}")
-        self.records = [r for block in self.folder.in_order() for r in block.records]
+        for block in self.folder.in_order():
+            self.records += block.records
+            self.inconclusive.update(block.inconclusive)
+            self.unavailable.update(block.skipped)
         plan.work.mkdir(parents=True, exist_ok=True)
         if plan.keep:
             (plan.work / KEPT).touch()
@@ -112,11 +115,15 @@ class Session:
                 number += 1 + len(group)
             if plan.during:
                 self.other_problems += extras.write_during(self)
+            if plan.exhaustive:
+                self.other_problems += extras.write_exhaustive(self)
         finally:
             if not plan.keep:
                 shutil.rmtree(plan.work, ignore_errors=True)
         self.step("finishing")
-        self.folder.write_plan(state=FINISHED, missing=self.missing, inconclusive=list(self.inconclusive.values()), skipped=self.unavailable)
+        self.folder.write_plan(
+            state=FINISHED, missing=self.missing, inconclusive=list(self.inconclusive.values()), skipped=self.unavailable
+        )
         return self.records
 
     def _dataset(
@@ -124,8 +131,12 @@ class Session:
     ) -> None:
         plan, known = self.plan, registry(self.plan.settings)
         home = plan.work / dataset.name
-        home.mkdir(parents=True, exist_ok=True)
-        self._check_space(dataset, home, len(usable))
+        if home.exists():  # of an attempt that was killed
+            shutil.rmtree(home)
+        home.mkdir(parents=True)
+        # Those whose files are brought back from copies have two of these.
+        stores = sum(3 if known[name].rewinds == "copy" else 1 for name, _ in usable)
+        self._check_space(dataset, home, stores)
         tools = {"hyperfine": measure.version_of("hyperfine")}
         for name in dict.fromkeys(name for name, _ in usable):
             tools.update(known[name].versions(plan.settings))
@@ -170,15 +181,18 @@ class Session:
             self.records = [r for r in self.records if r.sequence not in stale]
             self.folder.rewrite_records()
         self._sequence = max((finished.last_sequence for finished in before), default=0)
-        begun = time.monotonic()
+        begun, skipped = time.monotonic(), {}
         try:
             block.base() if base else block.run()
         except mutate.NotAvailable as error:
-            self.unavailable[block.plan.name] = str(error)
+            skipped = {block.plan.name: str(error)}
+            self.unavailable.update(skipped)
             self.say(f"  skipped: {error}")
         self.step("finished")
+        cases = {case.id for case in block.cases}
+        unclear = {case: reason for case, reason in self.inconclusive.items() if case in cases}
         self.folder.finish(
-            Finished(number, self._sequence, time.monotonic() - begun, tuple(block.records)),
+            Finished(number, self._sequence, time.monotonic() - begun, tuple(block.records), unclear, skipped),
             kind="base" if base else "block", dataset=block.dataset.name, mutation=block.plan.chain.text,
             scenario=block.plan.scenario, attempt=block.attempt,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import doctor, during, roofline
+from ..exhaustive import sample
 from ..datasets import Dataset
 from ..subjects import SubjectFailed
 from .problems import SessionFailed
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from .engine import Session
 
 ROOFLINE_ROUNDS = 3
+#: Of each length, from 0 to 3 operations.
+SEQUENCES = 20
 
 
 def write_doctor(session: Session) -> None:
@@ -47,4 +50,17 @@ def write_during(session: Session) -> list[str]:
         rows = during.measure(chosen, plan.work / "during", session.folder.path, session.say, left_out=left_out)
     except SubjectFailed as error:
         raise SessionFailed(str(error)) from error
-    return [f"{row['subject']} {row['mode']}, {row['operation']} {row['place']}: problem" for row in rows if row["verdict"] == "problem"]
+    bad = [row for row in rows if row["verdict"] == "problem"]
+    return [f"{row['subject']} {row['mode']}, {row['operation']} {row['place']}: {row['sentence']}" for row in bad]
+
+
+def write_exhaustive(session: Session) -> list[str]:
+    """exhaustive.json: a sample of sequences of operations over a small tree. Sentences: what went wrong."""
+    plan = session.plan
+    binary = plan.settings.binary
+    if binary is None or "pxarbench" in session.missing:
+        raise SessionFailed("exhaustive: pxarbench is not built")
+    place = plan.work / "exhaustive"
+    place.mkdir(parents=True, exist_ok=True)
+    rows = sample.rows(binary, place, session.folder.path, session.say, count=SEQUENCES, seed=plan.seed)
+    return [f"sequences of {row['length']} operations: {row['problems']} problems" for row in rows if row["problems"]]

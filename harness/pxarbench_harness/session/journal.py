@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,6 +34,8 @@ class Finished:
     last_sequence: int
     seconds: float
     records: tuple[Record, ...]
+    inconclusive: Mapping[str, str] = field(default_factory=dict)  # case -> why it has no result
+    skipped: Mapping[str, str] = field(default_factory=dict)  # the block, and why it could not be made here
 
 
 @dataclass
@@ -109,10 +111,11 @@ class SessionFolder:
 
     def finish(self, block: Finished, **about: Any) -> None:
         ordered = sorted(block.records, key=lambda r: r.sequence)
-        done = Finished(block.number, block.last_sequence, block.seconds, tuple(ordered))
+        done = replace(block, records=tuple(ordered))
         values = {
             "schema": BLOCK_SCHEMA, "number": block.number, "last_sequence": block.last_sequence,
-            "seconds": round(block.seconds, 3), **about, "records": [asdict(r) for r in ordered],
+            "seconds": round(block.seconds, 3), **about, "inconclusive": dict(block.inconclusive),
+            "skipped": dict(block.skipped), "records": [asdict(r) for r in ordered],
         }  # fmt: skip
         write_whole(self.path / "blocks" / f"{block.number:03d}.json", json.dumps(values) + "\n")
         self.finished[block.number] = done
@@ -146,7 +149,8 @@ def _finished_blocks(folder: Path) -> Iterable[tuple[int, Finished]]:
             values = json.loads(path.read_text(encoding="utf-8"))
             records = tuple(record.from_json(json.dumps(r)) for r in values["records"])
             number = int(values["number"])
-            yield number, Finished(number, int(values["last_sequence"]), float(values["seconds"]), records)
+            last, seconds = int(values["last_sequence"]), float(values["seconds"])
+            yield number, Finished(number, last, seconds, records, values["inconclusive"], values["skipped"])
         except (ValueError, KeyError, TypeError) as error:
             raise SessionFailed(f"{path}: {error}; --fresh begins anew") from None
 
@@ -156,7 +160,8 @@ def _clear(path: Path) -> None:
     for folder in ("blocks", "raw"):
         for file in (path / folder).glob("*"):
             file.unlink()
-    for pattern in ("plan.json", "records.jsonl", "oplog-*.jsonl", "report.*", "doctor.json", "roofline.json", "during.json"):
+    for pattern in ("plan.json", "records.jsonl", "oplog-*.jsonl", "report.*", "doctor.json", "roofline.json", "during.json",
+                    "exhaustive.json"):  # fmt: skip
         for file in path.glob(pattern):
             file.unlink()
 

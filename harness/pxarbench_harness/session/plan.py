@@ -60,6 +60,7 @@ class Plan:
     counts_syscalls: bool = True
     roofline: bool = False
     during: bool = False
+    exhaustive: bool = False
     doctor: bool = False
     argv: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()  # by a budget, in words
@@ -74,13 +75,13 @@ class Plan:
         return hashlib.sha256(json.dumps(self._deciding(), sort_keys=True).encode()).hexdigest()
 
     def _deciding(self) -> dict[str, Any]:
-        programs = {name: path for name, path in [("", self.settings.binary), *self.settings.builds.items()] if path is not None}
+        named = [("", self.settings.binary), *self.settings.builds.items()]
         return {
             "blocks": [[b.recipe.digest, b.recipe.name, b.chain.text, b.scenario] for b in self.blocks],
             "contenders": self.contenders, "caches": self.caches, "rounds": self.rounds, "warmups": self.warmups,
             "seed": self.seed, "restore": self.restore, "suite": self.suite,
             "settings": [self.settings.sync_level, self.settings.threads, list(self.settings.extra)],
-            "programs": {name: _file_digest(path) for name, path in programs.items()},
+            "programs": {name: _file_digest(path) for name, path in named if path is not None},
         }  # fmt: skip
 
     def described(self) -> dict[str, Any]:
@@ -95,7 +96,8 @@ class Plan:
             "datasets": list(dict.fromkeys(b.recipe.name for b in self.blocks)),
             "mutations": list(dict.fromkeys(b.chain.text for b in self.blocks)),
             "blocks": [
-                {"dataset": b.recipe.name, "mutation": b.chain.text, "scenario": b.scenario, "title": b.title} for b in self.blocks
+                {"dataset": b.recipe.name, "mutation": b.chain.text, "scenario": b.scenario, "title": b.title}
+                for b in self.blocks
             ],
             "subjects": [{"name": name, "modes": modes} for name, modes in chosen.items()],
             "caches": list(self.caches),

@@ -58,6 +58,7 @@ class Suite:
     restore: str = "last"
     roofline: bool = False
     during: bool = False
+    exhaustive: bool = False
 
 
 def _scenario(recipe: Recipe, scenario: tuple[str, str, str], counted: bool) -> BlockPlan:
@@ -121,5 +122,9 @@ SUITES: dict[str, Suite] = {
     "tools": Suite("first backup, nothing changed, edits, for all subjects that are asked for", _tools, rounds=3),
     "during": Suite(
         "files that change while they are read (during.json)", lambda recipes: (), datasets=(), modes=PROFILES, during=True
+    ),
+    "exhaustive": Suite(
+        "a seeded sample of all sequences of up to three operations over a small tree (exhaustive.json)", lambda recipes: (),
+        datasets=(), modes=PROFILES, exhaustive=True,
     ),
 }  # fmt: skip
