@@ -30,6 +30,7 @@ from . import expect
 from .contender import Case, Contender, Judge
 from .plan import SAMPLE, BlockPlan, case_id
 from .problems import SessionFailed
+from .restores import Restore, several
 
 if TYPE_CHECKING:
     from .engine import Session
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 RUN_TIMEOUT = 3600.0
 #: A cold run that was not cold is repeated at most so often.
 COLD_REPEATS = 2
+#: With less than this share of the tree in memory, it is read once before warm runs.
+WARM_LIMIT = 0.98
 
 
 @dataclass
@@ -56,7 +59,9 @@ class Block:
     pxar_tree: tree.Tree = field(init=False)
     tree_digest: str = ""
     generation: int = 0
-    resident: float | None = None
+    resident: float | None = None  # share of the tree in memory before warm runs
+    resident_cold: float | None = None  # before the last cold run
+    chilled: bool = False  # the cache was emptied since the tree was last brought in
     last_outcome: Outcome = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,6 +187,7 @@ class Block:
                     self._finished(case.proof)
                     case.proof = None
         order = self._shuffled(1)
+        self._bring_in()
         left = {id(c): sum(case.contender is c for case in order) for c in self.contenders}
         for position, case in enumerate(order, 1):
             contender = case.contender
@@ -205,22 +211,35 @@ class Block:
                     case.outcomes.clear()
             if contender.subject.tells_decisions:
                 self._prove(self._first_case(contender), before[id(contender)])
-        self._look_at_cache()
+        self._bring_in()
         rounds = 1 if self._ages else plan.rounds
+        held: list[Case] = []
         for number in range(1, rounds + 1):
             order = self._shuffled(number)
-            last = number == rounds
+            if self.chilled:
+                self._bring_in()
             for position, case in enumerate(order, 1):
                 case.last = self._measured(case, number, position, before[id(case.contender)])
-                if last:
-                    self._check(case)
+                # Restoring between measured runs would push the tree out of the cache: the last snapshots stay until all ran.
+                if number == rounds and not any(other.contender is case.contender for other in order[position:]):
+                    held.append(case)
+                    continue
+                if number == rounds:
+                    self._check([case])
                 elif plan.restore == "all" and case.last.outcome is not None:
-                    case.last = self._restored(case, case.last)[0]
-                done, case.last = case.last, None
-                self._finished(done)
-                self._rewind(case.contender, before[id(case.contender)])
+                    self._restore([case])
+                self._done_with(case, before)
+        self._check(held)
+        for case in held:
+            self._done_with(case, before)
         for contender in self.contenders:
             self._forget(contender, before[id(contender)])
+
+    def _done_with(self, case: Case, before: dict[int, State]) -> None:
+        done, case.last = case.last, None
+        assert done is not None
+        self._finished(done)
+        self._rewind(case.contender, before[id(case.contender)])
 
     def _shuffled(self, number: int) -> list[Case]:
         order = list(self.cases)
@@ -228,7 +247,8 @@ class Block:
         if self.generation:
             seed += f"/{self.generation}"
         random.Random(seed).shuffle(order)
-        return order
+        # Warm runs first: emptying the cache for a cold one would cool the others down.
+        return sorted(order, key=lambda case: case.cache != "warm")
 
     def _first_case(self, contender: Contender) -> Case:
         return next(case for case in self.cases if case.contender is contender)
@@ -287,7 +307,6 @@ class Block:
         """One measured run; a cold one that was not cold is recorded as discarded and repeated."""
         reasons: list[str] = []
         while True:
-            self.resident = None if case.cache == "cold" else self.resident
             reason = ""
             if case.cache == "cold":
                 reason = self._chill(case.contender)
@@ -310,13 +329,30 @@ class Block:
             chill = cache.chill(places, seed=self.session.plan.seed)
         except cache.CacheStays as error:
             return str(error)
-        self.resident = round(chill.resident, 4)
+        self.chilled, self.resident_cold = True, round(chill.resident, 4)
         return "" if chill.cold else f"{100 * chill.resident:.1f} % of it were in the cache ({chill.how})"
 
-    def _look_at_cache(self) -> None:
-        """Once per block for the warm runs: looking at every file takes longer than some runs."""
+    def _resident(self, case: Case, phase: str) -> float | None:
+        if phase not in ("measured", "discarded"):
+            return None
+        return self.resident if case.cache == "warm" else self.resident_cold
+
+    def _bring_in(self) -> None:
+        """For warm runs: the tree has to be in memory. Once per block, and after cold runs: looking at every file takes longer
+        than some runs. What was found is in each record."""
+        if "warm" not in self.session.plan.caches:
+            return
         try:
-            self.resident = round(cache.resident(self.dataset.root), 4)
+            if self.chilled:
+                for contender in self.contenders:
+                    for place in contender.subject.state():
+                        cache.warm(place)
+                self.chilled = False
+            resident = cache.resident(self.dataset.root)
+            if resident < WARM_LIMIT:
+                cache.warm(self.dataset.root)
+                resident = cache.resident(self.dataset.root)
+            self.resident = round(resident, 4)
         except cache.CacheStays:
             self.resident = None
 
@@ -437,7 +473,7 @@ class Block:
             peak_rss_bytes=sample.peak_rss_bytes,
             io=dict(sample.io),
             syscalls=None,
-            resident=self.resident if phase in ("measured", "discarded") else None,
+            resident=self._resident(case, phase),
             store_bytes=store if outcome is not None else None,
             store_added_bytes=max(0, store - contender.level) if outcome is not None else None,
             necessary_bytes=necessary,
@@ -500,74 +536,71 @@ class Block:
             return True
         return random.Random(f"{self.session.plan.seed}/{case.id}/restore").randrange(SAMPLE) == 0
 
-    def _check(self, case: Case) -> None:
-        """Of the last measured run: the restore, the verdict, what the scenario expects."""
-        contender, oracle = case.contender, self._oracle(case.contender)
-        assert case.last is not None
-        if case.last.outcome is None or case.last.phase == "discarded":
-            self._finish_proof(case, None)
-            return
-        missed = None
-        if self._is_restored(case):
-            case.last, missed = self._restored(case, case.last)
-        found = check.repeatable(contender.subject, [*([case.proven] if case.proven else []), *case.outcomes])
-        read = self._first_case(contender).read
-        seen = expect.Seen(
-            contender.subject, contender.filesystem, oracle, case.outcomes[-1], read, missed, self._view(contender),
-            contender.seen,
-        )
+    def _check(self, cases: list[Case]) -> None:
+        """Of last measured runs: the restore, the verdict, what the scenario expects."""
+        for case in cases:
+            case.missed = None
+        good = [c for c in cases if c.last is not None and c.last.outcome is not None and c.last.phase != "discarded"]
+        self._restore([case for case in good if self._is_restored(case)])
+        for case in cases:
+            if case in good:
+                self._judge(case)
+            self._finish_proof(case)
+
+    def _judge(self, case: Case) -> None:
+        contender, oracle, view = case.contender, self._oracle(case.contender), self._view(case.contender)
+        subject, outcome, read = contender.subject, case.outcomes[-1], self._first_case(contender).read
+        found = check.repeatable(subject, [*([case.proven] if case.proven else []), *case.outcomes])
+        seen = expect.Seen(subject, contender.filesystem, oracle, outcome, read, case.missed, view, contender.seen)
         found += expect.problems(self.plan.scenario, seen)
         self._say_problems(found)
         verdict = None
-        if not contender.subject.tells_decisions:
-            verdict = check.verdict(
-                contender.subject, oracle, contender.filesystem, self._view(contender), case.outcomes[-1], read, missed
-            )  # fmt: skip
+        if not subject.tells_decisions:
+            verdict = check.verdict(subject, oracle, contender.filesystem, view, outcome, read, case.missed)
+        assert case.last is not None
         case.last = replace(case.last, problems=(*case.last.problems, *found), verdict=verdict)
-        self._finish_proof(case, missed)
 
-    def _finish_proof(self, case: Case, missed: frozenset[bytes] | None) -> None:
+    def _finish_proof(self, case: Case) -> None:
         held, case.proof = case.proof, None
         if held is None or case.proven is None:
             return
         contender = case.contender
         verdict = check.verdict(
             contender.subject, self._oracle(contender), contender.filesystem, self._view(contender), case.proven, case.read,
-            missed,
+            case.missed,
         )  # fmt: skip
         self._finished(replace(held, verdict=verdict))
 
-    def _restored(self, case: Case, done: Record) -> tuple[Record, frozenset[bytes] | None]:
-        """Restores the run's snapshot and compares it with what it has to hold."""
+    def _restore(self, cases: list[Case]) -> None:
+        """Restores the snapshots of the cases' last runs and compares them with what they have to hold."""
         self.session.step("restoring")
-        contender = case.contender
-        subject, oracle = contender.subject, self._oracle(contender)
-        if reason := subject.unfit(self._view(contender)):
-            self.session.inconclusive[case.id] = f"{case.id}: cannot be restored: {reason}"
-            self._say(f"  {case.label}: cannot be restored: {reason}")
-            return done, None
-        started = time.monotonic()
-        read = self._first_case(contender).read
-        view = self._view(contender)
-        stored = contender.stored(view, oracle, read.collateral if read is not None else frozenset())
-        scratch = self.home / "restored"
-        scratch.mkdir()
-        contender.is_current = False  # some programs write locks and caches while they restore
-        missed, cost, found = None, {}, []
-        try:
-            root = subject.restore(case.outcomes[-1], self.dataset.root, scratch)
-            back = check.restored(subject, view, stored, contender.seen, root, self._left_out(contender))
-            found, missed = list(back.problems), back.missed
-            cost = dict(subject.restore_cost())
-        except (run.CommandFailed, OSError, KeyError, ValueError) as error:
-            found.append(f"restore: {error}")
-        shutil.rmtree(scratch)
-        also = f", {len(missed)} with old contents, as expected" if missed and not found else ""
-        self._say(
-            f"  {case.label}: restored and compared {len(view.entries):,} entries: "
-            f"{'equal' if not found else 'PROBLEMS'}{also} ({time.monotonic() - started:.1f} s)"
-        )
-        self._say_problems(found)
-        outcome = {**done.outcome, "restore": cost} if done.outcome is not None else None
-        return replace(done, problems=(*done.problems, *found), restored=True, outcome=outcome), missed
-
+        chosen, jobs = [], []
+        for case in cases:
+            contender, view = case.contender, self._view(case.contender)
+            if reason := contender.subject.unfit(view):
+                self.session.inconclusive[case.id] = f"{case.id}: cannot be restored: {reason}"
+                self._say(f"  {case.label}: cannot be restored: {reason}")
+                continue
+            read = self._first_case(contender).read
+            stored = contender.stored(view, self._oracle(contender), read.collateral if read is not None else frozenset())
+            scratch = self.home / f"restored-{len(jobs)}"
+            chosen.append(case)
+            jobs.append(
+                Restore(
+                    contender.subject, case.outcomes[-1], self.dataset.root, scratch, view, stored, contender.seen,
+                    self._left_out(contender),
+                )
+            )  # fmt: skip
+            contender.is_current = False  # some programs write locks and caches while they restore
+        for case, job, back in zip(chosen, jobs, several(jobs), strict=True):
+            assert case.last is not None
+            case.missed = back.missed
+            also = f", {len(back.missed)} with old contents, as expected" if back.missed and not back.problems else ""
+            self._say(
+                f"  {case.label}: restored and compared {len(job.stored.entries):,} entries: "
+                f"{'equal' if not back.problems else 'PROBLEMS'}{also} ({back.seconds:.1f} s)"
+            )
+            self._say_problems(list(back.problems))
+            outcome = {**case.last.outcome, "restore": dict(back.cost)} if case.last.outcome is not None else None
+            problems = (*case.last.problems, *back.problems)
+            case.last = replace(case.last, problems=problems, restored=True, outcome=outcome)

@@ -108,6 +108,7 @@ class Case:
     proof: Record | None = None  # held back until the restore has shown what was missed
     proven: Outcome | None = None  # of the proof run
     read: check.Read | None = None  # what it told
+    missed: frozenset[bytes] | None = None  # what came back with old contents; None: not restored
     discarded: str = ""  # why the case has no result
 
     @property

@@ -25,6 +25,7 @@ from .contender import Contender, Judge
 from .journal import FINISHED, Finished, SessionFolder
 from .plan import BlockPlan, Plan, registry
 from .problems import SessionFailed
+from .restores import AT_ONCE
 
 #: Of the backups: run n is made at this second and n.
 FIRST_TIME = 1_700_000_000
@@ -218,11 +219,11 @@ class Session:
                     )
 
     def _check_space(self, dataset: Dataset, home: Path, stores: int) -> None:
-        needed = round(dataset.tree.file_bytes * (stores + 1.2)) + (256 << 20)
+        needed = round(dataset.tree.file_bytes * (stores + 1.2 * AT_ONCE)) + (256 << 20)
         free = shutil.disk_usage(home).free
         if free < needed:
             raise SessionFailed(
-                f"{home}: stores and a restored tree may need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free "
+                f"{home}: stores and restored trees may need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free "
                 "(--work names another place)"
             )
 
