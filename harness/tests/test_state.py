@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from pxarbench_harness.state import State, StateChanged
+from pxarbench_harness.state import State, StateChanged, look
 
 
 @pytest.fixture
@@ -49,3 +51,44 @@ def test_changed_replaced_or_removed_files_are_told(filled: Path) -> None:
     chunk.rename(filled / "moved")
     with pytest.raises(StateChanged, match="chunk: was removed"):
         state.rewind()
+
+
+# ---- files that are rewritten ----
+
+
+def test_rewritten_files_come_back_from_the_copy(filled: Path, tmp_path: Path) -> None:
+    (filled / "index").write_bytes(b"one")
+    (filled / "gone" / "deep").mkdir(parents=True)
+    (filled / "gone" / "deep" / "file").write_bytes(b"there")
+    before = {path: path.read_bytes() if path.is_file() else None for path in listing(filled)}
+    state = State.capture([filled], tmp_path / "saved")
+    for _ in range(2):
+        st = (filled / "a" / "b" / "chunk").stat()
+        (filled / "a" / "b" / "chunk").write_bytes(b"NEW")
+        os.utime(filled / "a" / "b" / "chunk", ns=(st.st_atime_ns, st.st_mtime_ns))  # only its ctime tells
+        (filled / "index").unlink()
+        shutil.rmtree(filled / "gone")
+        (filled / "more").write_bytes(b"1")
+        assert state.rewind() == 1
+        assert {path: path.read_bytes() if path.is_file() else None for path in listing(filled)} == before
+    state.forget()
+    assert not (tmp_path / "saved").exists()
+
+
+def test_file_added_to_a_known_folder_is_seen_by_a_quick_listing(filled: Path) -> None:
+    """Folders whose time is as it was are not read again: a new name must change that time, or be found all the same."""
+    state = State.capture([filled])
+    for number in range(50):
+        (filled / "a" / "b" / f"new{number}").write_bytes(b"1")
+        assert state.rewind() == 1, number
+    old = look([filled])
+    (filled / "a" / "later").write_bytes(b"12")
+    assert look([filled], old).size() == old.size() + 2
+
+
+def test_folders_without_parts_of_a_second_are_always_read(filled: Path) -> None:
+    os.utime(filled / "a", ns=(0, 5_000_000_000))
+    state = State.capture([filled])
+    (filled / "a" / "new").write_bytes(b"1")
+    os.utime(filled / "a", ns=(0, 5_000_000_000))
+    assert state.rewind() == 1
