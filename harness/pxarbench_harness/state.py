@@ -122,6 +122,16 @@ class State:
         """As the roots are at this moment."""
         return _list(list(self.roots), self.saved is not None, self.listing)
 
+    def verify(self) -> None:
+        """StateChanged: something is not as it was captured. Reads every folder, whatever its time says."""
+        now = _list(list(self.roots), self.saved is not None, None)
+        for path in (*now.files, *now.folders):
+            if path not in self.listing.files and path not in self.listing.folders:
+                raise StateChanged(f"{path}: was left behind by a run")
+        for path, mark in self.listing.files.items():
+            if now.files.get(path) != mark:
+                raise StateChanged(f"{path}: was changed or removed by a run")
+
     def rewind(self, now: Listing | None = None) -> int:
         """Removes what came since. Returns the number of removed files. StateChanged: names what else changed. `now`: what
         now() has just returned."""
@@ -155,6 +165,18 @@ class State:
         if touched:
             time.sleep(_TICK)
         return len(added)
+
+    def verify(self) -> None:
+        """That the roots are what they were, every folder read again: rewind() trusts folders whose time is as it was, and would
+        never see what came into one of them unnoticed. StateChanged: names the first difference."""
+        now = _list(list(self.roots), self.saved is not None, None)
+        for path in sorted(now.files.keys() | self.listing.files.keys()):
+            if path not in self.listing.files:
+                raise StateChanged(f"{path}: is still there after rewinding")
+            if path not in now.files:
+                raise StateChanged(f"{path}: is not there after rewinding")
+            if now.files[path] != self.listing.files[path]:
+                raise StateChanged(f"{path}: is not what it was after rewinding")
 
     def _bring_back(self, path: str) -> None:
         for root, copy in self._copies.items():

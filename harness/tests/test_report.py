@@ -209,7 +209,8 @@ def test_text_of_others_is_only_text(tmp_path: Path) -> None:
     ]  # fmt: skip
     session = made.Session()
     made.cliff(session, {**made.LINUX, "name": "<b>$"}, ("0.1", "1", "10"), ("uniform",), rounds=2)
-    folder = made.write(tmp_path, [*runs, *session.records], doctor={"findings": [{"name": HOSTILE, "value": HOSTILE}]},
+    others = [replace(r, sequence=r.sequence + len(runs)) for r in session.records]
+    folder = made.write(tmp_path, [*runs, *others], doctor={"findings": [{"name": HOSTILE, "value": HOSTILE}]},
                         during=made.during() | {"skipped": [HOSTILE]})  # fmt: skip
     report.write(folder, skipped={HOSTILE: HOSTILE})
     shown = Page((folder / "report.html").read_text())
@@ -352,6 +353,54 @@ def test_one_miss_is_not_hidden_by_another_runs_luck() -> None:
 def test_modes_that_read_everything_read_nothing_in_vain() -> None:
     run = replace(_verdict(changed=5, detected=5, needless=900), mode="data")
     assert truth.judged([run]).text == "✓ detected"
+
+
+def _truth_cells(s: made.Session, **plan: Any) -> dict[str, tuple[str, str]]:
+    """Operation -> text and tone of the only column's cell."""
+    found = folders.Folder(None, tuple(s.records), plan=plan)
+    (table,) = (p for p in truth.sections(found, {}) if isinstance(p, model.Table) and p.columns[0] == "change")
+    rows = [[c if isinstance(c, model.Cell) else model.Cell(c) for c in row] for row in table.rows]
+    return {row[0].text: (row[1].text, row[1].tone.value) for row in rows}
+
+
+def _proven(*, restored: bool, problems: tuple[str, ...] = ()) -> made.Session:
+    s = made.Session()
+    who = ("pxarbench", "metadata")
+    s.record(made.LINUX, "edit:1%", who, "measured", round=1, restored=restored, problems=problems)
+    s.record(made.LINUX, "edit:1%", who, "proof", verdict=made._verdict(changed=5, detected=5))
+    return s
+
+
+def test_cell_is_no_better_than_the_checks_behind_it() -> None:
+    assert _truth_cells(_proven(restored=True)) == {"edit": ("✓ detected", "good")}
+    assert _truth_cells(_proven(restored=True, problems=("restore: a is missing",))) == {"edit": ("✗ 1 problem", "bad")}
+
+
+def test_cell_without_a_restore_says_so() -> None:
+    assert _truth_cells(_proven(restored=False)) == {"edit": ("✓ detected, not restored", "noted")}
+    s = _proven(restored=False)
+    s.records[1] = replace(s.records[1], verdict=made._verdict(changed=5, missed=5, expected_missed=5))
+    assert _truth_cells(s) == {"edit": ("○ missed (expected), not restored", "noted")}
+
+
+def test_changes_that_could_not_be_made_stay_in_the_table() -> None:
+    """The plan as a session writes it: blocks by "dataset, mutation"."""
+    cells = _truth_cells(_proven(restored=True), skipped={"linux, edit:1%:uniform>acl:5%:uniform": "no ACLs on tmpfs"})
+    assert cells["acl"] == ("skipped", "")
+
+
+def test_missing_programs_and_changes_are_named_when_a_report_is_made_again(tmp_path: Path) -> None:
+    plan = {"missing": {"bup": "bup is not installed"}, "skipped": {"linux, acl:5%:uniform": "no ACLs on tmpfs"}}
+    folder = made.write(tmp_path, made.small(), plan=plan)
+    text = render.markdown(report.of_folder(folders.load(folder)))
+    assert "**Skipped: bup**: bup is not installed." in text
+    assert "**Could not be made here: linux, acl:5%:uniform**: no ACLs on tmpfs." in text
+
+
+def test_run_that_is_recorded_twice_is_refused(tmp_path: Path) -> None:
+    records = made.small()
+    with pytest.raises(folders.FolderBroken, match="run 3 is recorded more than once"):
+        folders.load(made.write(tmp_path, [*records, records[2]]))
 
 
 def test_problems_are_bold_in_every_form(tmp_path: Path) -> None:

@@ -92,3 +92,26 @@ def test_folders_without_parts_of_a_second_are_always_read(filled: Path) -> None
     (filled / "a" / "new").write_bytes(b"1")
     os.utime(filled / "a", ns=(0, 5_000_000_000))
     assert state.rewind() == 1
+
+
+def test_what_rewinding_cannot_see_is_found_by_looking_at_everything(filled: Path) -> None:
+    """A file that came into a folder without the folder's time telling so: the run after it would find it stored already."""
+    state = State.capture([filled])
+    state.verify()
+    folder = filled / "a" / "b"
+    before = folder.stat()
+    (folder / "unseen").write_bytes(b"x")
+    os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert state.rewind() == 0  # it trusts the folder's time
+    with pytest.raises(StateChanged, match="b/unseen: is still there after rewinding"):
+        state.verify()
+    (folder / "unseen").unlink()
+    os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+    state.verify()
+    kept = next(path for path in sorted(filled.rglob("*")) if path.is_file())
+    kept.unlink()
+    with pytest.raises(StateChanged, match="is not there after rewinding"):
+        state.verify()
+    kept.write_bytes(b"another")
+    with pytest.raises(StateChanged, match="is not what it was after rewinding"):
+        state.verify()

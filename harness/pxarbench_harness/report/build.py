@@ -19,7 +19,9 @@ __all__ = [
 
 GUIDE = (
     "Median of whole commands, started by hyperfine, of all measured runs; in brackets the bootstrap interval that holds it "
-    f"with {PERCENT} % confidence. None for a single run. n: measured runs; their numbers are links to what hyperfine wrote.",
+    f"with {PERCENT} % confidence where runs are many. It never reaches beyond the fastest and the slowest run, and only with 50 % "
+    "(n = 2), 75 % (3), 88 % (4), 94 % (5) does the true median lie between these. None for a single run. n: measured runs; their "
+    "numbers are links to what hyperfine wrote.",
     "Ratio to data: median time divided by that of mode data; 0.125 means eight times as fast. Intervals of two rows that "
     "overlap widely mean that this session cannot tell them apart.",
     "user+sys: processor time of all threads, median; above the median time when several work at once. Peak RSS: the greatest "
@@ -115,6 +117,8 @@ def of_folder(folder: Folder, *, seed: int = 1, skipped: Mapping[str, str] | Non
     parts: list[Block] = [title, Bullets(circumstances.overview(folder))]
     for name, reason in _skipped(folder, skipped).items():
         parts.append(Paragraph(f"**Skipped: {name}**: {reason}."))
+    for name, reason in truth.unavailable(folder).items():
+        parts.append(Paragraph(f"**Could not be made here: {name}**: {reason}."))
     problems = [
         f"{r.case}, {r.phase}{f' {r.round}' if r.round else ''}: {p}" for r in records for p in r.problems if r.phase != "discarded"
     ]  # fmt: skip
@@ -141,7 +145,7 @@ def of_folder(folder: Folder, *, seed: int = 1, skipped: Mapping[str, str] | Non
 
 def _skipped(folder: Folder, skipped: Mapping[str, str] | None) -> dict[str, str]:
     found = dict(skipped or {})
-    listed = folder.plan.get("skipped")
+    listed = folder.plan.get("missing")
     if isinstance(listed, dict):
         found = {**{str(k): str(v) for k, v in listed.items()}, **found}
     return found

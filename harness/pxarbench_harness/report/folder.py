@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,9 @@ def load(path: Path, records: Sequence[Record] | None = None) -> Folder:
             raise FolderBroken(f"{source}: {error.strerror or error}") from None
         except record.RecordBroken as error:
             raise FolderBroken(str(error)) from None
+    twice = [key for key, count in Counter((r.session, r.sequence) for r in records).items() if count > 1]
+    if twice:
+        raise FolderBroken(f"{path}: run {twice[0][1]} is recorded more than once: it would count as often")
     plan = _optional(path / "plan.json", notes)
     if plan is not None and not isinstance(plan, dict):
         notes.append("plan.json holds no plan")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..record import Record
@@ -48,8 +48,13 @@ def reads_everything(subject: str, mode: str) -> bool:
     return known is not None and mode in known.reading_modes
 
 
-def judged(runs: Sequence[Record]) -> Cell:
-    """Of all proof runs of one mode with one kind of change."""
+#: A case in one generation.
+Key = tuple[str, int]
+
+
+def judged(runs: Sequence[Record], problems: Sequence[str] = (), restored: Collection[Key] | None = None) -> Cell:
+    """Of all proof runs of one mode with one kind of change. `problems`: what the checks found in these and in the measured runs
+    beside them. `restored`: cases whose snapshot came back and was compared; None: not known."""
     failed = [r for r in runs if r.outcome is None]
     total: Counter[str] = Counter()
     unexpected_miss = unexpected_hit = false = 0
@@ -70,11 +75,17 @@ def judged(runs: Sequence[Record]) -> Cell:
         return Cell(f"✗ detected, a miss was expected ({unexpected_hit:,})", title, tone=Tone.BAD)
     if false:
         return Cell(f"✗ false re-read ({false:,})", title, tone=Tone.BAD)
+    if problems:
+        # A file that came back damaged or not at all counts as detected: nobody brought back its old contents.
+        return Cell(f"✗ {words.many(len(problems), 'problem')}", f"{title}; first: {problems[0]}", tone=Tone.BAD)
+    # Without a restore the counts are what the program told, or merely what was foretold.
+    unproven = restored is not None and any((r.case, r.generation) not in restored for r in runs)
+    untold = ", not restored" if unproven else ""
     if total["missed"]:
         rest = f", detected {total['detected']:,}" if total["detected"] else ""
-        return Cell(f"○ missed (expected){rest}", title, tone=Tone.NOTED)
+        return Cell(f"○ missed (expected){rest}{untold}", title, tone=Tone.NOTED)
     if total["changed"]:
-        return Cell("✓ detected", title, tone=Tone.GOOD)
+        return Cell(f"✓ detected{untold}", title, tone=Tone.NOTED if unproven else Tone.GOOD)
     if total["needless"] and not all(reads_everything(r.subject, r.mode) for r in runs):
         return Cell("· re-read (expected)", title, tone=Tone.NOTED)
     return Cell("✓ nothing changed", title, tone=Tone.GOOD)
@@ -95,11 +106,16 @@ def _operation(record: Record) -> str:
 def _skipped(folder: Folder) -> dict[tuple[str, str], str]:
     """(operation, "subject mode" or "") -> why it was not run, from the plan."""
     found = {}
-    listed = folder.plan.get("not_available")
-    if isinstance(listed, dict):
-        for text, reason in listed.items():
-            found[_kind(str(text).rpartition(">")[2].partition("*")[0])[0], ""] = str(reason)
+    for name, reason in unavailable(folder).items():
+        text = name.partition(", ")[2]
+        found[_kind(text.rpartition(">")[2].partition("*")[0])[0], ""] = reason
     return found
+
+
+def unavailable(folder: Folder) -> dict[str, str]:
+    """"dataset, mutation" of blocks that could not be made -> why."""
+    listed = folder.plan.get("skipped")
+    return {str(name): str(reason) for name, reason in listed.items()} if isinstance(listed, dict) else {}
 
 
 def sections(folder: Folder, names: Names) -> list[Part]:
@@ -112,6 +128,11 @@ def sections(folder: Folder, names: Names) -> list[Part]:
     for r in proofs:
         operations.setdefault(_operation(r))
         cells.setdefault((_operation(r), (r.subject, r.mode)), []).append(r)
+    problems: dict[tuple[str, tuple[str, str]], list[str]] = {}
+    for r in folder.records:
+        if r.phase != "discarded":
+            problems.setdefault((_operation(r), (r.subject, r.mode)), []).extend(r.problems)
+    restored = {(r.case, r.generation) for r in folder.records if r.restored}
     skipped = _skipped(folder)
     for operation, _ in skipped:
         operations.setdefault(operation)
@@ -123,7 +144,7 @@ def sections(folder: Folder, names: Names) -> list[Part]:
             runs = cells.get((operation, column))
             reason = skipped.get((operation, ""), "")
             if runs:
-                row.append(judged(runs))
+                row.append(judged(runs, problems.get((operation, column), ()), restored))
                 counts.append((operation, _label(*column), str(len(runs)), *(_count(runs, name) for name in _COUNTED)))
             else:
                 row.append(Cell("skipped" if reason else UNKNOWN, reason or "not measured"))
