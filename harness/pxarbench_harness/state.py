@@ -166,18 +166,6 @@ class State:
             time.sleep(_TICK)
         return len(added)
 
-    def verify(self) -> None:
-        """That the roots are what they were, every folder read again: rewind() trusts folders whose time is as it was, and would
-        never see what came into one of them unnoticed. StateChanged: names the first difference."""
-        now = _list(list(self.roots), self.saved is not None, None)
-        for path in sorted(now.files.keys() | self.listing.files.keys()):
-            if path not in self.listing.files:
-                raise StateChanged(f"{path}: is still there after rewinding")
-            if path not in now.files:
-                raise StateChanged(f"{path}: is not there after rewinding")
-            if now.files[path] != self.listing.files[path]:
-                raise StateChanged(f"{path}: is not what it was after rewinding")
-
     def _bring_back(self, path: str) -> None:
         for root, copy in self._copies.items():
             if path.startswith(root + os.sep):

@@ -53,8 +53,8 @@ Key = tuple[str, int]
 
 
 def judged(runs: Sequence[Record], problems: Sequence[str] = (), restored: Collection[Key] | None = None) -> Cell:
-    """Of all proof runs of one mode with one kind of change. `problems`: what the checks found in these and in the measured runs
-    beside them. `restored`: cases whose snapshot came back and was compared; None: not known."""
+    """Of all proof runs of one mode with one kind of change. `problems`: what the checks found in these and in the measured
+    runs beside them. `restored`: cases whose snapshot came back and was compared; None: not known."""
     failed = [r for r in runs if r.outcome is None]
     total: Counter[str] = Counter()
     unexpected_miss = unexpected_hit = false = 0
