@@ -318,6 +318,24 @@ def _one_chart(folder: Path) -> model.Chart:
     return next(charts_of(report.of_folder(folders.load(folder)).blocks))
 
 
+# ---- what counts ----
+
+
+def test_only_measured_runs_count_and_rounds_are_paired() -> None:
+    s = made.Session()
+    seconds = {"data": (1.0, 10.0, 100.0), "metadata": (0.5, 5.0, 50.0)}
+    for mode, walls in seconds.items():
+        for number, wall in enumerate(walls, 1):
+            s.record(made.LINUX, "none", ("pxarbench", mode), "measured", round=number, wall_ns=round(wall * 1e9))
+        for phase in ("reference", "warm-up", "proof", "discarded"):
+            s.record(made.LINUX, "none", ("pxarbench", mode), phase, round=1, wall_ns=7)
+    data, metadata = cases.ordered(cases.series(s.records))
+    assert (data.seconds, metadata.seconds) == ([1.0, 10.0, 100.0], [0.5, 5.0, 50.0])
+    found = cases.ratio(metadata, data, 1)
+    # In every round one half: paired, nothing is uncertain about it.
+    assert found.value == 0.5 and found.interval is not None and found.interval.low == found.interval.high == 0.5
+
+
 # ---- the truth table ----
 
 

@@ -113,3 +113,15 @@ def test_crossing_lies_between_the_neighbours_that_enclose_it(rates: list[float]
         assert all(v < level for _, v in curve)
     else:
         assert curve[0][1] >= level
+
+
+def test_ratio_is_of_medians_one_slow_run_does_not_move_it() -> None:
+    assert stats.median_ratio([2.0, 2.0, 200.0], [1.0, 1.0, 1.0], paired=True).value == 2.0
+    assert stats.median_ratio([2.0, 2.0, 200.0], [1.0, 1.0, 1.0], paired=False).value == 2.0
+
+
+def test_interval_is_as_wide_as_95_percent_ask_for() -> None:
+    """Of 100 runs the 95 % interval of the median ends near the 40th and the 60th; one of 80 % near the 44th and the 57th."""
+    interval = stats.summary([float(n) for n in range(1, 101)]).interval
+    assert interval is not None
+    assert 38 < interval.low < 42.5 and 58.5 < interval.high < 63
