@@ -6,13 +6,20 @@ and a restored tree must equal the source in every compared field.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .mutate.oracle import Oracle
 from .subjects import Expected, Outcome, Subject
 from .tree import COMPARED, Entry, Tree, differences, scan, show
+
+#: Below this, reading all of them again says nothing about a program.
+FEW_FILES = 20
+
+#: What pxarbench reads beside files: the index and metadata of the snapshot before, libraries, the kernel's files.
+READ_BESIDE = 8 << 20
+READ_PER_ENTRY = 200
 
 #: A difference is usually the first of thousands: a few are enough to see what is wrong.
 SHOWN = 5
@@ -182,6 +189,16 @@ def decisions(subject: Subject, read: Read, outcome: Outcome, oracle: Oracle, tr
     else:
         looks_at = subject.looks_at(filesystem)
         wanted = {change.path for change in oracle.noticed_by(looks_at)}
+        allowed = wanted
+        if subject.counts_names and oracle.by_name is not None:
+            allowed = wanted | first_names(tree, frozenset(c.path for c in oracle.by_name if c.noticed_by(looks_at)))
+        extra = sorted(read.files - read.collateral - allowed)
+        if extra:
+            problems.append(f"{len(extra)} files were read again for nothing, the first is {show(extra[0])}")
+        every = {entry.path for entry in tree.files()}
+        # A program that has forgotten what it knew calls all of them collateral. Of ours every reason is counted (engaged).
+        if not subject.deterministic and len(every) >= FEW_FILES and len(allowed) * 2 < len(every) and every <= read.files:
+            problems.append(f"all {len(every)} files were read again, {len(allowed)} had to be: nothing was reused")
         reused = sorted(wanted - read.files)
         if reused:
             problems.append(f"{len(reused)} changed files were reused, the first is {show(reused[0])}")
@@ -197,9 +214,11 @@ def decisions(subject: Subject, read: Read, outcome: Outcome, oracle: Oracle, tr
 def verdict(
     subject: Subject, oracle: Oracle, filesystem: str, tree: Tree, outcome: Outcome, read: Read | None,
     missed: frozenset[bytes] | None,
-) -> dict[str, int]:  # fmt: skip
+) -> dict[str, int] | None:  # fmt: skip
     """Counts of files, for the record. `read`: None when the program does not tell. `missed`: as restored; None when nothing
-    was restored: then what was changed and not read counts as missed, or what was expected to be."""
+    was restored: then what was changed and not read counts as missed. None: neither is known, so nothing is."""
+    if read is None and missed is None:
+        return None
     looks_at = subject.looks_at(filesystem)
     changed = oracle.content_changed
     by_luck = frozenset() if read is None else read.collateral
@@ -208,7 +227,7 @@ def verdict(
     if subject.reads_everything:
         files = frozenset(e.path for e in tree.files())
     if missed is None:
-        missed = frozenset(expected if files is None else changed - files)
+        missed = changed - (files or frozenset())
     missed = missed & changed
     # borg's "added" is a file that is new, too: what had to be noticed is not collateral.
     noticed = frozenset(change.path for change in oracle.noticed_by(looks_at))
@@ -225,6 +244,28 @@ def verdict(
         counts["reread"] = outcome.reencoded_files
         counts["needless"] = max(0, outcome.reencoded_files - counts["detected"] - collateral)
     return counts
+
+
+def bytes_read(subject: Subject, outcome: Outcome, rchar: int | None, tree: Tree, allocated: int) -> list[str]:
+    """What the kernel counted, against what the program says and what it has to read. `rchar`: None, not known. `allocated`: bytes
+    of the tree's files that are not holes."""
+    if rchar is None:
+        return []
+    if subject.reads_everything and rchar < allocated:
+        return [f"the kernel counted {rchar:,} bytes read, of a tree with {allocated:,} everything was to be read"]
+    if outcome.file_bytes_read is not None:
+        most = outcome.file_bytes_read + READ_BESIDE + READ_PER_ENTRY * len(tree.entries)
+        if rchar > most:
+            return [f"the kernel counted {rchar:,} bytes read, the program tells of {outcome.file_bytes_read:,} in files"]
+    return []
+
+
+def equal_growth(subject: Subject, grown: Sequence[int | None]) -> list[str]:
+    """Repetitions that start equal let the store grow alike, also of programs that draw lots: else some found there what an
+    earlier one had left."""
+    known = [size for size in grown if size is not None]
+    bad = [size for size in known if abs(size - known[0]) > known[0] // 3 + (1 << 20)]
+    return [f"the store grew by {known[0]:,} bytes in the first repetition, by {bad[0]:,} in another"] if bad else []
 
 
 def repeatable(subject: Subject, outcomes: list[Outcome]) -> list[str]:

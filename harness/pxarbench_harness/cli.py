@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import re
 import shutil
 import sys
@@ -175,9 +176,12 @@ def _epilog() -> str:
 def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
     """What was asked for. ValueError and RecipeBroken say what is wrong with it."""
     from . import datasets
-    from .session import CACHES, Plan, budget, contenders, product, registry, suites, unique
+    from .session import CACHES, Plan, budget, case_ids, contenders, product, registry, suites, unique
     from .subjects import Settings
 
+    for name, path in [("--binary", args.binary), *((f"--build {name}", path) for name, path in args.build)]:
+        if path is not None and not os.access(path, os.X_OK):
+            raise ValueError(f"{name}: {path} is not a program")
     settings = Settings(
         binary=args.binary or locate.pxarbench(), sync_level=args.sync_level, threads=args.threads,
         extra=tuple(args.backup_option), builds=dict(args.build),
@@ -202,12 +206,21 @@ def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
         roofline=suite.roofline and not args.no_roofline, during=suite.during, exhaustive=suite.exhaustive,
         doctor=bool(args.suite), argv=tuple(words),
     )  # fmt: skip
+    ids = case_ids(plan)
+    twice = next((name for name in ids if ids.count(name) > 1), None) if len(set(ids)) != len(ids) else None
+    if twice is not None:
+        raise ValueError(f"two different cases are both called {twice}")
     return budget.fitted(plan, args.budget) if args.budget else budget.estimated(plan)
 
 
 def _list(plan: Plan, with_seconds: bool) -> None:
     from .session import budget, case_ids
 
+    for name, is_asked in (("during", plan.during), ("exhaustive", plan.exhaustive)):
+        if is_asked:
+            print("\n".join(f"{name}-{subject}-{mode}" for subject, mode in plan.contenders))
+    if not plan.blocks:
+        return
     if not with_seconds:
         print("\n".join(case_ids(plan)))
         return
@@ -257,8 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OK
     try:
         output = _output(args, plan)
-    except (session.SessionFailed, OSError) as error:
-        return stop(error)
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return stop(f"--output: cannot make {error.filename or args.output}: {error.strerror}")
     place = args.work.absolute() if args.work else locate.cache() / "work"
     for left in session.abandoned(place):
         print(f"removing {left}, left behind by a run that was killed")
@@ -318,7 +332,7 @@ def _finish(args: argparse.Namespace, running: Session, output: Path, work: Path
         return stop(failed)
     if running.problems:
         return stop(f"{len(running.problems)} problems, the first: {running.problems[0]}")
-    reasons = [*running.missing.values(), *running.inconclusive.values()]
+    reasons = running.reasons()
     if reasons:
         print(f"ci/bench: inconclusive: {'; '.join(reasons)}", file=sys.stderr)
         return EXIT_INCONCLUSIVE

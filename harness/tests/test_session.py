@@ -133,6 +133,7 @@ LIES = {
     "other-mode": "mode metadata: no reference was used: not-asked",
     "blind": "0 files were found changed, the mutation changed 4",
     "reads-all": "bytes of file contents, re-encoded files have",
+    "reads-in-secret": "bytes read, the program tells of",
     "wrong-decisions": "decisions: 1 changed files were reused",
     "unstable": "repetition 2: checksums",
 }

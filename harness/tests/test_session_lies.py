@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from session_tools import quiet, small_plan
 
-from pxarbench_harness import archive, cache, cli, measure, mutate
+from pxarbench_harness import archive, cache, check, cli, measure, mutate, run, state, syscalls
 from pxarbench_harness import session as sessions
 from pxarbench_harness.mutate import Oracle
 from pxarbench_harness.session.plan import BlockPlan
-from pxarbench_harness.subjects import Pxarbench
-from pxarbench_harness.tree import Tree
+from pxarbench_harness.subjects import Outcome, Pxarbench, Restic, Settings
+from pxarbench_harness.tree import Tree, scan
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +222,108 @@ def test_violated_expectation_is_a_problem(plan: sessions.Plan, scenario: str, c
 
 def test_honest_scenario_has_no_problem(plan: sessions.Plan) -> None:
     assert quiet(with_chain(plan, "content-restored:1%:clustered", "S8")).problems == []
+
+
+# ---- bytes, leftovers, helpers ----
+
+
+def test_reading_everything_has_to_show_in_the_kernels_count(plan: sessions.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = measure.timed
+    monkeypatch.setattr(measure, "timed", lambda *a, **b: replace(timed(*a, **b), io={"rchar": 100_000}))
+    problems = quiet(plan).problems
+    assert any("the kernel counted 100,000 bytes read, of a tree with" in text for text in problems), problems
+
+
+def test_chunks_that_rewinding_leaves_behind(plan: sessions.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewind = state.State.rewind
+
+    def lying(self: state.State, now: state.Listing | None = None) -> int:
+        left = [path for path in self.now().files if ".chunks" in path and path not in self.listing.files]
+        kept = {path: Path(path).read_bytes() for path in left}
+        removed = rewind(self, now)
+        for path, data in kept.items():
+            Path(path).write_bytes(data)
+            self.listing.files[path] = state._mark(path, False)  # and pretends that it had been there
+        return removed
+
+    monkeypatch.setattr(state.State, "rewind", lying)
+    verify = state.State.verify
+    honest: dict[int, set[str]] = {}
+    capture = state.State.capture.__func__  # type: ignore[attr-defined]
+
+    def noted(cls: Any, *args: Any, **rest: Any) -> state.State:
+        made: state.State = capture(cls, *args, **rest)
+        honest[id(made)] = set(made.listing.files)
+        return made
+
+    def checked(self: state.State) -> None:
+        for path in set(self.listing.files) - honest[id(self)]:
+            del self.listing.files[path]
+        verify(self)
+
+    monkeypatch.setattr(state.State, "capture", classmethod(noted))
+    monkeypatch.setattr(state.State, "verify", checked)
+    with pytest.raises(sessions.SessionFailed, match="was left behind by a run; repetitions did not start equal"):
+        quiet(plan)
+
+
+def outcome(**values: Any) -> Outcome:
+    return Outcome("snapshot", "used", **values)
+
+
+@pytest.fixture
+def small_tree(tmp_path: Path) -> Tree:
+    for number in range(30):
+        (tmp_path / f"f{number:02d}").write_bytes(b"x")
+    return scan(tmp_path)
+
+
+def test_trusting_program_that_reads_what_nobody_asked_for(small_tree: Tree, tmp_path: Path) -> None:
+    subject = Restic("default", tmp_path / "home", Settings())
+    every = frozenset(e.path for e in small_tree.files())
+    some = frozenset(sorted(every)[:3])
+
+    def said(files: frozenset[bytes], collateral: frozenset[bytes]) -> str:
+        read = check.Read(files, collateral, len(files))
+        return " ".join(check.decisions(subject, read, outcome(), Oracle(), small_tree, "ext4"))
+
+    assert said(frozenset(), frozenset()) == ""
+    assert "3 files were read again for nothing, the first is f00" in said(some, frozenset())
+    assert said(some, some) == ""
+    assert "all 30 files were read again, 0 had to be: nothing was reused" in said(every, every)
+
+
+def test_nothing_is_said_of_what_nobody_saw(small_tree: Tree, tmp_path: Path) -> None:
+    """Neither decisions nor a restore: no verdict, rather than what was expected."""
+    for mode in ("force", "default"):
+        subject = Restic(mode, tmp_path / "home", Settings())
+        assert check.verdict(subject, Oracle(), "ext4", small_tree, outcome(), None, None) is None
+        assert check.verdict(subject, Oracle(), "ext4", small_tree, outcome(), None, frozenset()) is not None
+
+
+def test_stores_that_grow_unequally(tmp_path: Path) -> None:
+    subject = Restic("default", tmp_path / "home", Settings())
+    assert check.equal_growth(subject, [9_000_000, 9_500_000, None, 8_000_000]) == []
+    assert check.equal_growth(subject, [9_000_000, 14_000_000]) == [
+        "the store grew by 9,000,000 bytes in the first repetition, by 14,000,000 in another"
+    ]
+
+
+def test_failure_under_the_tracer_is_a_problem(plan: sessions.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = run.Result((), 7, b"", b"", 1)
+    monkeypatch.setattr(syscalls, "count", lambda *_, **__: (failed, {}))
+    problems = quiet(replace(plan, counts_syscalls=True)).problems
+    assert any("exit 7 under" in text for text in problems), problems
+
+
+def test_operation_that_cannot_be_done_makes_the_session_inconclusive(plan: sessions.Plan) -> None:
+    done = quiet(with_chain(plan, "delete-duplicate:50%"))
+    assert done.problems == [] and any("delete-duplicate" in text for text in done.reasons())
+
+
+def test_every_generation_is_restored_when_all_are_asked_for(plan: sessions.Plan) -> None:
+    done = quiet(replace(with_chain(plan, "mix:2%*3"), restore="all"))
+    assert done.problems == []
+    assert [(r.generation, r.restored) for r in done.records if r.mode == "metadata" and r.phase == "measured"] == [
+        (1, True), (2, True), (3, True),
+    ]  # fmt: skip

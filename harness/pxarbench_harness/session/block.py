@@ -61,6 +61,7 @@ class Block:
     generation: int = 0
     resident: float | None = None  # share of the tree in memory before warm runs
     resident_cold: float | None = None  # before the last cold run
+    allocated: dict[int, int] = field(default_factory=dict)  # of the tree as it is: bytes that are not holes
     chilled: bool = False  # the cache was emptied since the tree was last brought in
     last_outcome: Outcome = field(init=False)
 
@@ -151,7 +152,7 @@ class Block:
                 raise SessionFailed(f"{self.dataset.name}: {step.text} changed nothing: the tree is as it was before")
             size = oracle.necessary_bytes / 2**20
             self._say(
-                f"  {step.text}: contents of {len(oracle.content_changed):,} files changed ({size:,.1f} MiB), "
+                f"  {step.text}: {len(oracle.content_changed):,} files have contents to be stored ({size:,.1f} MiB), "
                 f"{oracle.files:,} files to be read again, {len(oracle.gone):,} gone"
             )
         self.session.step("mutated")
@@ -192,7 +193,11 @@ class Block:
         for position, case in enumerate(order, 1):
             contender = case.contender
             case.outcomes.clear()
-            done = self._measured(case, 1, position, before[id(contender)])
+            case.last = self._measured(case, 1, position, before[id(contender)])
+            if self.session.plan.restore == "all" and case.last.outcome is not None:
+                case.read = proven.get(id(contender))
+                self._restore([case])
+            done, case.last = case.last, None
             self._finished(done)
             left[id(contender)] -= 1
             if left[id(contender)]:
@@ -209,6 +214,7 @@ class Block:
             for case in self.cases:
                 if case.contender is contender:
                     case.outcomes.clear()
+                    case.grown.clear()
             if contender.subject.tells_decisions:
                 self._prove(self._first_case(contender), before[id(contender)])
         self._bring_in()
@@ -238,6 +244,7 @@ class Block:
     def _done_with(self, case: Case, before: dict[int, State]) -> None:
         done, case.last = case.last, None
         assert done is not None
+        case.grown.append(done.store_added_bytes)
         self._finished(done)
         self._rewind(case.contender, before[id(case.contender)])
 
@@ -303,6 +310,15 @@ class Block:
         contender.level = contender.store_bytes(contender.listing or contender.look())
         contender.dirty = True
 
+    def verify(self) -> None:
+        """After the last block: the stores are as they were before the first one. Once, for it reads every folder of them."""
+        for contender in self.contenders:
+            if contender.start is not None and contender.subject.rewinds != "never":
+                try:
+                    contender.start.verify()
+                except StateChanged as error:
+                    raise SessionFailed(f"{contender.label}: {error}; repetitions did not start equal") from error
+
     def _measured(self, case: Case, number: int, position: int, before: State) -> Record:
         """One measured run; a cold one that was not cold is recorded as discarded and repeated."""
         reasons: list[str] = []
@@ -317,7 +333,7 @@ class Block:
             self._say(f"    discarded: {reason}")
             if done.outcome is None or len(reasons) > COLD_REPEATS:
                 case.discarded = reasons[-1]
-                self.session.inconclusive[case.id] = f"{case.id}: no cold run was cold: {reasons[-1]}"
+                self.session.inconclusive[case.id] = f"no cold run was cold: {reasons[-1]}"
                 return done
             self._finished(done)
             self._rewind(case.contender, before)
@@ -389,6 +405,8 @@ class Block:
         if outcome is not None:
             self.last_outcome = outcome
             problems += self._engaged(contender, outcome)
+            rchar = sample.io.get("rchar")
+            problems += check.bytes_read(subject, outcome, rchar, self._view(contender), self._allocated(contender))
             if phase == "measured" and not discarded:
                 case.outcomes.append(outcome)
         contender.dirty, contender.is_current = True, False
@@ -422,6 +440,17 @@ class Block:
         subject = contender.subject
         want = subject.expected(self._view(contender), self._oracle(contender), contender.filesystem)
         return check.engaged(subject, outcome, want, referenced=contender.seen is not None)
+
+    def _allocated(self, contender: Contender) -> int:
+        """Bytes of the files that this program stores, holes left out."""
+        if not contender.subject.reads_everything:
+            return 0
+        view = self._view(contender)
+        if id(view) not in self.allocated:
+            top = os.fsencode(self.dataset.root)
+            files = ((e.size, os.lstat(os.path.join(top, e.path)).st_blocks) for e in view.files())
+            self.allocated = {id(view): sum(min(size, 512 * blocks) for size, blocks in files)}
+        return self.allocated[id(view)]
 
     def _left_out(self, contender: Contender) -> frozenset[str]:
         return contender.subject.fields_left_out(contender.filesystem)
@@ -513,10 +542,14 @@ class Block:
             self._finished(held)
         self._rewind(contender, before)
         if self.plan.counts_syscalls and self.session.counts_syscalls and self.session.plan.counts_syscalls:
-            case.proof = replace(case.proof, syscalls=self._count_syscalls(contender)) if case.proof else None
+            counts, found = self._count_syscalls(contender)
+            self._say_problems(found)
+            if case.proof is not None:
+                case.proof = replace(case.proof, syscalls=counts, problems=(*case.proof.problems, *found))
             self._rewind(contender, before)
 
-    def _count_syscalls(self, contender: Contender) -> dict[str, int] | None:
+    def _count_syscalls(self, contender: Contender) -> tuple[dict[str, int] | None, list[str]]:
+        """And what went wrong."""
         self.session.step("counting")
         command = contender.subject.backup(self.dataset.root, self.session.time_of(self.session.next_sequence()))
         contender.dirty, contender.is_current = True, False
@@ -525,14 +558,16 @@ class Block:
         except syscalls.SyscallsUncounted as error:
             self.session.counts_syscalls = False
             self._say(f"system calls are not counted: {error}")
-            return None
-        return counts if result.returncode == 0 and counts else None
+            return None, []
+        if result.returncode != 0:
+            return None, [f"exit {result.returncode} under {syscalls.instrument()[0]}, which counts system calls"]
+        return counts or None, []
 
     def _is_restored(self, case: Case) -> bool:
         how = self.session.plan.restore
         if how == "none":
             return False
-        if how in ("all", "last") or self._oracle(case.contender).missed_by(case.contender.looks_at):
+        if how in ("all", "last") or self.plan.scenario or self._oracle(case.contender).missed_by(case.contender.looks_at):
             return True
         return random.Random(f"{self.session.plan.seed}/{case.id}/restore").randrange(SAMPLE) == 0
 
@@ -551,6 +586,7 @@ class Block:
         contender, oracle, view = case.contender, self._oracle(case.contender), self._view(case.contender)
         subject, outcome, read = contender.subject, case.outcomes[-1], self._first_case(contender).read
         found = check.repeatable(subject, [*([case.proven] if case.proven else []), *case.outcomes])
+        found += check.equal_growth(subject, [*case.grown, case.last.store_added_bytes if case.last else None])
         seen = expect.Seen(subject, contender.filesystem, oracle, outcome, read, case.missed, view, contender.seen)
         found += expect.problems(self.plan.scenario, seen)
         self._say_problems(found)
@@ -578,7 +614,7 @@ class Block:
         for case in cases:
             contender, view = case.contender, self._view(case.contender)
             if reason := contender.subject.unfit(view):
-                self.session.inconclusive[case.id] = f"{case.id}: cannot be restored: {reason}"
+                self.session.inconclusive[case.id] = f"cannot be restored: {reason}"
                 self._say(f"  {case.label}: cannot be restored: {reason}")
                 continue
             read = self._first_case(contender).read

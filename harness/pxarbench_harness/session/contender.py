@@ -108,6 +108,7 @@ class Case:
     proof: Record | None = None  # held back until the restore has shown what was missed
     proven: Outcome | None = None  # of the proof run
     read: check.Read | None = None  # what it told
+    grown: list[int | None] = field(default_factory=list)  # bytes, of the repetitions so far
     missed: frozenset[bytes] | None = None  # what came back with old contents; None: not restored
     discarded: str = ""  # why the case has no result
 

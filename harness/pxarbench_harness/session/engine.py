@@ -60,6 +60,17 @@ class Session:
     def problems(self) -> list[str]:
         return [f"{r.case}: {p}" for r in self.records for p in r.problems] + self.other_problems
 
+    def reasons(self) -> list[str]:
+        """Why not everything that was asked for has a result."""
+        return [*self.missing.values(), *self.unclear(), *(f"{block}: {why}" for block, why in self.unavailable.items())]
+
+    def unclear(self) -> list[str]:
+        """Cases without a result, by reason."""
+        cases: dict[str, list[str]] = {}
+        for case, reason in self.inconclusive.items():
+            cases.setdefault(reason, []).append(case)
+        return [f"{names[0] if len(names) == 1 else f'{len(names)} cases'}: {reason}" for reason, names in cases.items()]
+
     @property
     def id(self) -> str:
         return self.plan.output.name
@@ -123,7 +134,7 @@ class Session:
                 shutil.rmtree(plan.work, ignore_errors=True)
         self.step("finishing")
         self.folder.write_plan(
-            state=FINISHED, missing=self.missing, inconclusive=list(self.inconclusive.values()), skipped=self.unavailable
+            state=FINISHED, missing=self.missing, inconclusive=self.unclear(), skipped=self.unavailable
         )
         return self.records
 
@@ -169,6 +180,8 @@ class Session:
             self._block(n, block(block_plan), base=False)
             self._spent += time.monotonic() - begun
             self._foreseen += plan.estimates[place] if plan.estimates else 1.0
+        self.step("verifying")
+        block(blocks[-1][2]).verify()
         if not plan.keep:
             shutil.rmtree(home)
 

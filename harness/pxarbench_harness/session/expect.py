@@ -93,7 +93,9 @@ def _all_reused(s: Seen) -> Said:
 def _all_detected(s: Seen) -> Said:
     if not s.oracle.content_changed:
         yield "the scenario changes no contents"
-    if s.missed:
+    if s.missed is None:
+        yield "the snapshot was not restored"
+    elif s.missed:
         yield f"{len(s.missed)} files with new contents came back with the old ones"
 
 

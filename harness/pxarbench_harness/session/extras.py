@@ -50,6 +50,8 @@ def write_during(session: Session) -> list[str]:
         rows = during.measure(chosen, plan.work / "during", session.folder.path, session.say, left_out=left_out)
     except SubjectFailed as error:
         raise SessionFailed(str(error)) from error
+    if not any(row["verdict"] in ("ok", "problem") for row in rows):
+        session.inconclusive["during"] = "no change could be made while a backup was reading"
     bad = [row for row in rows if row["verdict"] == "problem"]
     return [f"{row['subject']} {row['mode']}, {row['operation']} {row['place']}: {row['sentence']}" for row in bad]
 

@@ -91,11 +91,20 @@ class SessionFolder:
         (path / "blocks").mkdir(exist_ok=True)
         if plan is not None:
             folder.finished = dict(_finished_blocks(path / "blocks"))
+        folder._drop_raw()
         started = plan["started"] if plan is not None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         folder.plan = {"schema": SCHEMA, "state": RUNNING, "started": started, "attempt": attempt, **described}
         folder.write_plan()
         folder.rewrite_records()
         return folder
+
+    def _drop_raw(self) -> None:
+        """Of runs that no finished block has: their numbers are used again."""
+        kept = {r.sequence for block in self.finished.values() for r in block.records}
+        for path in self.raw.iterdir():
+            number, dash, _ = path.name.partition("-")
+            if dash and (number == "decisions" or (number.isdecimal() and int(number) not in kept)):
+                path.unlink()
 
     def write_plan(self, **changes: Any) -> None:
         self.plan.update(changes)

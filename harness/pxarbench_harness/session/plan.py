@@ -161,7 +161,7 @@ def contenders(
         subject, colon, mode = text.rpartition(":")
         owners = [n for n in chosen if n == subject or (not colon and (text == "all" or n.partition("@")[0] == "pxarbench"))]
         if not owners:
-            raise ValueError(f"mode {text}: subject {subject or 'pxarbench'} is not among {', '.join(chosen)}")
+            raise ValueError(f"mode {text}: subject {subject or 'pxarbench'} is not among {', '.join(chosen)} (--subjects)")
         for owner in owners:
             there = registry[owner].modes
             if mode != "all" and mode not in there:
