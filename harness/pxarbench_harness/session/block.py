@@ -405,7 +405,8 @@ class Block:
         if outcome is not None:
             self.last_outcome = outcome
             problems += self._engaged(contender, outcome)
-            rchar = sample.io.get("rchar")
+            # To say why a file is read again, and whether in vain, a run that tells its decisions looks into old chunks.
+            rchar = sample.io.get("rchar") if subject.reads_everything or not proves else None
             problems += check.bytes_read(subject, outcome, rchar, self._view(contender), self._allocated(contender))
             if phase == "measured" and not discarded:
                 case.outcomes.append(outcome)
