@@ -108,6 +108,8 @@ class Subject(ABC):
     kinds_left_out: ClassVar[frozenset[str]] = frozenset()
     #: Whether every name of a hardlinked file counts as a file.
     counts_names: ClassVar[bool] = False
+    #: Whether what it knows of a file with several names is kept under the one that it came upon first, in an order of its own.
+    keeps_one_name: ClassVar[bool] = False
     #: Whether a file that was changed and put back counts as changed: its inode change time cannot be put back.
     sees_inode_changes: ClassVar[bool] = False
     #: Whether equal input must give equal checksums.

@@ -50,6 +50,7 @@ _TICK = 0.02
 
 class Borg(Subject):
     name = "borg"
+    keeps_one_name = True
     modes = tuple(_MODES)
     mode_texts: ClassVar[Mapping[str, str]] = {mode: text for mode, (_, _, text) in _MODES.items()}
     default_modes = ("rechunk", "default")
