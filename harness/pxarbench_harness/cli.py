@@ -19,7 +19,7 @@ from . import locate
 if TYPE_CHECKING:
     from .session import Plan, Session
 
-EXIT_OK, EXIT_ERROR, EXIT_INCONCLUSIVE = 0, 1, 4
+EXIT_OK, EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED = 0, 1, 4, 130
 
 SUITES = ("modes", "cliff", "truth", "ageing", "tools", "during", "exhaustive")
 
@@ -48,7 +48,8 @@ caches: warm (the tree was read before), cold (cache emptied before each measure
 The same command goes on with a session that was interrupted, and ends with the same table; --fresh begins anew.
 
 exit codes: 0 all cases measured and checked; 1 something failed, or a check found a problem;
-4 inconclusive: a subject that was asked for cannot run here, or no cold run was cold; the rest was measured
+4 inconclusive: a subject or a change that was asked for is not possible here, a snapshot could not be restored, or no cold
+run was cold: the rest was measured; 130 interrupted: the same command goes on
 """
 
 
@@ -281,12 +282,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     running = session.Session(replace(plan, output=output, work=work), fresh=args.fresh)
     failed = ""
     try:
-        running.run()
+        try:
+            running.run()
+        except failures as error:
+            failed = str(error)
+        return _finish(args, running, output, work, failed)
     except KeyboardInterrupt:
-        failed = "interrupted; the same command goes on"
-    except failures as error:
-        failed = str(error)
-    return _finish(args, running, output, work, failed)
+        print("ci/bench: interrupted; the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _output(args: argparse.Namespace, plan: Plan) -> Path:
@@ -311,7 +314,10 @@ def _finish(args: argparse.Namespace, running: Session, output: Path, work: Path
         return EXIT_ERROR
 
     if running.records:
-        made = report.write(output, records=running.records, seed=args.seed, skipped=running.missing)
+        try:
+            made = report.write(output, records=running.records, seed=args.seed, skipped=running.missing)
+        except OSError as error:
+            return stop(f"{failed}{'; ' if failed else ''}no report: {error} (the same command writes it when there is room)")
         print()
         if args.format == "text":
             report.render.terminal(made)

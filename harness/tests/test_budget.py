@@ -50,7 +50,7 @@ def test_most_informative_come_first() -> None:
 
 def test_a_budget_that_is_too_small_for_anything_says_so() -> None:
     fitted = budget.fitted(plan_of("modes"), 1)
-    assert len(fitted.blocks) == 1 and "longer than the budget" in fitted.left_out[0]
+    assert len(fitted.blocks) == 1 and "s over the budget" in fitted.left_out[0]
 
 
 def test_rounds_are_given_up_before_cases() -> None:

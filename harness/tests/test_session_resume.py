@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,10 @@ def test_another_plan_does_not_go_on(tmp_path: Path, kept: Path) -> None:
     fresh = sessions.Session(replace(plan, rounds=2), say=lambda text: None, fresh=True)
     fresh.run()
     assert {r.attempt for r in fresh.records} == {1} and fresh.problems == []
-    with pytest.raises(sessions.SessionFailed, match="is finished"):
-        quiet(replace(plan, rounds=2))
+    said: list[str] = []
+    again = sessions.Session(replace(plan, rounds=2), say=said.append)
+    assert integers.of(again.run()) == integers.of(fresh.records)
+    assert len(said) == 1 and "this session is finished" in said[0]
 
 
 def test_two_sessions_never_share_a_folder(tmp_path: Path, kept: Path) -> None:
@@ -182,3 +185,60 @@ def test_same_command_finds_its_unfinished_session(
     assert f"going on with {begun}" in capsys.readouterr().out
     assert json.loads((begun / "plan.json").read_text())["state"] == "finished"
     assert len(list((tmp_path / "results" / "runs").iterdir())) == 2
+
+
+def test_report_of_a_finished_session_is_written_again(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when there was no room for it the first time."""
+    monkeypatch.setenv("PXARBENCH_CACHE", str(kept))
+    binary = str(small_plan(tmp_path, kept).settings.binary)
+    words = ["--binary", binary, "--dataset", "tiny", "--mutation", "none", "--rounds", "1", "--no-syscalls", "--output",
+             str(tmp_path / "out"), "--work", str(tmp_path / "work")]  # fmt: skip
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pxarbench_harness.report.write", full)
+        assert cli.main(words) == 1
+        assert "no report: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert cli.main(words) == 0
+    assert "this session is finished" in capsys.readouterr().out
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_interruption_has_an_exit_code_of_its_own(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PXARBENCH_CACHE", str(kept))
+    binary = str(small_plan(tmp_path, kept).settings.binary)
+    words = ["--binary", binary, "--dataset", "tiny", "--mutation", "none", "--rounds", "1", "--no-syscalls", "--output",
+             str(tmp_path / "out"), "--work", str(tmp_path / "work")]  # fmt: skip
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    for place in ("pxarbench_harness.session.block.Block._measure", "pxarbench_harness.report.write"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, interrupted)
+            assert cli.main(words) == 130
+        assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert cli.main(words) == 0
+
+
+def test_tree_with_patterns_of_its_own_is_refused(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = small_plan(tmp_path, kept, "none")
+    prepare = datasets.prepare
+
+    @contextmanager
+    def planted(recipe: datasets.Recipe, **rest: Any) -> Iterator[datasets.Dataset]:
+        with prepare(recipe, **rest) as dataset:
+            some = next(iter(dataset.tree.files()))
+            path = b"source/.pxarexclude"
+            yield replace(dataset, tree=tree.Tree(dataset.root, {**dataset.tree.entries, path: replace(some, path=path)}))
+
+    monkeypatch.setattr(datasets, "prepare", planted)
+    with pytest.raises(sessions.SessionFailed, match="source/.pxarexclude: archives leave out what its patterns say"):
+        quiet(plan)

@@ -18,7 +18,7 @@ from pathlib import Path
 from .. import datasets, measure, mutate, record
 from ..datasets import Dataset
 from ..record import Record
-from ..tree import Tree
+from ..tree import Tree, show
 from . import extras
 from .block import Block
 from .contender import Contender, Judge
@@ -90,8 +90,21 @@ class Session:
         finally:
             self.folder.close()
 
+    def _known(self) -> None:
+        """What finished blocks have."""
+        for block in self.folder.in_order():
+            self.records += block.records
+            self.inconclusive.update(block.inconclusive)
+            self.unavailable.update(block.skipped)
+
     def _run(self) -> list[Record]:
         plan = self.plan
+        if self.folder.is_finished:
+            self._known()
+            self.missing.update(self.folder.plan.get("missing", {}))
+            self.other_problems += self.folder.plan.get("other_problems", [])
+            self.say(f"{self.folder.path}: this session is finished (--fresh begins anew)")
+            return self.records
         known = registry(plan.settings)
         for name in plan.subjects:
             reason = known[name].missing(plan.settings)
@@ -106,10 +119,7 @@ class Session:
             self.say(f"going on with {self.folder.path}: {done} blocks are finished (attempt {self.folder.attempt})")
         for text in plan.left_out:
             self.say(f"left out: {text}")
-        for block in self.folder.in_order():
-            self.records += block.records
-            self.inconclusive.update(block.inconclusive)
-            self.unavailable.update(block.skipped)
+        self._known()
         plan.work.mkdir(parents=True, exist_ok=True)
         if plan.keep:
             (plan.work / KEPT).touch()
@@ -134,8 +144,9 @@ class Session:
                 shutil.rmtree(plan.work, ignore_errors=True)
         self.step("finishing")
         self.folder.write_plan(
-            state=FINISHED, missing=self.missing, inconclusive=self.unclear(), skipped=self.unavailable
-        )
+            state=FINISHED, missing=self.missing, inconclusive=self.unclear(), skipped=self.unavailable,
+            other_problems=self.other_problems,
+        )  # fmt: skip
         return self.records
 
     def _dataset(
@@ -154,6 +165,7 @@ class Session:
             tools.update(known[name].versions(plan.settings))
         host = measure.host(dataset.root, home, tools)
         self._same_machine(dataset, host)
+        self._no_patterns(dataset)
         filesystem = host.tree_filesystem.split()[0]
         contenders = []
         for name, mode in usable:
@@ -230,6 +242,15 @@ class Session:
                         f"{self.folder.path}: its records were made on another machine or with other tools "
                         f"({r.host_fingerprint}, here {host.fingerprint}): times would not compare; --fresh begins anew"
                     )
+
+    def _no_patterns(self, dataset: Dataset) -> None:
+        """Patterns of the tree's own: which files an archive leaves out is the program's to say, and nothing here could judge."""
+        for path in dataset.tree.entries:
+            if path.rpartition(b"/")[2] == b".pxarexclude":
+                raise SessionFailed(
+                    f"{dataset.name}: {show(path)}: archives leave out what its patterns say, so that no restore could be "
+                    "compared with the tree; back up a tree without it"
+                )
 
     def _check_space(self, dataset: Dataset, home: Path, stores: int) -> None:
         needed = round(dataset.tree.file_bytes * (stores + 1.2 * AT_ONCE)) + (256 << 20)

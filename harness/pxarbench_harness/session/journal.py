@@ -47,6 +47,10 @@ class SessionFolder:
     _lock: TextIO | None = None
 
     @property
+    def is_finished(self) -> bool:
+        return self.plan.get("state") == FINISHED
+
+    @property
     def records_path(self) -> Path:
         return self.path / "records.jsonl"
 
@@ -56,8 +60,9 @@ class SessionFolder:
 
     @classmethod
     def open(cls, path: Path, described: Mapping[str, Any], *, fresh: bool = False) -> SessionFolder:
-        """Begins a session in an empty folder, or goes on with the one of the same digest that is there. SessionBusy: another
-        process does. SessionFailed: the folder holds something else."""
+        """Begins a session in an empty folder, or goes on with the one of the same digest that is there, which may be
+        finished (`is_finished`): then nothing is changed. SessionBusy: another process does. SessionFailed: the folder holds
+        something else."""
         path.mkdir(parents=True, exist_ok=True)
         there = sorted(p.name for p in path.iterdir())
         plan = read_plan(path)
@@ -84,7 +89,7 @@ class SessionFolder:
         if plan is not None and plan.get("digest") != described["digest"]:
             raise SessionFailed(f"{path}: exists and is not empty: a session of another plan (--fresh begins anew)")
         if plan is not None and plan.get("state") == FINISHED:
-            raise SessionFailed(f"{path}: this session is finished (--fresh begins anew)")
+            return cls(path, plan, int(plan.get("attempt", 1)), dict(_finished_blocks(path / "blocks")), lock)
         attempt = 1 if plan is None else int(plan.get("attempt", 1)) + 1
         folder = cls(path, {}, attempt, _lock=lock)
         folder.raw.mkdir(exist_ok=True)
