@@ -262,8 +262,8 @@ def verdict(
 
 
 def bytes_read(subject: Subject, outcome: Outcome, rchar: int | None, tree: Tree, allocated: int) -> list[str]:
-    """What the kernel counted, against what the program says and what it has to read. `rchar`: None, not known. `allocated`: bytes
-    of the tree's files that are not holes."""
+    """What the kernel counted, against what the program says and what it has to read. `rchar`: None, not known. `allocated`:
+    bytes of the tree's files that are not holes."""
     if rchar is None:
         return []
     if subject.reads_everything and rchar < allocated:

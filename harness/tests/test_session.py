@@ -256,7 +256,8 @@ def test_missing_subject_beside_a_present_one_is_inconclusive(
         (["--frobnicate"], "unrecognized arguments"),
     ],
     ids=[
-        "no-rounds", "dataset", "mutation", "subject", "mode", "other-mode", "cache", "budget", "build", "generations", "option",
+        "no-rounds", "dataset", "mutation", "subject", "mode", "other-mode", "cache", "budget", "build", "generations",
+        "option",
     ],
 )
 def test_wrong_words_are_told_with_exit_code_1(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,7 +137,8 @@ def fitted(plan: Plan, seconds: float) -> Plan:
     out = [n for n in range(len(plan.blocks)) if n not in chosen]
     said = [f"{plan.blocks[n].name}: about {plan.estimates[n]:.0f} s more" for n in out]
     if left < 0:
-        said.insert(0, f"nothing more: the least that can be measured takes {seconds - left:.0f} s, {-left:.0f} s over the budget")
+        least = f"{seconds - left:.0f} s, {-left:.0f} s over the budget"
+        said.insert(0, f"nothing more: the least that can be measured takes {least}")
     return replace(
         plan, blocks=tuple(plan.blocks[n] for n in chosen), estimates=tuple(plan.estimates[n] for n in chosen),
         left_out=(*plan.left_out, *said),

@@ -244,7 +244,7 @@ class Session:
                     )
 
     def _no_patterns(self, dataset: Dataset) -> None:
-        """Patterns of the tree's own: which files an archive leaves out is the program's to say, and nothing here could judge."""
+        """Patterns of the tree's own: which files an archive leaves out only the program could say, and nobody judge."""
         for path in dataset.tree.entries:
             if path.rpartition(b"/")[2] == b".pxarexclude":
                 raise SessionFailed(

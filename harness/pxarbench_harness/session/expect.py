@@ -124,7 +124,7 @@ def _attributes_are_noticed(s: Seen) -> Said:
 
 
 def _padding_within_threshold(s: Seen) -> Said:
-    """Of all ranges together: each one's padding is within the threshold. Profile stored is judged by the chunk, in archive.py."""
+    """Of all ranges together: each one's padding is within the threshold. Profile stored: by the chunk, in archive.py."""
     if s.reads_all or s.mode == "metadata-stored":
         return
     payload, padding = s.outcome.payload_bytes or 0, s.outcome.padding_bytes or 0
