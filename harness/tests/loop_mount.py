@@ -15,7 +15,7 @@ from pxarbench_harness import run
 #: Options of mkfs by type. ext4 without project ids: many kernels are built without its quota; XFS always has them. XFS refuses images below 300 MiB, Btrfs wants about 110.
 MKFS: dict[str, tuple[int, Sequence[str]]] = {
     "ext4": (1024, ["mkfs.ext4", "-q", "-F", "-O", "ea_inode", "-I", "256", "-N", "250000"]),
-    "xfs": (512, ["mkfs.xfs", "-q", "-f"]),
+    "xfs": (1024, ["mkfs.xfs", "-q", "-f"]),
     "btrfs": (512, ["mkfs.btrfs", "-q", "-f"]),
     "vfat": (64, ["mkfs.vfat"]),
 }

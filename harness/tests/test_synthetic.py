@@ -93,12 +93,13 @@ _ELSEWHERE = textwrap.dedent(
     import test_synthetic
     os.umask(int(sys.argv[3], 8))
     place = Path(sys.argv[2])
+    recipes = {kind: test_synthetic.small(kind) for kind in test_synthetic.KINDS}  # while the repository may be read
     if len(sys.argv) > 4 and os.geteuid() == 0:
         os.chown(place, int(sys.argv[4]), int(sys.argv[4]))
         os.setgroups([])
         os.setgid(int(sys.argv[4]))
         os.setuid(int(sys.argv[4]))
-    found = {kind: test_synthetic.plant(test_synthetic.small(kind), place / kind) for kind in test_synthetic.KINDS}
+    found = {kind: test_synthetic.plant(recipe, place / kind) for kind, recipe in recipes.items()}
     print(json.dumps({kind: [whole.portable_digest(), whole.content_digest()] for kind, whole in found.items()}))
     """
 )
