@@ -93,7 +93,9 @@ _ELSEWHERE = textwrap.dedent(
     import test_synthetic
     os.umask(int(sys.argv[3], 8))
     place = Path(sys.argv[2])
-    recipes = {kind: test_synthetic.small(kind) for kind in test_synthetic.KINDS}  # while the repository may be read
+    recipes = {kind: test_synthetic.small(kind) for kind in test_synthetic.KINDS}
+    for recipe in recipes.values():
+        test_synthetic.synthetic.plan_of(recipe)  # reads all it needs while the repository may be read
     if len(sys.argv) > 4 and os.geteuid() == 0:
         os.chown(place, int(sys.argv[4]), int(sys.argv[4]))
         os.setgroups([])
