@@ -188,11 +188,12 @@ def _noticed(subject: Subject, oracle: Oracle, looks_at: frozenset[str], tree: T
 
 
 def _at_its_choice(oracle: Oracle, tree: Tree) -> frozenset[bytes]:
-    """Files with several names, now or before: a program that keeps what it knows under one of them knows the file again, or
-    does not, according to which name it comes upon first."""
+    """Files of which a name came or went, nothing else: a program that keeps what it knows under one of the names knows the file
+    again, or does not, according to which it comes upon first. A file with several names that was written to is none of them."""
     return frozenset(
         change.path for change in oracle.changes
-        if "hardlink" in change.differs or (change.path in tree.entries and tree.entries[change.path].links > 1)
+        if ("hardlink" in change.differs and not change.content_changed)
+        or ("name" in change.differs and change.path in tree.entries and tree.entries[change.path].links > 1)
     )  # fmt: skip
 
 

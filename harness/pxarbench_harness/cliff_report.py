@@ -12,6 +12,7 @@ from .cliff_reference import (
 )  # fmt: skip
 from .report import render
 from .report.build import Block, Bullets, Heading, Paragraph, Report, Table
+from .report.words import percent
 
 MIB = 1 << 20
 
@@ -32,18 +33,6 @@ BESIDE = (
     ("payload", "ppxar size"),
     ("compressed", "ppxar compressed"),
 )
-
-
-def percent(share: float) -> str:
-    """Three significant digits, as far as they tell something."""
-    value = 100 * share
-    if value == 0:
-        return "0 %"
-    if abs(value) < 0.01:
-        return f"{value:.4f} %"
-    if abs(value) < 1:
-        return f"{value:.3f} %"
-    return f"{value:.2f} %" if abs(value) < 10 else f"{value:.1f} %"
 
 
 def relative(ours: float, theirs: float) -> str:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pxarbench_harness import datasets
+import pytest
+
+from pxarbench_harness import archive, datasets, measure
 from pxarbench_harness import session as sessions
 from pxarbench_harness.subjects import Settings
 
 FAKE = Path(__file__).with_name("fake_pxarbench.py")
 BOTH = (("pxarbench", "data"), ("pxarbench", "metadata"))
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in makes no archives; that they are looked into is shown with the program itself (test_session.py)."""
+    if not measure.version_of("hyperfine"):
+        pytest.skip("hyperfine is not installed")
+    monkeypatch.setattr(archive, "problems", lambda *_: [])
 
 
 def tinier() -> datasets.Recipe:

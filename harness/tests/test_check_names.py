@@ -43,6 +43,8 @@ def test_one_name_is_kept() -> None:
     assert said(subject(), set(), NEW_NAME) == ["decisions: 1 changed files were reused, the first is a"]
     single = Change(b"c", frozenset({"name", "content"}), 5, 0)
     assert said(subject(keeps_one_name=True), set(), single) == ["decisions: 1 changed files were reused, the first is c"]
+    written = Change(b"a", frozenset({"content", "size", "mtime"}), 5, 4)
+    assert said(subject(keeps_one_name=True), set(), written) == ["decisions: 1 changed files were reused, the first is a"]
     formerly = Change(b"c", frozenset({"hardlink"}), 5, 5)
     assert said(subject(keeps_one_name=True), set(), formerly) == []
 

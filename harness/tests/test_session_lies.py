@@ -11,24 +11,19 @@ from typing import Any
 import pytest
 from session_tools import quiet, small_plan
 
-from pxarbench_harness import archive, cache, check, cli, measure, mutate, run, state, syscalls
+from pxarbench_harness import cache, check, cli, measure, mutate, run, state, syscalls
 from pxarbench_harness import session as sessions
 from pxarbench_harness.mutate import Oracle
 from pxarbench_harness.session.plan import BlockPlan
 from pxarbench_harness.subjects import Outcome, Pxarbench, Restic, Settings
 from pxarbench_harness.tree import Tree, scan
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not measure.version_of("hyperfine"):
-        pytest.skip("hyperfine is not installed")
-    monkeypatch.setattr(archive, "problems", lambda *_: [])
 
 
 @pytest.fixture

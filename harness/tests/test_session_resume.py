@@ -12,25 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from session_tools import quiet, small_plan
+from session_tools import FAKE, quiet, small_plan
 
-from pxarbench_harness import archive, cli, datasets, integers, measure, record, tree
+from pxarbench_harness import cli, datasets, integers, record, tree
 from pxarbench_harness import session as sessions
 from pxarbench_harness.session import journal
 
 CHAINS = ("none", "edit:1%:clustered", "rename:1%>append:1%", "mix:5%*2")
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not measure.version_of("hyperfine"):
-        pytest.skip("hyperfine is not installed")
-    monkeypatch.setattr(archive, "problems", lambda *_: [])
 
 
 def killed(plan: sessions.Plan, arm: Callable[[Callable[[], None]], Callable[[str], None]]) -> bool:
@@ -187,14 +182,18 @@ def test_same_command_finds_its_unfinished_session(
     assert len(list((tmp_path / "results" / "runs").iterdir())) == 2
 
 
+def smallest_session(folder: Path) -> list[str]:
+    """Words of the command line."""
+    return ["--binary", str(FAKE), "--dataset", "tiny", "--mutation", "none", "--rounds", "1", "--no-syscalls", "--output",
+            str(folder / "out"), "--work", str(folder / "work")]  # fmt: skip
+
+
 def test_report_of_a_finished_session_is_written_again(
     tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also when there was no room for it the first time."""
     monkeypatch.setenv("PXARBENCH_CACHE", str(kept))
-    binary = str(small_plan(tmp_path, kept).settings.binary)
-    words = ["--binary", binary, "--dataset", "tiny", "--mutation", "none", "--rounds", "1", "--no-syscalls", "--output",
-             str(tmp_path / "out"), "--work", str(tmp_path / "work")]  # fmt: skip
+    words = smallest_session(tmp_path)
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -213,9 +212,7 @@ def test_interruption_has_an_exit_code_of_its_own(
     tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PXARBENCH_CACHE", str(kept))
-    binary = str(small_plan(tmp_path, kept).settings.binary)
-    words = ["--binary", binary, "--dataset", "tiny", "--mutation", "none", "--rounds", "1", "--no-syscalls", "--output",
-             str(tmp_path / "out"), "--work", str(tmp_path / "work")]  # fmt: skip
+    words = smallest_session(tmp_path)
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

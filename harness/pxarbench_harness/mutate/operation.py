@@ -91,6 +91,10 @@ def register(cls: type[Operation]) -> type[Operation]:
     """`cls.word` becomes a word of the grammar."""
     assert cls.word and cls.word not in OPERATIONS, cls
     assert cls.facets <= FACETS and cls.sometimes <= FACETS, cls
+    if cls.carries_itself_out:
+        assert cls.carry_out is not Operation.carry_out, cls  # one that writes a log of steps is taken back as any other
+    elif not cls.during:
+        assert cls.plan is not Operation.plan, cls
     OPERATIONS[cls.word] = cls
     return cls
 
