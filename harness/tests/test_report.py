@@ -291,6 +291,17 @@ def test_a_session_that_is_not_finished_says_so(tmp_path: Path) -> None:
     assert "not finished" in (folder / "report.md").read_text()
 
 
+def test_cases_that_were_never_restored_stand_at_the_top(tmp_path: Path) -> None:
+    def said(name: str, restored: bool) -> str:
+        folder = made.write(tmp_path / name, [replace(r, restored=restored) for r in made.small()])
+        report.write(folder)
+        return (folder / "report.md").read_text()
+
+    count = len({r.case for r in made.small() if r.phase == "measured"})
+    assert "never restored" not in said("all", True)
+    assert f"{count} of {count} cases never restored" in said("none", False)
+
+
 def test_without_matplotlib_the_tables_stay(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import builtins
 

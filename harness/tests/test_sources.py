@@ -660,6 +660,7 @@ def test_own_folder_that_went_on_is_said_and_fresh_takes_it(tmp_path: Path, own:
 
 def test_folders_that_cannot_be_copied_are_told(tmp_path: Path, own: Path) -> None:
     assert "no such folder" in failure(datasets.load("path:/no/such"), tmp_path / "c")
+    assert list((tmp_path / "c" / "datasets").glob("*.partial")) == []
     assert "the cache lies in it" in failure(datasets.load(f"path:{tmp_path}"), tmp_path / "c")
     assert Path("/proc") in folder._mounted_below(Path("/"))
     with pytest.raises(recipe.RecipeBroken, match="a folder is missing"):

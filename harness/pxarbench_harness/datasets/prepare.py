@@ -157,6 +157,15 @@ def _build(recipe: Recipe, work: Workspace) -> Built:
     return Built(built) if isinstance(built, str) else built
 
 
+def _leave_no_empty(partial: Path) -> None:
+    """A source that was never there leaves nothing behind; what was half done is kept for the next attempt."""
+    for folder in (partial / "tree", partial):
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
 def _make(recipe: Recipe, final: Path, cache: Path, say: Callable[[str], None], step: Callable[[str], None]) -> None:
     partial = final.with_name(final.name + ".partial")
     partial.mkdir(exist_ok=True)
@@ -166,7 +175,11 @@ def _make(recipe: Recipe, final: Path, cache: Path, say: Callable[[str], None], 
         say(f"dataset {recipe.name}: an earlier preparation was interrupted, its tree is made again")
     empty(root)
     root.chmod(0o755)
-    built = _build(recipe, Workspace(recipe, root, partial, cache / "downloads", say, step))
+    try:
+        built = _build(recipe, Workspace(recipe, root, partial, cache / "downloads", say, step))
+    except DatasetFailed:
+        _leave_no_empty(partial)
+        raise
     step("built")
 
     say(f"dataset {recipe.name}: listing and hashing")

@@ -11,6 +11,9 @@ from .model import Block as Part
 from .model import Bullets, Cell, Details, Heading, Table, Tone
 from .surface import Names
 
+#: Cases that are named at the top; more are counted.
+_NAMED_MAX = 6
+
 
 def head(folder: Folder) -> tuple[str, ...]:
     first = folder.records[0]
@@ -37,6 +40,7 @@ def overview(folder: Folder) -> tuple[str, ...]:
     ]
     bad = [r for r in records if r.problems]
     lines.append(f"**{words.many(len(bad), 'run')} with problems**, listed under Problems." if bad else "No check found a problem.")
+    lines += _never_restored(folder.records)
     if folder.plan.get("state") not in (None, "finished"):
         lines.append("**The session is not finished**: this is what there is so far.")
     hosts = {r.host_fingerprint for r in records}
@@ -46,6 +50,17 @@ def overview(folder: Folder) -> tuple[str, ...]:
     if attempts > 1:
         lines.append(f"Taken up again {words.many(attempts - 1, 'time')} after an interruption, see Circumstances.")
     return (*lines, *folder.notes)
+
+
+def _never_restored(records: tuple[Record, ...]) -> list[str]:
+    """A backup that nobody has brought back is a promise; the reader should not take it for a result."""
+    measured = dict.fromkeys(r.case for r in records if r.phase == "measured")
+    restored = {r.case for r in records if r.restored}
+    missing = [case for case in measured if case not in restored]
+    if not missing:
+        return []
+    named = f": {', '.join(missing)}" if len(missing) <= _NAMED_MAX else ""
+    return [f"**{len(missing)} of {words.many(len(measured), 'case')} never restored**{named}."]
 
 
 def _attempts(records: tuple[Record, ...]) -> list[str]:
