@@ -58,6 +58,7 @@ class Block:
     tree: tree.Tree = field(init=False)
     pxar_tree: tree.Tree = field(init=False)
     tree_digest: str = ""
+    portable_digest: str = ""
     generation: int = 0
     resident: float | None = None  # share of the tree in memory before warm runs
     resident_cold: float | None = None  # before the last cold run
@@ -124,7 +125,7 @@ class Block:
         return any(change.noticed_by(contender.looks_at) for change in changes)
 
     def _now(self, now: tree.Tree) -> None:
-        self.tree, self.tree_digest = now, now.digest()
+        self.tree, self.tree_digest, self.portable_digest = now, now.digest(), now.portable_digest()
         self.pxar_tree = as_pxar_sees(now)
 
     def _view(self, contender: Contender) -> tree.Tree:
@@ -477,6 +478,7 @@ class Block:
                 "bytes": self.tree.file_bytes,
                 "entries": len(self.tree.entries),
                 "tree_digest": self.tree_digest,
+                "portable_digest": self.portable_digest,
             },
             mutation={
                 "text": self.plan.chain.text,
