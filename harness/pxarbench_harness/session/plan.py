@@ -49,6 +49,7 @@ class Plan:
     rounds: int
     output: Path  # a new folder, or that of an interrupted session of the same plan
     work: Path  # a new folder for stores and restored trees
+    memory: Path | None = None  # a new folder in memory for restored trees that fit there; None: all go to `work`
     cache: Path | None = None  # of datasets; None: the usual one
     settings: Settings = field(default_factory=Settings)
     caches: tuple[str, ...] = ("warm",)
@@ -85,7 +86,7 @@ class Plan:
         }  # fmt: skip
 
     def described(self) -> dict[str, Any]:
-        """For plan.json."""
+        """For plan.json: what was asked for, and all that it takes to do it again elsewhere (bundle/)."""
         chosen: dict[str, list[str]] = {}
         for name, mode in self.contenders:
             chosen.setdefault(name, []).append(mode)
@@ -96,9 +97,19 @@ class Plan:
             "datasets": list(dict.fromkeys(b.recipe.name for b in self.blocks)),
             "mutations": list(dict.fromkeys(b.chain.text for b in self.blocks)),
             "blocks": [
-                {"dataset": b.recipe.name, "mutation": b.chain.text, "scenario": b.scenario, "title": b.title}
+                {
+                    "dataset": b.recipe.name, "mutation": b.chain.text, "scenario": b.scenario, "title": b.title,
+                    "recipe": b.recipe.key, "counts_syscalls": b.counts_syscalls,
+                }
                 for b in self.blocks
             ],
+            "recipes": {b.recipe.key: {"digest": b.recipe.digest, "values": dict(b.recipe.values)} for b in self.blocks},
+            "contenders": [list(pair) for pair in self.contenders],
+            "settings": {
+                "sync_level": self.settings.sync_level, "threads": self.settings.threads, "extra": list(self.settings.extra),
+            },
+            "during": self.during,
+            "exhaustive": self.exhaustive,
             "subjects": [{"name": name, "modes": modes} for name, modes in chosen.items()],
             "caches": list(self.caches),
             "rounds": self.rounds,
@@ -106,7 +117,7 @@ class Plan:
             "restore": self.restore,
             "seed": self.seed,
             "left_out": list(self.left_out),
-        }
+        }  # fmt: skip
 
 
 def _file_digest(path: Path) -> str:
