@@ -135,7 +135,9 @@ def parser() -> argparse.ArgumentParser:
     where = p.add_argument_group("where, and what is printed")
     where.add_argument("--output", type=Path, metavar="DIR",
                        help="folder for records and reports (default: results/runs/DATE-N)")  # fmt: skip
-    where.add_argument("--work", type=Path, metavar="DIR", help="folder for stores and restored trees (default: in the cache)")
+    where.add_argument("--work", type=Path, metavar="DIR",
+                       help="folder for stores and restored trees (default: in the cache; restored trees in memory where it has "
+                       "room)")  # fmt: skip
     where.add_argument("--fresh", action="store_true", help="begin anew instead of going on with an interrupted session")
     where.add_argument("--keep", action="store_true", help="keep the stores")
     where.add_argument("--format", choices=("text", "markdown", "rfc"), default="text",
@@ -275,11 +277,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return stop(f"--output: cannot make {error.filename or args.output}: {error.strerror}")
     place = args.work.absolute() if args.work else locate.cache() / "work"
-    for left in session.abandoned(place):
+    # Named by the user: then everything goes there.
+    memory = None if args.work else session.work_folder(session.MEMORY, output)
+    for left in [*session.abandoned(place), *([] if memory is None else session.abandoned(session.MEMORY))]:
         print(f"removing {left}, left behind by a run that was killed")
         shutil.rmtree(left)
     work = session.work_folder(place, output)
-    running = session.Session(replace(plan, output=output, work=work), fresh=args.fresh)
+    running = session.Session(replace(plan, output=output, work=work, memory=memory), fresh=args.fresh)
     failed = ""
     try:
         try:

@@ -30,7 +30,7 @@ from . import expect
 from .contender import Case, Contender, Judge
 from .plan import SAMPLE, BlockPlan, case_id
 from .problems import SessionFailed
-from .restores import Restore, several
+from .restores import Restore, fits_in_memory, several
 
 if TYPE_CHECKING:
     from .engine import Session
@@ -610,6 +610,12 @@ class Block:
         )  # fmt: skip
         self._finished(replace(held, verdict=verdict))
 
+    def _restored_below(self, contender: Contender) -> Path:
+        memory = self.session.plan.memory
+        if memory is None or not contender.subject.restores_to_memory or not fits_in_memory(self._view(contender), memory.parent):
+            return self.home
+        return memory
+
     def _restore(self, cases: list[Case]) -> None:
         """Restores the snapshots of the cases' last runs and compares them with what they have to hold."""
         self.session.step("restoring")
@@ -622,7 +628,7 @@ class Block:
                 continue
             read = self._first_case(contender).read
             stored = contender.stored(view, self._oracle(contender), read.collateral if read is not None else frozenset())
-            scratch = self.home / f"restored-{len(jobs)}"
+            scratch = self._restored_below(contender) / f"restored-{len(jobs)}"
             chosen.append(case)
             jobs.append(
                 Restore(

@@ -142,6 +142,8 @@ class Session:
         finally:
             if not plan.keep:
                 shutil.rmtree(plan.work, ignore_errors=True)
+            if plan.memory is not None:
+                shutil.rmtree(plan.memory, ignore_errors=True)
         self.step("finishing")
         self.folder.write_plan(
             state=FINISHED, missing=self.missing, inconclusive=self.unclear(), skipped=self.unavailable,
@@ -288,7 +290,9 @@ def abandoned(place: Path) -> list[Path]:
     found = []
     for folder in place.glob(f"{WORK_PREFIX}*-*"):
         owner = folder.name.rpartition("-")[2]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and not (folder / KEPT).exists():
+        if not owner.isdecimal() or Path(f"/proc/{owner}").exists() or (folder / KEPT).exists():
+            continue
+        if folder.stat().st_uid == os.geteuid():  # memory is everybody's
             found.append(folder)
     return found
 

@@ -121,6 +121,9 @@ class Subject(ABC):
     #: store is somewhere else, `state()` is empty, later repetitions find what the earlier ones stored.
     rewinds: ClassVar[Literal["remove-new", "copy", "never"]] = "remove-new"
 
+    #: Whether its restore works on a file system in memory, which has no file flags.
+    restores_to_memory: ClassVar[bool] = True
+
     def __init__(self, mode: str, home: Path, settings: Settings) -> None:
         """`home`: an empty folder for the store and everything else the program keeps."""
         if mode not in self.modes:

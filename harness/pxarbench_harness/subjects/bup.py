@@ -43,6 +43,7 @@ class Bup(Subject):
     sees_inode_changes = True
     tells_decisions = True
     rewinds = "copy"
+    restores_to_memory = False
     capabilities: ClassVar[Mapping[str, str]] = {
         "detection": "size, mtime, ctime, inode, number of names, device",
         "decisions": "per file: added, modified, unchanged (bup index --status)",
