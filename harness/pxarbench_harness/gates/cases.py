@@ -1,0 +1,128 @@
+"""Which cases the golden counters are of, and how they run: small seeded datasets x mutations x the five modes of pxarbench.
+
+Each dataset is one session (session/), warm, one measured round; the session's own checks are part of the gate. Chunks of 64 KiB
+on average make some hundred chunks of a dozen MiB, so that every rule of detection is met in seconds; one dataset runs with the
+default of 4 MiB. What a case *is* has a version; numbers of two versions are never compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import datasets
+from .. import session as sessions
+from ..datasets import Recipe
+from ..record import Record
+from ..session.suites import PROFILES
+from ..subjects import Settings
+
+#: Raised when the code that makes or counts the cases changes what is counted.
+CASE_VERSION = 1
+
+MODES = PROFILES
+#: Fixed, so that nothing follows the machine (results do not depend on it; how long it takes does).
+THREADS = 2
+
+Values = str | int | float
+
+
+@dataclass(frozen=True)
+class Group:
+    """One dataset with its mutations."""
+
+    dataset: str  # a recipe's name
+    mutations: tuple[str, ...]
+    files: int = 0  # of a generated dataset; 0: the recipe's
+    chunk_kib: int = 64
+    values: tuple[tuple[str, Values], ...] = ()  # of the recipe, instead of what it says
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of another size it has another name: "home-like-300"."""
+        recipe = datasets.load(self.dataset)
+        if self.values:
+            recipe = replace(recipe, values={**recipe.values, **dict(self.values), "content_digest": "", "portable_digest": ""})
+        words = [recipe.name]
+        if self.files:
+            recipe, words = recipe.with_files(self.files), [*words, str(self.files)]
+        if self.values:
+            words.append("-".join(str(value) for _, value in self.values))
+        return replace(recipe, name="-".join(words))
+
+
+GROUPS = (
+    Group(
+        "home-like",
+        (
+            "none", "edit:1%:uniform", "edit:10%:clustered", "rewrite:5%:uniform", "append:2%:zipf", "touch:5%:uniform",
+            "chmod:5%:uniform", "content-restored:5%:uniform", "size-restored:5%:uniform", "delete:2%:uniform", "delete:20%:uniform",
+            "insert:5%:clustered", "rename-directory:5%:uniform",
+            "delete:5%:uniform>edit:2%:uniform", "mix:5%>mix:5%:seed=2>mix:5%:seed=3",
+        ),
+        files=300,
+    ),
+    Group(
+        "at-chunk-edges", ("none", "delete:10%:uniform", "delete:30%:uniform", "rewrite:10%:uniform"),
+        values=(("average_kib", 64),),
+    ),
+    Group("duplicates", ("none", "duplicate:5%:uniform>delete-duplicate:50%:uniform", "delete:30%:uniform"), files=240),
+    Group("hardlinks", ("none", "hardlink-add:5%:uniform", "hardlink-break:10%:uniform", "edit:2%:clustered"), files=120),
+    Group("home-like", ("none", "edit:1%:uniform", "delete:10%:clustered"), files=1000, chunk_kib=4096),
+)  # fmt: skip
+
+
+def plan(group: Group, binary: Path, work: Path) -> sessions.Plan:
+    """All of the group, in new folders below `work`."""
+    recipe = group.recipe
+    return sessions.Plan(
+        blocks=sessions.product([recipe], group.mutations),
+        contenders=tuple(("pxarbench", mode) for mode in MODES),
+        rounds=1, warmups=1, counts_syscalls=False, restore="last", suite="", seed=1,
+        output=work / f"session-{recipe.name}", work=work / f"stores-{recipe.name}", cache=work / "cache",
+        # What is counted does not hang on when it reaches the disk.
+        settings=Settings(binary=binary, sync_level="none", threads=THREADS, extra=("--chunk-size", str(group.chunk_kib))),
+    )  # fmt: skip
+
+
+def case_ids(groups: tuple[Group, ...] = GROUPS) -> list[str]:
+    """As in records, without running anything."""
+    return sorted(name for group in groups for name in sessions.case_ids(plan(group, Path(), Path())))
+
+
+def version(recipe_digest: str, record: Record, settings: Settings) -> str:
+    """Of everything but the program that decides about a case's numbers."""
+    what = [
+        CASE_VERSION, recipe_digest, record.dataset["portable_digest"], record.mutation["text"], record.subject, record.mode,
+        record.cache, settings.threads, settings.sync_level, list(settings.extra), _words(record),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+
+
+#: Options that name places or moments: they differ from run to run, and nothing that is counted hangs on them.
+_OF_THE_RUN = ("--repository", "--backup-time", "--stats", "--decisions")
+
+
+def _words(record: Record) -> list[str]:
+    """The command without program, source and what is of this run only."""
+    words: Iterator[str] = iter(record.command[1:])
+    kept = []
+    for word in words:
+        if word in _OF_THE_RUN:
+            next(words, None)
+        elif word.startswith("root.pxar:"):
+            kept.append("root.pxar")
+        else:
+            kept.append(word)
+    return kept
+
+
+def described() -> Mapping[str, object]:
+    """For the verdict's settings: what it takes to do it again."""
+    return {
+        "case_version": CASE_VERSION,
+        "groups": [{"dataset": g.recipe.name, "chunk_kib": g.chunk_kib, "mutations": list(g.mutations)} for g in GROUPS],
+    }
