@@ -68,6 +68,7 @@ class Line:
     points: tuple[tuple[float, float], ...]
     #: Beside each point its interval, or nothing.
     intervals: tuple[tuple[float, float] | None, ...] = ()
+    is_level: bool = False  # a plain stroke without markers, behind the others
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Panel:
     log_y: bool = False
     y_range: tuple[float, float] | None = None
     level: float | None = None  # a thin line across, e.g. "as fast as data"
+    marks: tuple[float, ...] = ()  # thin lines from top to bottom, e.g. where something changed
+    x_names: tuple[tuple[float, str], ...] = ()  # instead of numbers along x, e.g. commits
 
 
 @dataclass(frozen=True)
