@@ -1,0 +1,93 @@
+"""A verdict as JUnit XML, for what shows tests: a suite per gate, a test per finding.
+
+A regression is a failure, trouble of the tool an error, what cannot be told is skipped with the reason. Warnings and improvements
+pass, with their sentence as output. results/schema/consumers/junit.xsd describes it: the form of Ant's task, which GitLab, Jenkins
+and GitHub actions all read.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Mapping
+
+from ..gates import show
+from ..gates.verdict import GATES, Finding, Level, Verdict
+from ..report.model import plain
+
+_ELEMENTS = {Level.REGRESSION: "failure", Level.ERROR: "error", Level.INCONCLUSIVE: "skipped"}
+
+
+def _said(finding: Finding) -> str:
+    text = plain(finding.text)
+    return text if finding.change is None else f"{text}: {show.change(finding)}"
+
+
+def _body(finding: Finding) -> str:
+    """All there is to know of it, for who opens it."""
+    lines = [_said(finding), f"base: {show.value(finding.base, finding.unit, exact=True)}",
+             f"head: {show.value(finding.head, finding.unit, exact=True)}"]  # fmt: skip
+    for name in ("detectable", "limit"):
+        share = getattr(finding, name)
+        if share is not None:
+            lines.append(f"{name}: {100 * share:.2f} %")
+    return "\n".join([*lines, *map(plain, finding.details)])
+
+
+def _case(parent: ElementTree.Element, finding: Finding, name: str, *, warnings_fail: bool) -> None:
+    seconds = 0.0
+    if finding.unit == "ns" and isinstance(finding.head, int | float):
+        seconds = finding.head / 1e9
+    case = ElementTree.SubElement(parent, "testcase", classname=f"pxarbench.{finding.gate}", name=name, time=f"{seconds:.6f}")
+    element = _ELEMENTS.get(finding.level)
+    if element is None and finding.level is Level.WARNING and warnings_fail:
+        element = "failure"
+    if element == "skipped":
+        ElementTree.SubElement(case, element, message=_said(finding))
+    elif element is not None:
+        ElementTree.SubElement(case, element, type=finding.level.value, message=_said(finding)).text = _body(finding)
+    if element in (None, "skipped") and finding.level is not Level.OK:
+        ElementTree.SubElement(case, "system-out").text = _body(finding)
+
+
+def _names(findings: list[Finding]) -> list[str]:
+    """Readers keep the first of equal names only: the later ones get a number."""
+    names = [plain(" ".join(part for part in (f.case, f.name) if part)) or "all" for f in findings]
+    counts: Counter[str] = Counter()
+    for number, name in enumerate(names):
+        counts[name] += 1
+        if counts[name] > 1:
+            names[number] = f"{name} ({counts[name]})"
+    return names
+
+
+def render(verdict: Verdict, *, warnings_fail: bool = False) -> Mapping[str, str]:
+    root = ElementTree.Element("testsuites", name=f"pxarbench {verdict.kind}")
+    totals: Counter[str] = Counter()
+    for number, gate in enumerate(gate for gate in GATES if any(f.gate == gate for f in verdict.all_findings)):
+        findings = [f for f in verdict.all_findings if f.gate == gate]
+        suite = ElementTree.SubElement(
+            root, "testsuite", name=f"pxarbench.{gate}", package="pxarbench", id=str(number),
+            timestamp=verdict.started[:19], hostname=plain(verdict.host_fingerprint) or "unknown",
+        )  # fmt: skip
+        properties = ElementTree.SubElement(suite, "properties")
+        known = {"base": verdict.base, "head": verdict.head, "commit": verdict.head_commit, **dict(sorted(verdict.settings.items()))}
+        for name, value in known.items():
+            ElementTree.SubElement(properties, "property", name=plain(str(name)), value=plain(str(value)))
+        for finding, name in zip(findings, _names(findings), strict=True):
+            _case(suite, finding, name, warnings_fail=warnings_fail)
+        ElementTree.SubElement(suite, "system-out")
+        ElementTree.SubElement(suite, "system-err")
+        counted = {
+            "tests": len(findings), "failures": len(suite.findall("testcase/failure")), "errors": len(suite.findall("testcase/error")),
+            "skipped": len(suite.findall("testcase/skipped")),
+        }  # fmt: skip
+        totals.update(counted)
+        for name, count in counted.items():
+            suite.set(name, str(count))
+        suite.set("time", f"{sum(float(case.get('time', '0')) for case in suite.findall('testcase')):.6f}")
+    for name in ("tests", "failures", "errors", "skipped"):
+        root.set(name, str(totals[name]))
+    ElementTree.indent(root, " ")
+    # Written here: what the module would declare depends on the locale.
+    return {"": '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"}
