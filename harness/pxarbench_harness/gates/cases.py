@@ -1,8 +1,8 @@
 """Which cases the golden counters are of, and how they run: small seeded datasets x mutations x the five modes of pxarbench.
 
-Each dataset is one session (session/), warm, one measured round; the session's own checks are part of the gate. Chunks of 64 KiB
-on average make some hundred chunks of a dozen MiB, so that every rule of detection is met in seconds; one dataset runs with the
-default of 4 MiB. What a case *is* has a version; numbers of two versions are never compared.
+Each dataset is one session (session/), warm, one measured round; the session's own checks are part of the gate. Chunks of
+64 KiB on average make some hundred chunks of a dozen MiB, so that every rule of detection is met in seconds; one dataset runs
+with the default of 4 MiB. What a case *is* has a version; numbers of two versions are never compared.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ GROUPS = (
         "home-like",
         (
             "none", "edit:1%:uniform", "edit:10%:clustered", "rewrite:5%:uniform", "append:2%:zipf", "touch:5%:uniform",
-            "chmod:5%:uniform", "content-restored:5%:uniform", "size-restored:5%:uniform", "delete:2%:uniform", "delete:20%:uniform",
-            "insert:5%:clustered", "rename-directory:5%:uniform",
-            "delete:5%:uniform>edit:2%:uniform", "mix:5%>mix:5%:seed=2>mix:5%:seed=3",
+            "chmod:5%:uniform", "content-restored:5%:uniform", "size-restored:5%:uniform", "delete:2%:uniform",
+            "delete:20%:uniform", "insert:5%:clustered", "rename-directory:5%:uniform", "delete:5%:uniform>edit:2%:uniform",
+            "mix:5%>mix:5%:seed=2>mix:5%:seed=3",
         ),
         files=300,
     ),

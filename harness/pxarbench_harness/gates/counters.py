@@ -220,14 +220,17 @@ def judge_case(case_id: str, old: Numbers, new: Numbers, unseen: Mapping[str, st
             "not compared; --bless when that is meant"
         )
         return [Finding(NAME, case_id, VERSION, Level.INCONCLUSIVE, text, old[VERSION], new[VERSION])]
-    found = []
-    for name in sorted((old.keys() | new.keys()) - {VERSION}):
+    found: list[Finding] = []
+    told = False
+    for name in sorted((old.keys() | new.keys()) - {VERSION} - unseen.keys()):
         a, b = old.get(name), new.get(name)
-        if name in unseen:
+        if a == b and type(a) is type(b):
+            found.append(Finding(NAME, case_id, name, Level.OK, "as before", a, b, _unit(name)))
             continue
-        same = a == b and type(a) is type(b)
-        text = "as before" if same else _says(name, a, b)
-        found.append(Finding(NAME, case_id, name, Level.OK if same else Level.REGRESSION, text, a, b, _unit(name)))
+        # The whole of the case in one line, once.
+        details = () if told else (", ".join(golden.changes(old, new)),)
+        told = True
+        found.append(Finding(NAME, case_id, name, Level.REGRESSION, _says(name, a, b), a, b, _unit(name), details))
     return found
 
 
@@ -285,7 +288,7 @@ def bless(
     untold = [measured.ids[case] for case, now in sorted(measured.numbers.items()) if now[UNTOLD]]
     if untold:
         raise NotBlessed(
-            f"{golden.few(untold)}: the kernel counted more bytes than the program tells of, which is no number for every machine"
+            f"{golden.few(untold)}: the kernel counted more bytes read than the program tells of: no number for every machine"
         )
     return golden.blessed(path, measured.numbers, reason), sorted(measured.executed)
 

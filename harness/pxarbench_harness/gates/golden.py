@@ -111,7 +111,9 @@ def to_text(golden: Golden) -> str:
         out.write(f"# {line}\n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(sorted([*case, name, str(value)] for case, numbers in golden.cases.items() for name, value in numbers.items()))
+    writer.writerows(
+        sorted([*case, name, str(value)] for case, numbers in golden.cases.items() for name, value in numbers.items())
+    )
     return out.getvalue()
 
 

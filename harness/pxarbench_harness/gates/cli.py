@@ -1,0 +1,287 @@
+"""The command line of ci/gate: runs the gates that compare with what is golden in git, or makes new numbers golden."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from .. import locate
+from .verdict import Finding, Level, Verdict
+
+Item = TypeVar("Item")
+
+EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
+
+#: In the order in which they run: the quickest first.
+GATES = ("encodings", "counters", "instructions")
+_TEXTS = {
+    "encodings": "streams, cuts, indexes and manifests of the trees in fixtures/trees, to the byte",
+    "counters": "what each mode reads, keeps, wastes and stores of five small datasets, to the file; and the session's checks",
+    "instructions": "instructions of the hot commands on small inputs, counted by valgrind",
+}
+
+_EPILOG = """\
+gates:
+<gates>
+
+examples:
+  ci/gate                                      all gates, the program built in build/release
+  ci/gate counters --binary build/dev/bin/pxarbench
+  ci/gate counters --bless --reason "ranges end with their chunk: one chunk less is listed"
+
+Golden files lie in results/golden; --bless rewrites those of the chosen gates from the program that is there, prints what
+changed, and keeps the reason in the file's history. results/golden/required.txt lists the cases that have to run.
+
+exit codes: 0 nothing differs; 1 the tool failed, or a required case did not run; 2 regression; 3 warnings under
+--warnings-as-failures; 4 inconclusive: another version of the benchmark, another machine; 130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        # argparse would exit with 2, which means "regression" here.
+        self.exit(EXIT_ERROR, f"{self.prog}: error: {message} ({self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    epilog = _EPILOG.replace("<gates>", "\n".join(f"  {name:<13} {text}" for name, text in _TEXTS.items()))
+    p = _Parser(
+        prog="ci/gate",
+        description="Compares the program with the golden numbers of this repository. Any difference is a regression until it\n"
+        "is blessed. Writes verdict.json, summary.md and summary.txt.",
+        epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    p.add_argument("gates", nargs="*", metavar="GATE", help="see below (default: all)")
+    p.add_argument("--binary", type=Path, metavar="FILE", help="this program instead of one built in build/release")
+    p.add_argument("--bless", action="store_true", help="make what this program gives golden")
+    p.add_argument("--reason", default="", metavar="TEXT", help="of --bless: one line, why that is right")
+    p.add_argument("--output", type=Path, metavar="FOLDER", help="for the verdict (default: results/latest-gate)")
+    p.add_argument("--work", type=Path, metavar="FOLDER",
+                   help="for datasets and stores, some 500 MB, removed at the end (default: $TMPDIR)")  # fmt: skip
+    p.add_argument("--warnings-as-failures", action="store_true", help="exit with 3 when there are warnings")
+    p.add_argument("--whole", action="store_true", help="print what is equal, too")
+    p.add_argument("--list", action="store_true", help="print the cases and stop")
+    p.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
+    return p
+
+
+# ---- gates ----
+
+
+class GateMissing(Exception):
+    """A gate cannot be had here; the text says why."""
+
+
+def load(name: str) -> ModuleType:
+    """Only when it is wanted: some need packages that others do not."""
+    try:
+        return importlib.import_module(f"{__package__}.{name}")
+    except ImportError as error:
+        raise GateMissing(f"gate {name}: {error} (ci/setup --for gate)") from error
+
+
+def _parts(answer: tuple[Sequence[Item], Sequence[str]] | Sequence[Item]) -> tuple[list[Item], list[str] | None]:
+    """Of what a gate hands back: findings or sentences, and the cases that ran (None: it does not say)."""
+    if isinstance(answer, tuple):
+        return list(answer[0]), list(answer[1])
+    return list(answer), None
+
+
+@contextmanager
+def _folder(place: Path | None, name: str) -> Iterator[Path]:
+    """A new one, removed afterwards whatever happens."""
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f"pxarbench-gate-{name}-", dir=place))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _known_troubles() -> tuple[type[Exception], ...]:
+    """What may go wrong without a mistake in this code: a sentence tells all."""
+    from .. import run
+    from .golden import GoldenBroken, NotBlessed
+
+    return (GateMissing, GoldenBroken, NotBlessed, run.CommandFailed, OSError, ValueError)
+
+
+def _trouble(error: Exception) -> str:
+    """In a sentence; of a mistake in this code also where it is."""
+    if isinstance(error, _known_troubles()):
+        return str(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def judge(
+    names: Sequence[str], binary: Path, place: Path | None, say: Callable[[str], None]
+) -> tuple[list[Finding], list[str]]:
+    """Findings and executed cases of these gates. Trouble of one is a finding: the others run all the same."""
+    findings: list[Finding] = []
+    executed: set[str] = set()
+    for name in names:
+        say(f"gate {name} ...")
+        begun = time.monotonic()
+        try:
+            gate = load(name)
+            with _folder(place, name) as work:
+                found, ran = _parts(gate.run(binary, work))
+        except Exception as error:  # whatever it is, the other gates' findings must not be lost
+            text = _trouble(error)
+            findings.append(Finding(name, "", "", Level.ERROR, f"the gate did not come to its end: {text}"))
+            say(f"gate {name}: {text}")
+            continue
+        findings += found
+        executed.update(ran if ran is not None else (f.case for f in found if f.case))
+        bad = sum(f.level.is_bad for f in found)
+        spent = time.monotonic() - begun
+        say(f"gate {name}: {len(found):,} comparisons, {bad:,} of them not as they should be ({spent:.0f} s)")
+    return findings, sorted(executed)
+
+
+def bless(names: Sequence[str], binary: Path, place: Path | None, reason: str, say: Callable[[str], None]) -> list[str]:
+    """Makes this program's numbers golden, gate by gate. What went wrong, in sentences."""
+    from . import required
+
+    wrong = []
+    for name in names:
+        say(f"gate {name} ...")
+        try:
+            gate = load(name)
+            with _folder(place, name) as work:
+                lines, ran = _parts(gate.bless(binary, work, reason))
+            if ran is None:
+                with _folder(place, name) as work:
+                    found, ran = _parts(gate.run(binary, work))
+                    ran = ran if ran is not None else sorted({f.case for f in found if f.case})
+            lines += required.rewrite(name, ran)
+        except Exception as error:
+            wrong.append(f"{name}: {_trouble(error)}")
+            continue
+        for line in lines:
+            say(f"  {line}")
+    return wrong
+
+
+# ---- the verdict ----
+
+
+def _commit() -> str:
+    from .. import measure
+
+    commit = measure.commit().replace("+changes", "+")
+    return commit if re.fullmatch(r"[0-9a-f]{7,64}\+?", commit) else ""
+
+
+def made(
+    names: Sequence[str], binary: Path, findings: Sequence[Finding], executed: Sequence[str], wanted: Sequence[str]
+) -> Verdict:
+    """The verdict of a job."""
+    from .. import measure
+
+    host = measure.host(locate.results(), locate.results(), {"pxarbench": measure.build_text(binary)})
+    return Verdict(
+        kind="gate", started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), base="golden", head=measure.build_text(binary),
+        head_commit=_commit(), host_fingerprint=host.fingerprint, findings=tuple(findings), executed=tuple(executed),
+        required=tuple(wanted), host=asdict(host), settings={"gates": ", ".join(names)},
+    )  # fmt: skip
+
+
+def _write(folder: Path, verdict: Verdict, *, warnings_fail: bool) -> None:
+    from . import show
+    from .golden import write_whole
+    from .verdict import to_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "verdict.json", to_json(verdict))
+    write_whole(folder / "summary.md", show.markdown(verdict, warnings_fail=warnings_fail))
+    write_whole(folder / "summary.txt", show.text(verdict, warnings_fail=warnings_fail))
+
+
+def _binary(args: argparse.Namespace) -> Path:
+    """ValueError: there is none."""
+    named: Path | None = args.binary or locate.pxarbench()
+    if named is None:
+        raise ValueError("pxarbench is not built (ci/gate builds it; or --binary FILE)")
+    binary = named.absolute()
+    if not binary.is_file() or not os.access(binary, os.X_OK):
+        raise ValueError(f"--binary: {named} is not a program")
+    return binary
+
+
+def _list(names: Sequence[str]) -> int:
+    from . import required
+
+    known = required.read()
+    for name in names:
+        ask = getattr(load(name), "case_ids", None)
+        for case in ask() if ask is not None else known.get(name, ()):
+            print(f"{name} {case}")
+    return EXIT_OK
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    p = parser()
+    args = p.parse_args(words)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what it says is to be seen when it happens, also in a pipe
+
+    def stop(text: object) -> int:
+        print(f"ci/gate: {text}", file=sys.stderr)
+        return EXIT_ERROR
+
+    names = list(dict.fromkeys(args.gates)) or list(GATES)
+    for name in names:
+        if name not in GATES:
+            return stop(f"gate {name}: unknown; there are {', '.join(GATES)}")
+    if args.reason and not args.bless:
+        return stop("--reason belongs to --bless")
+    try:
+        if args.list:
+            return _list(names)
+        binary = _binary(args)
+        if args.bless:
+            from . import golden
+
+            golden.history_line(args.reason)
+            wrong = bless(names, binary, args.work, args.reason, print)
+            return stop("; ".join(wrong)) if wrong else EXIT_OK
+        return _gate(args, names, binary)
+    except KeyboardInterrupt:
+        print("ci/gate: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        return stop(_trouble(error))
+
+
+def _gate(args: argparse.Namespace, names: Sequence[str], binary: Path) -> int:
+    from . import required, show
+
+    wanted = required.of(required.read(), names)
+    findings, executed = judge(names, binary, args.work, print)
+    verdict = made(names, binary, findings, executed, wanted)
+    output = (args.output or locate.results() / "latest-gate").absolute()
+    _write(output, verdict, warnings_fail=args.warnings_as_failures)
+    print()
+    show.terminal(verdict, whole=args.whole, warnings_fail=args.warnings_as_failures)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        sys.stdout.write(show.annotations(verdict))
+    print(f"written: {output}/ (verdict.json, summary.md, summary.txt)")
+    return verdict.exit_code(warnings_fail=args.warnings_as_failures)
