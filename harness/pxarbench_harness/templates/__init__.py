@@ -1,0 +1,1 @@
+"""The templates of ci/templates: read, checked, and their steps run on this machine."""
