@@ -1,0 +1,470 @@
+"""Instruction counts of the hot commands, against results/golden/instructions.csv, or of two builds against each other.
+
+    toolchain,case,name,value
+    0123456789ab,backup-data-first,allocations,3120
+    0123456789ab,backup-data-first,function:node_read,77685
+    0123456789ab,backup-data-first,instructions,9876543
+    0123456789ab,backup-data-first,work,"entries 600+28, ..."
+    0123456789ab,toolchain,compiler,GNU C17 12.2.0 -O2 ...
+
+Counts hold for one *toolchain*: compiler and its options, C library, valgrind, kind of file system, inputs. The file may have
+numbers for several; for a toolchain that is not there nothing is compared, and the finding is inconclusive and says what
+differs. What is counted, and what not: callgrind.py.
+
+Limits, of instructions, allocations and library calls alike: more than 0.5 % is a regression, more than 0.2 % a warning. Less
+than 0.2 % is an improvement: nothing fails, but until it is blessed that much could be lost again unnoticed. A command that
+by its own words did other work than the golden one, and takes more than the limit, is inconclusive: what changed then
+is the amount of work, which is for the counters to judge.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import ssl
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import locate, measure
+from .. import run as processes
+from . import callgrind, instruction_cases
+from .callgrind import Count
+from .golden import NotBlessed, history_line, write_whole
+from .verdict import Finding, Level
+
+GATE = "instructions"
+COLUMNS = ("toolchain", "case", "name", "value")
+TOOLCHAIN = "toolchain"  # the case that describes one
+
+HARD, SOFT = 0.005, 0.002  # shares of the base
+#: Differences that are never judged, however small the command is: threads may hand over in another order.
+FLOORS = {"instructions": 500, "allocations": 8, "library calls": 8}
+QUANTITIES = tuple(FLOORS)
+
+#: A case is run until two of its runs agree this well, and the least one counts.
+AGREE = 0.0002
+RUNS_MIN, RUNS_MAX = 2, 5
+
+FUNCTION_SHARE_MIN = 0.005  # of a command's instructions: functions with less are not written down
+TOLD = 5  # functions named with a difference
+TOOLCHAINS_MAX = 8
+
+#: Fields of a toolchain on which counts depend. The others are told, no more: what these libraries execute is not counted.
+DECIDING = ("machine", "compiler", "libc", "valgrind", "filesystem", "cases")
+
+_MEMORY = Path("/dev/shm")
+_MEMORY_FREE_MIN, _INODES_FREE_MIN = 64 << 20, 100_000
+
+
+class InstructionsBroken(ValueError):
+    """The counts could not be made, or the golden file is not one."""
+
+
+class Ran(NamedTuple):
+    findings: list[Finding]
+    executed: list[str]  # ids of cases that gave a count
+
+
+def golden_path() -> Path:
+    return locate.results() / "golden" / "instructions.csv"
+
+
+def case_id(name: str) -> str:
+    return f"instructions-{name}"
+
+
+# ---- what counts depend on ----
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    fields: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        deciding = json.dumps([self.fields.get(name, "") for name in DECIDING])
+        return hashlib.sha256(deciding.encode()).hexdigest()[:12]
+
+
+def _producer(binary: Path) -> str:
+    """The compiler with its options, as it says itself in the debug information; several are possible in one program."""
+    found = set(re.findall(rb"(?:GNU C\d\d |[\w ]{0,20}clang version )[ -~]{3,600}", binary.read_bytes()))
+    return "; ".join(sorted(text.decode("ascii") for text in found)) or "unknown: the program has no debug information"
+
+
+def _libc() -> str:
+    """Version and hash of the C library that programs of this machine use."""
+    said = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else ""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        path = line.split(maxsplit=5)[-1]
+        if re.search(r"/libc(\.so|-).*$", path) and os.path.isfile(path):
+            return f"{said} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
+    return said or "unknown"
+
+
+def _processor() -> str:
+    """Of what the C library and others choose code by: told, not decisive, since these choices are fixed."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return ""
+    flags = next((line.split(":", 1)[1].split() for line in text.splitlines() if line.startswith(("flags", "Features"))), [])
+    return " ".join(name for name in ("sse4_2", "avx", "avx2", "bmi2", "erms", "sha_ni", "avx512f") if name in flags)
+
+
+def toolchain(binary: Path, valgrind: str, work: Path, dispatch: str) -> Toolchain:
+    return Toolchain({
+        "machine": platform.machine(),
+        "compiler": _producer(binary),
+        "libc": _libc(),
+        "valgrind": measure.version_of(valgrind),
+        "filesystem": measure.filesystem(work),
+        "cases": instruction_cases.version(callgrind.ENVIRONMENT),
+        "dispatch": dispatch,
+        "processor": _processor(),
+        "openssl": ssl.OPENSSL_VERSION,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "zstd": next((path.resolve().name for path in Path("/usr/lib").glob("*/libzstd.so.1")), ""),
+    })  # fmt: skip
+
+
+# ---- counting ----
+
+
+@dataclass(frozen=True)
+class Counts:
+    toolchain: Toolchain
+    cases: Mapping[str, Count]  # by the case's name
+    failed: Mapping[str, str] = field(default_factory=dict)  # case -> reason
+    spread: Mapping[str, float] = field(default_factory=dict)  # case -> how far its two least runs are apart, a share
+
+
+def find_valgrind() -> str | None:
+    return shutil.which("valgrind")
+
+
+def _scratch(work: Path) -> Path:
+    """In memory if there is room: the store alone has 65,536 folders, and the kind of file system decides some counts."""
+    if os.access(_MEMORY, os.W_OK | os.X_OK):
+        free = os.statvfs(_MEMORY)
+        if free.f_bavail * free.f_frsize >= _MEMORY_FREE_MIN and (free.f_favail or _INODES_FREE_MIN) >= _INODES_FREE_MIN:
+            return _MEMORY
+    return work
+
+
+def _one(bench: instruction_cases.Bench, case: instruction_cases.Case, valgrind: str) -> tuple[Count, float]:
+    done: list[Count] = []
+    words = [f"./{bench.program}", *case.words]
+    apart = 0.0
+    while len(done) < RUNS_MAX:
+        case.prepare(bench)
+        out = bench.folder / "callgrind.out"
+        count, result = callgrind.measure(valgrind, words, cwd=bench.folder, out=out, program=bench.program)
+        work = case.work(result)
+        case.rewind(bench)
+        done.append(Count(**{**vars(count), "work": work}))
+        if len({one.work for one in done}) > 1:
+            raise instruction_cases.CaseBroken(f"two runs of one command did other work: {done[0].work} / {work}")
+        if len(done) >= RUNS_MIN:
+            least, second = sorted(one.instructions for one in done)[:2]
+            apart = second / least - 1
+            if apart <= AGREE:
+                break
+    return callgrind.least(done), apart
+
+
+def count(
+    binary: Path,
+    work: Path,
+    *,
+    only: Sequence[str] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Counts:
+    """Counts all cases, or `only` those that are named. `work`: an existing folder, used when there is no room in memory.
+
+    InstructionsBroken: no valgrind, no such case. A case that fails is in `failed`, the others go on.
+    """
+    valgrind = find_valgrind()
+    if valgrind is None:
+        raise InstructionsBroken("valgrind is not installed (Debian package valgrind; ci/setup installs it)")
+    unknown = sorted(set(only or ()) - {case.name for case in instruction_cases.CASES})
+    if unknown:
+        raise InstructionsBroken(f"no such case: {', '.join(unknown)} (there are: {', '.join(names())})")
+    chosen = [case for case in instruction_cases.CASES if only is None or case.name in only]
+    counts: dict[str, Count] = {}
+    failed: dict[str, str] = {}
+    spread: dict[str, float] = {}
+    bench = instruction_cases.Bench(_scratch(work), binary)
+    try:
+        for case in chosen:
+            progress(case.name)
+            try:
+                counts[case.name], spread[case.name] = _one(bench, case, valgrind)
+            except (processes.CommandFailed, callgrind.ProfileBroken, instruction_cases.CaseBroken, OSError) as error:
+                failed[case.name] = str(error)
+            except (ValueError, KeyError, TypeError) as error:  # its answer has another shape
+                failed[case.name] = f"the program's answer is not understood: {error!r}"
+        dispatch = ", ".join(sorted({one.dispatch for one in counts.values()} - {""}))
+        return Counts(toolchain(binary, valgrind, bench.folder, dispatch), counts, failed, spread)
+    finally:
+        bench.close()
+
+
+def names() -> list[str]:
+    return [case.name for case in instruction_cases.CASES]
+
+
+def case_ids() -> list[str]:
+    return [case_id(name) for name in names()]
+
+
+# ---- judging ----
+
+
+def _level(more: int, base: int, quantity: str) -> Level:
+    if abs(more) <= FLOORS[quantity] or abs(more) <= SOFT * base:
+        return Level.OK
+    if more < 0:
+        return Level.IMPROVED
+    return Level.REGRESSION if more > HARD * base else Level.WARNING
+
+
+def differences(base: Mapping[str, int], head: Mapping[str, int], least: int) -> list[str]:
+    """The functions that differ most, the largest difference first. What `base` does not name had less than `least`."""
+    more = {name: head.get(name, 0) - base.get(name, 0) for name in {*base, *head}}
+    lines = []
+    for name in sorted(more, key=lambda name: (-abs(more[name]), name))[:TOLD]:
+        if more[name] == 0:
+            break
+        was = f"{base[name]:,}" if name in base else f"less than {least:,}" if least else "0"
+        lines.append(f"{more[name]:+13,}  {name}: {was} -> {head.get(name, 0):,}")
+    return lines
+
+
+def judge(name: str, base: Count, head: Count, *, written_down: bool = True) -> list[Finding]:
+    """One finding per quantity. `written_down`: `base` is from the file, where small functions are not named."""
+    found = []
+    # What the file does not name is not compared: all such functions together have few instructions, one by one none has many.
+    least = int(base.instructions * FUNCTION_SHARE_MIN) if written_down else 0
+    known = {one: cost for one, cost in head.functions.items() if one in base.functions or cost >= max(least, 1)}
+    for quantity in QUANTITIES:
+        old, new = base.values[quantity], head.values[quantity]
+        level = _level(new - old, old, quantity)
+        change = new / old - 1 if old else None
+        text = f"{new:,}" if change is None or new == old else f"{new:,}, {change:+.2%} of {old:,}"
+        details: tuple[str, ...] = ()
+        if level is not Level.OK:
+            details = tuple(differences(base.functions, known, least))
+        if level is Level.IMPROVED:
+            text += "; bless it, or that much can be lost again unnoticed" if written_down else ""
+        elif level is not Level.OK and base.work != head.work:
+            level = Level.INCONCLUSIVE
+            text += "; but it does other work than before"
+            details = (f"was: {base.work}", f"is:  {head.work}", *details)
+        unit = "instructions" if quantity == "instructions" else ""
+        found.append(Finding(GATE, case_id(name), quantity, level, text, old, new, unit, details, change, limit=HARD))
+    return found
+
+
+def judge_all(base: Mapping[str, Count], head: Mapping[str, Count], *, written_down: bool = True) -> list[Finding]:
+    """Of cases that both have; a case that only `head` has is a warning, one that only `base` has an error."""
+    found = []
+    for name in sorted({*base, *head}):
+        if name not in head:
+            found.append(Finding(GATE, case_id(name), "", Level.ERROR, "was not counted"))
+        elif name not in base:
+            found.append(Finding(GATE, case_id(name), "", Level.WARNING, "was never counted before"))
+        else:
+            found += judge(name, base[name], head[name], written_down=written_down)
+    return found
+
+
+# ---- the file ----
+
+
+@dataclass(frozen=True)
+class Golden:
+    toolchains: Mapping[str, Toolchain] = field(default_factory=dict)  # key ->
+    counts: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)  # key -> case ->
+    history: tuple[str, ...] = ()
+
+
+def _count_of(rows: Mapping[str, str], at: str) -> Count:
+    functions = {}
+    values = {}
+    for name, value in rows.items():
+        if name == "work":
+            continue
+        if not re.fullmatch(r"0|[1-9][0-9]{0,17}", value):
+            raise InstructionsBroken(f"{at}: {name}: not a count: {value}")
+        if name.startswith("function:"):
+            functions[name.removeprefix("function:")] = int(value)
+        elif name in QUANTITIES:
+            values[name] = int(value)
+        else:
+            raise InstructionsBroken(f"{at}: unknown name: {name}")
+    missing = [name for name in (*QUANTITIES, "work") if name not in rows]
+    if missing:
+        raise InstructionsBroken(f"{at}: no {', no '.join(missing)}")
+    return Count(*(values[name] for name in QUANTITIES), functions=functions, work=rows["work"])
+
+
+def parse(text: str, name: str) -> Golden:
+    """`name`: of the file, for errors. InstructionsBroken."""
+    lines = text.splitlines()
+    history = []
+    while lines and lines[0].startswith("#"):
+        history.append(lines.pop(0)[1:].strip())
+    try:
+        rows = list(csv.reader(lines, strict=True))
+    except csv.Error as error:
+        raise InstructionsBroken(f"{name}: {error}") from None
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise InstructionsBroken(f"{name}: does not begin with {','.join(COLUMNS)}")
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    before: list[str] = []
+    for number, row in enumerate(rows[1:], len(history) + 2):
+        if len(row) != len(COLUMNS):
+            raise InstructionsBroken(f"{name}: line {number}: {len(row)} columns instead of {len(COLUMNS)}")
+        if row[:3] <= before:
+            raise InstructionsBroken(f"{name}: line {number}: twice, or not sorted: {','.join(row[:3])}")
+        before = row[:3]
+        tables.setdefault(row[0], {}).setdefault(row[1], {})[row[2]] = row[3]
+    toolchains, counts = {}, {}
+    for key, cases in tables.items():
+        toolchains[key] = Toolchain(cases.pop(TOOLCHAIN, {}))
+        if toolchains[key].key != key:
+            raise InstructionsBroken(f"{name}: {key}: the toolchain that is described has the key {toolchains[key].key}")
+        counts[key] = {case: _count_of(table, f"{name}: {key} {case}") for case, table in cases.items()}
+    return Golden(toolchains, counts, tuple(history))
+
+
+def read(path: Path) -> Golden:
+    """A file that is not there has nothing in it. InstructionsBroken, OSError."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        return Golden()
+    except UnicodeDecodeError as error:
+        raise InstructionsBroken(f"{path}: {error}") from None
+
+
+def _rows(count: Count) -> Iterable[tuple[str, str]]:
+    least = count.instructions * FUNCTION_SHARE_MIN
+    yield from ((f"function:{name}", str(cost)) for name, cost in count.functions.items() if cost >= least)
+    yield from ((name, str(value)) for name, value in count.values.items())
+    yield "work", count.work
+
+
+def to_text(golden: Golden) -> str:
+    rows = [(key, TOOLCHAIN, name, value) for key, one in golden.toolchains.items() for name, value in one.fields.items()]
+    for key, cases in golden.counts.items():
+        rows += [(key, case, name, value) for case, count in cases.items() for name, value in _rows(count)]
+    out = io.StringIO()
+    out.writelines(f"# {line}\n" for line in golden.history)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(sorted(rows))
+    return out.getvalue()
+
+
+# ---- the gate ----
+
+
+def other_toolchain(head: Toolchain, golden: Golden) -> tuple[str, tuple[str, ...]]:
+    """Why nothing can be compared: a sentence, and for each toolchain of the file what differs from it."""
+    if not golden.toolchains:
+        return "there are no golden counts yet (ci/gate instructions --bless --reason TEXT)", ()
+    lines = []
+    for key, other in sorted(golden.toolchains.items()):
+        differing = [name for name in DECIDING if other.fields.get(name) != head.fields.get(name)]
+        lines += [f"{key}: {name}: {other.fields.get(name, '')!r}, here {head.fields.get(name, '')!r}" for name in differing]
+    return f"there are no golden counts for this toolchain ({head.key})", tuple(lines)
+
+
+def against(head: Counts, golden: Golden) -> Ran:
+    """Pure. Every case has findings, whatever happened to it."""
+    executed = [case_id(name) for name in head.cases]
+    found = [Finding(GATE, case_id(name), "", Level.ERROR, f"could not be counted: {why.splitlines()[0]}",
+                     details=tuple(why.splitlines()[1:])) for name, why in head.failed.items()]  # fmt: skip
+    known = golden.counts.get(head.toolchain.key)
+    if known is None:
+        text, details = other_toolchain(head.toolchain, golden)
+        found += [Finding(GATE, case_id(name), "instructions", Level.INCONCLUSIVE, text, None, count.instructions, "instructions",
+                          details if number == 0 else ()) for number, (name, count) in enumerate(head.cases.items())]  # fmt: skip
+        return Ran(found, executed)
+    told = golden.toolchains[head.toolchain.key].fields
+    remarks = tuple(f"{name}: golden {told.get(name, '')!r}, here {value!r}; this should decide nothing"
+                    for name, value in head.toolchain.fields.items() if told.get(name, "") != value)  # fmt: skip
+    base = {name: count for name, count in known.items() if name in head.cases}
+    for finding in judge_all(base, head.cases):
+        extra = remarks if finding.level not in (Level.OK, Level.IMPROVED) else ()
+        found.append(Finding(**{**vars(finding), "details": (*finding.details, *extra)}))
+    return Ran(found, executed)
+
+
+def run(binary: Path, work: Path, *, golden: Path | None = None) -> Ran:
+    """`work`: an existing folder. InstructionsBroken, CaseBroken, OSError: the gate as a whole did not come to its end."""
+    before = read(golden or golden_path())  # first: a broken file is known before a minute has passed
+    return against(count(binary, work), before)
+
+
+# ---- blessing ----
+
+
+def blessed(golden: Golden, head: Counts, line: str) -> tuple[Golden, list[str]]:
+    """Pure: the new file, and what changes in words. `line`: the history's.
+
+    Counts of other toolchains stay as long as this one's do not change: then they would be those of another program.
+    """
+    key = head.toolchain.key
+    before = golden.counts.get(key, {})
+    said = []
+    changed = set()
+    for name, count in head.cases.items():
+        old = before.get(name)
+        if old is None:
+            said.append(f"{name}: {count.instructions:,} instructions, {count.allocations:,} allocations (new)")
+            continue
+        judged = judge(name, old, count)
+        words = [f"{f.name} {f.change:+.2%}" for f in judged if f.level is not Level.OK and f.change is not None]
+        if old.work != count.work:
+            words.append(f"work: {old.work} -> {count.work}")
+        if words:
+            changed.add(name)
+            said.append(f"{name}: {', '.join(words)}")
+    counts = {key: dict(head.cases)}
+    toolchains = {key: head.toolchain}
+    for other, cases in golden.counts.items():
+        left = {name: count for name, count in cases.items() if name not in changed and name in head.cases}
+        if other == key or golden.toolchains[other].fields.get("cases") != head.toolchain.fields.get("cases"):
+            continue
+        gone = sorted(set(cases) - set(left))
+        if gone:
+            said.append(f"toolchain {other}: {len(gone)} of {len(cases)} cases are forgotten, and have to be blessed there again")
+        if left and len(counts) < TOOLCHAINS_MAX:
+            counts[other], toolchains[other] = left, golden.toolchains[other]
+    return Golden(toolchains, counts, (*golden.history, line)), said
+
+
+def bless(binary: Path, work: Path, reason: str, *, golden: Path | None = None) -> tuple[list[str], list[str]]:
+    """Rewrites the file. What changed in words, and the cases. NotBlessed, InstructionsBroken: nothing is written."""
+    line = history_line(reason)
+    path = golden or golden_path()
+    before = read(path)
+    head = count(binary, work)
+    if head.failed:
+        raise NotBlessed("not all commands could be counted: " + "; ".join(f"{n}: {why}" for n, why in head.failed.items()))
+    after, said = blessed(before, head, line)
+    write_whole(path, to_text(after))
+    executed = [case_id(name) for name in head.cases]
+    return said or ["nothing changes by more than the limits; the counts are written anew"], executed
