@@ -144,7 +144,8 @@ def _pristine(records: Sequence[Record]) -> dict[str, dict[str, str]]:
     for r in records:
         if r.phase == "reference":
             found[r.dataset["name"]] = {
-                "tree_digest": r.dataset["tree_digest"], "source": r.dataset["source"],
+                "tree_digest": r.dataset["tree_digest"], "portable_digest": r.dataset.get("portable_digest", ""),
+                "source": r.dataset["source"],
                 "filesystem": str(r.host.get("tree_filesystem", "")).partition(" ")[0],
             }  # fmt: skip
     return found

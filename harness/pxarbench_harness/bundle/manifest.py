@@ -50,7 +50,7 @@ class Manifest:
     program: Mapping[str, str]  # of pxarbench: version, sha256, compiler, flags; {}: not known
     tools: Mapping[str, str]  # others that took part -> version
     hosts: Mapping[str, Mapping[str, Any]]  # fingerprint -> host, as in the records
-    #: Of datasets: name -> {"tree_digest", "source", "filesystem"} of the tree before any mutation.
+    #: Of datasets: name -> {"tree_digest", "portable_digest", "source", "filesystem"} of the tree before any mutation.
     datasets: Mapping[str, Mapping[str, str]]
     plan: Mapping[str, Any] | None  # of a session: plan.json's part that says what is to be done
     traces: Mapping[str, str]  # argument of a trace: mutation -> file of the bundle

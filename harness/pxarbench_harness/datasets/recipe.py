@@ -22,7 +22,7 @@ from .. import locate
 GENERATOR = 1
 
 #: Fields that do not decide about the bytes: what is said about them, and what they are checked against.
-_NOT_DECIDING = frozenset(("title", "licence", "needs_bytes", "content_digest", "portable_digest", "expects"))
+NOT_DECIDING = frozenset(("title", "licence", "needs_bytes", "content_digest", "portable_digest", "expects"))
 
 MTIME_POLICIES = ("commit", "fixed", "found")
 #: Kinds of recipes whose trees come from [[source]] tables.
@@ -45,7 +45,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Of everything that decides about the bytes."""
-        values = {k: v for k, v in self.values.items() if k not in _NOT_DECIDING}
+        values = {k: v for k, v in self.values.items() if k not in NOT_DECIDING}
         return hashlib.sha256(json.dumps([GENERATOR, values], sort_keys=True).encode()).hexdigest()
 
     @property
@@ -108,11 +108,12 @@ def _read(path: Path, missing: str) -> Recipe:
             raise RecipeBroken(f"{path}: {wanted} is missing")
     if values["name"] != path.stem:
         raise RecipeBroken(f"{path}: its name is {values['name']!r}")
-    _check(path, values)
+    check(path, values)
     return Recipe(values["name"], values["kind"], values["title"], values["licence"], values)
 
 
-def _check(path: Path, values: Mapping[str, Any]) -> None:
+def check(path: Path, values: Mapping[str, Any]) -> None:
+    """RecipeBroken, with `path` in front: what every kind has in common is not as it has to be."""
     if values["kind"] in _OF_SOURCES:  # what is generated has times of its own
         if values.get("mtime", "found") not in MTIME_POLICIES:
             raise RecipeBroken(f"{path}: mtime is {values['mtime']!r}, not one of {', '.join(MTIME_POLICIES)}")
