@@ -217,7 +217,8 @@ def of_gate(manifest: Manifest, where: Where, say: Callable[[str], None]) -> tup
         kind="replay", started=here.started, base=f"bundle {manifest.name}", head=here_program["version"],
         head_commit=program.harness_commit(), host_fingerprint=here.host_fingerprint, host=here.host,
         findings=(*judge.program(manifest.program, here_program), *judge.heads(there, here, EXACT_GATES)),
-        executed=here.executed, required=tuple(c for c in there.executed), settings={"gates": gates, "program": here_program.get("sha256", "")},
+        executed=here.executed, required=there.executed,
+        settings={"gates": gates, "program": here_program.get("sha256", "")},
     )  # fmt: skip
     verdicts.write(output / "replay.json", verdict)
     return verdict, output
