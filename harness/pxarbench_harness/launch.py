@@ -16,6 +16,7 @@ import os
 # os.wait4 imports the first, os.execvp the second: loaded by then, they would be counted as read by the command.
 import resource  # noqa: F401
 import sys
+import time
 import warnings  # noqa: F401
 
 COUNTS = ("rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes")
@@ -40,6 +41,7 @@ def main() -> int:
     except OSError:  # a kernel built without, or a system call filter
         opened = -1
     before = counts(opened)
+    started = time.monotonic_ns()
     child = os.fork()
     if child == 0:
         try:
@@ -48,12 +50,14 @@ def main() -> int:
             os.write(2, f"{command[0]}: {error.strerror}\n".encode())
             os._exit(127)
     _, status, usage = os.wait4(child, 0)
+    wall_ns = time.monotonic_ns() - started
     after = counts(opened)
     # An answer is made before it is handed over: the first one's reading is in the second one's counts.
     own = {"rchar": before.get("reading", 0), "syscr": 1}
     returncode = os.waitstatus_to_exitcode(status)
     counted = {
         "returncode": returncode,
+        "wall_ns": wall_ns,
         "user_ns": round(usage.ru_utime * 1e9),
         "system_ns": round(usage.ru_stime * 1e9),
         "peak_rss_bytes": usage.ru_maxrss * 1024,

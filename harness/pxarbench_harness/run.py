@@ -66,6 +66,7 @@ class Usage:
     #: rchar, wchar (bytes through read and write calls, of files, pipes, terminals), syscr, syscw (these calls),
     #: read_bytes, write_bytes (fetched from, or due to be written to, a block device). {}: the kernel does not say.
     io: Mapping[str, int] = field(default_factory=dict)
+    wall_ns: int = 0  # from the fork to the end, without the launcher's own start
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
@@ -232,6 +233,7 @@ def run_counted(
             system_ns=int(counted["system_ns"]),
             peak_rss_bytes=int(counted["peak_rss_bytes"]),
             io={name: int(count) for name, count in counted["io"].items()},
+            wall_ns=int(counted["wall_ns"]),
         )
     finally:
         os.close(read_end)
