@@ -71,9 +71,11 @@ def find(folder: Path) -> list[Path]:
     return sorted(path for path in named if system_of(path) is not None)
 
 
-def help_of(root: Path) -> Callable[[str], str]:
-    def ask(script: str) -> str:
-        answer = run.run([root / script, "--help"], cwd=root, timeout=60)
+def help_of(root: Path) -> Callable[..., str]:
+    """Answers with "" when the script's --help fails: then none of its options exist."""
+
+    def ask(script: str, *command: str) -> str:
+        answer = run.run([root / script, *command, "--help"], cwd=root, timeout=60)
         return answer.text if answer.returncode == 0 else ""
 
     return ask

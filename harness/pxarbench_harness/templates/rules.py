@@ -27,7 +27,9 @@ _GITHUB = {
     "workspace", "ref", "sha", "token", "event_name", "event", "repository", "run_id", "server_url", "actor", "head_ref", "base_ref",
 }  # fmt: skip
 #: Scripts whose first words choose what they do: these must stand in the help as well.
-_CHOOSING = {"ci/export", "ci/test", "ci/gate", "ci/history", "ci/bundle"}
+_CHOOSING = {"ci/export", "ci/test", "ci/gate", "ci/history", "ci/templates/post_comment"}
+#: Of these the first word has a help of its own.
+_COMMANDS = {"ci/history"}
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,16 @@ class Problem:
 
 @dataclass
 class Repository:
-    """What templates refer to. `help_of` runs a script with --help."""
+    """What templates refer to. `help_of` runs a script, or one of its commands, with --help."""
 
     root: Path
-    help_of: Callable[[str], str]
-    _helps: dict[str, str] = field(default_factory=dict, init=False)
+    help_of: Callable[..., str]
+    _helps: dict[tuple[str, ...], str] = field(default_factory=dict, init=False)
 
-    def help(self, script: str) -> str:
-        if script not in self._helps:
-            self._helps[script] = self.help_of(script)
-        return self._helps[script]
+    def help(self, *words: str) -> str:
+        if words not in self._helps:
+            self._helps[words] = self.help_of(*words)
+        return self._helps[words]
 
 
 # ---- scripts ----
@@ -91,13 +93,16 @@ def script_problems(script: str, values: Mapping[str, str], repository: Reposito
             yield f"{name} is not executable"
             continue
         said = repository.help(name)
+        first = words[1] if len(words) > 1 else ""
+        if name in _CHOOSING and _WORD.match(first) and not re.search(rf"(?<![\w-]){re.escape(first)}(?![\w-])", said):
+            yield f"{name} does not know {first!r}"
+            continue
+        if name in _COMMANDS and _WORD.match(first):
+            said = repository.help(name, first)
         for word in words[1:]:
             option = _OPTION.match(word)
             if option and not re.search(re.escape(option.group()) + r"(?![\w-])", said):
                 yield f"{name} has no option {option.group()}"
-        first = words[1] if len(words) > 1 else ""
-        if name in _CHOOSING and _WORD.match(first) and not re.search(rf"(?<![\w-]){re.escape(first)}(?![\w-])", said):
-            yield f"{name} does not know {first!r}"
 
 
 def setting_problems(text: str, repository: Repository) -> Iterator[str]:
