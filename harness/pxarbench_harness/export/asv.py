@@ -76,7 +76,8 @@ def _row(series: Series, samples: Samples) -> list[Any]:
     # No column is dropped, though asv would let the empty ones at the end go.
     row: dict[str, Any] = {
         "result": [_scaled(samples.median, samples.quantity)], "params": [], "version": series.version,
-        "started_at": _milliseconds(series.runs[-1].started), "duration": _digits(sum(run.wall_ns for run in series.runs) / 1e9),
+        "started_at": _milliseconds(series.runs[-1].started),
+        "duration": _digits(sum(run.wall_ns for run in series.runs) / 1e9),
         "stats_ci_99_a": None, "stats_ci_99_b": None, "stats_q_25": None, "stats_q_75": None, "stats_number": None,
         "stats_repeat": None, "samples": [values], "profile": None,
     }  # fmt: skip
@@ -97,8 +98,8 @@ def render(export: Export) -> Mapping[str, str]:
     }  # fmt: skip
     date = _milliseconds(export.started) if export.committed is None else export.committed * 1000
     results = {
-        "version": 2, "commit_hash": commit, "env_name": ENVIRONMENT, "date": date, "params": {**host, "python": ""}, "python": "",
-        "requirements": {}, "env_vars": {}, "durations": {}, "result_columns": list(COLUMNS),
+        "version": 2, "commit_hash": commit, "env_name": ENVIRONMENT, "date": date, "params": {**host, "python": ""},
+        "python": "", "requirements": {}, "env_vars": {}, "durations": {}, "result_columns": list(COLUMNS),
         "results": {_name(series, samples.quantity): _row(series, samples) for series, samples in pairs},
     }  # fmt: skip
     # The file's name is the hash's first eight digits, as asv names it.

@@ -57,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("format", nargs="?", metavar="FORMAT", help="one of the list below")
     made.add_argument("source", nargs="?", metavar="FOLDER|FILE", type=Path,
                       help=f"a folder with {RECORDS} or {VERDICT}, or one of these files")  # fmt: skip
-    made.add_argument("-o", "--output", metavar="PATH", help="file, or folder where a format has several (default: standard output)")
+    made.add_argument("-o", "--output", metavar="PATH",
+                      help="file, or folder where a format has several (default: standard output)")  # fmt: skip
     made.add_argument("--warnings-as-failures", action="store_true", help="of a verdict: show warnings as failures")
     made.add_argument("--list", action="store_true", help="print the formats and what they are made from")
     return made
@@ -174,7 +175,8 @@ def main(words: Sequence[str] | None = None) -> int:
         files, left_out = _made(wanted, options.source, warnings_fail=options.warnings_as_failures)
         written = write(files, options.output, is_folder=wanted.is_folder)
     except (Refused, NotExportable) as error:
-        print(f"ci/export: {options.source}: {error}" if isinstance(error, NotExportable) else f"ci/export: {error}", file=sys.stderr)
+        where = f"{options.source}: " if isinstance(error, NotExportable) else ""  # the others name the file themselves
+        print(f"ci/export: {where}{error}", file=sys.stderr)
         return EXIT_ERROR
     except BrokenPipeError:
         # Whoever reads has seen enough, as `head` does.

@@ -50,9 +50,8 @@ def github(export: Export) -> Mapping[str, str]:
     """Two files, one for each direction: `customSmallerIsBetter` and `customBiggerIsBetter`."""
 
     def of(better: Better) -> list[dict[str, Any]]:
-        return [
-            _entry(export, series, samples) for series in export.series for samples in series.samples if samples.quantity.better == better
-        ]
+        pairs = [(series, samples) for series in export.series for samples in series.samples]
+        return [_entry(export, series, samples) for series, samples in pairs if samples.quantity.better == better]
 
     return {SMALLER: dumps(of("lower")), BIGGER: dumps(of("higher"))}
 

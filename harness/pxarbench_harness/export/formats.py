@@ -36,7 +36,8 @@ def _only(text: str) -> Files:
 
 FORMATS = {one.name: one for one in (
     Format("hyperfine", "JSON of `hyperfine --export-json`, for its scripts", hyperfine.render),
-    Format("github-action-benchmark", "two files: customSmallerIsBetter and customBiggerIsBetter", dashboards.github, is_folder=True),
+    Format("github-action-benchmark", "two files: customSmallerIsBetter and customBiggerIsBetter", dashboards.github,
+           is_folder=True),
     Format("bencher", "Bencher Metric Format: `bencher run --adapter json`", dashboards.bencher),
     Format("benchstat", "text of Go's benchmarks, a line per run", gobench.render),
     Format("asv", "airspeed velocity: benchmarks.json, machine.json, results", asv.render, is_folder=True),
@@ -47,7 +48,8 @@ FORMATS = {one.name: one for one in (
     Format("markdown", "job summary or comment, at most 60,000 characters",
            verdict=lambda v, strict: _only(show.markdown(v, warnings_fail=strict))),
     Format("text", "as on a terminal", verdict=lambda v, strict: _only(show.text(v, warnings_fail=strict))),
-    Format("annotations", "GitHub's workflow commands, for the output of a step", verdict=lambda v, _: _only(show.annotations(v))),
+    Format("annotations", "GitHub's workflow commands, for the output of a step",
+           verdict=lambda v, _: _only(show.annotations(v))),
     Format("gitlab-codequality", "GitLab's code quality report", verdict=lambda v, _: gitlab.code_quality(v)),
     Format("gitlab-metrics", "GitLab's metrics report: exact numbers", verdict=lambda v, _: gitlab.metrics(v)),
 )}  # fmt: skip

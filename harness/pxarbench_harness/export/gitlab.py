@@ -14,7 +14,8 @@ from . import openmetrics
 from .plainly import dumps
 
 _SEVERITIES = {
-    Level.ERROR: "blocker", Level.REGRESSION: "critical", Level.WARNING: "minor", Level.INCONCLUSIVE: "minor", Level.IMPROVED: "info",
+    Level.ERROR: "blocker", Level.REGRESSION: "critical", Level.WARNING: "minor", Level.INCONCLUSIVE: "minor",
+    Level.IMPROVED: "info",
 }  # fmt: skip
 
 #: GitLab wants a file of the repository; what is about none is put at the harness's description.
@@ -52,8 +53,7 @@ def _values(verdict: Verdict) -> Iterator[str]:
         # What is measured differs every time, and would hide among itself what changed.
         if finding.rounds is not None or finding.change is not None or not isinstance(finding.head, int):
             continue
-        said = openmetrics.labels({name: plain(text) for name, text in
-                                   (("gate", finding.gate), ("case", finding.case), ("name", finding.name), ("unit", finding.unit))})  # fmt: skip
+        said = openmetrics.labels({name: plain(getattr(finding, name)) for name in ("gate", "case", "name", "unit")})
         if said not in seen:
             seen.add(said)
             yield f"pxarbench_value{said} {finding.head}"
@@ -61,11 +61,11 @@ def _values(verdict: Verdict) -> Iterator[str]:
 
 def metrics(verdict: Verdict) -> Mapping[str, str]:
     """OpenMetrics text: exact values of the head, and how many findings of which level each gate has."""
-    lines = [*openmetrics.head("pxarbench_value", "gauge", "", "Exact numbers of the build."), *_values(verdict),
-             *openmetrics.head("pxarbench_findings", "gauge", "", "Comparisons of each gate by how they came out.")]  # fmt: skip
+    lines = [*openmetrics.head("pxarbench_value", "gauge", "", "Exact numbers of the build."), *_values(verdict)]
+    lines += openmetrics.head("pxarbench_findings", "gauge", "", "Comparisons of each gate by how they came out.")
     for gate in GATES:
         found = [f.level for f in verdict.all_findings if f.gate == gate]
-        lines += [
-            f"pxarbench_findings{openmetrics.labels({'gate': gate, 'level': level.value})} {found.count(level)}" for level in Level if found
-        ]
+        for level in Level if found else ():
+            said = openmetrics.labels({"gate": gate, "level": level.value})
+            lines.append(f"pxarbench_findings{said} {found.count(level)}")
     return {"": "\n".join([*lines, "# EOF"]) + "\n"}

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..report.model import plain
 from .plainly import single_line, word
 from .series import QUANTITIES, Export, Quantity, Series, host_words
 
 #: benchstat scales what ends in ns or B, and knows which way is better only where it is told.
-_UNITS = {"ns": "ns/op", "bytes": "B/op", "files": "files/op", "chunks": "chunks/op", "calls": "calls/op", "bytes/s": "B/s"}
+_UNITS = {"ns": "ns/op", "bytes": "B/op", "files": "files/op", "chunks": "chunks/op", "bytes/s": "B/s"}
 _OWN = {"wall": "ns/op", "throughput": "B/s"}
 
 
@@ -37,7 +38,9 @@ def _names(series: Sequence[Series]) -> list[str]:
         parts = [f"{name}={word(text, ':%,+*@')}" for name, text in one.labels.items() if name != "cache"]
         names.append("/".join(["BenchmarkBackup", *parts, f"version={one.version}", f"cache={one.first.cache}"]))
     # Other letters may have made two equal that are not.
-    return [name if names.count(name) == 1 else f"{name}/case={word(one.name)}." for name, one in zip(names, series, strict=True)]
+    return [
+        name if names.count(name) == 1 else f"{name}/case={word(one.name)}." for name, one in zip(names, series, strict=True)
+    ]
 
 
 def render(export: Export) -> Mapping[str, str]:
@@ -46,7 +49,7 @@ def render(export: Export) -> Mapping[str, str]:
         f"# session {single_line(export.session)}, started {export.started}, commit {single_line(export.commit)}",
         f"# {single_line(host_words(export.host))}",
         f"host: {export.host_fingerprint}",
-        f"cpu: {single_line(str(export.host['cpu']))}",
+        f"cpu: {single_line(plain(export.host['cpu'])) or 'unknown'}",
         "",
     ]
     known = {samples.quantity.name for series in export.series for samples in series.samples}

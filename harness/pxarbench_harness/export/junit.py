@@ -1,19 +1,20 @@
 """A verdict as JUnit XML, for what shows tests: a suite per gate, a test per finding.
 
-A regression is a failure, trouble of the tool an error, what cannot be told is skipped with the reason. Warnings and improvements
-pass, with their sentence as output. results/schema/consumers/junit.xsd describes it: the form of Ant's task, which GitLab, Jenkins
-and GitHub actions all read.
+A regression is a failure, trouble of the tool an error, what cannot be told is skipped with the reason. Warnings and
+improvements pass, with their sentence as output. results/schema/consumers/junit.xsd describes it: the form of Ant's task, which
+GitLab, Jenkins and GitHub actions all read.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ..gates import show
 from ..gates.verdict import GATES, Finding, Level, Verdict
 from ..report.model import plain
+from .plainly import single_line
 
 _ELEMENTS = {Level.REGRESSION: "failure", Level.ERROR: "error", Level.INCONCLUSIVE: "skipped"}
 
@@ -50,15 +51,17 @@ def _case(parent: ElementTree.Element, finding: Finding, name: str, *, warnings_
         ElementTree.SubElement(case, "system-out").text = _body(finding)
 
 
-def _names(findings: list[Finding]) -> list[str]:
+def _names(findings: list[Finding]) -> Iterator[str]:
     """Readers keep the first of equal names only: the later ones get a number."""
-    names = [plain(" ".join(part for part in (f.case, f.name) if part)) or "all" for f in findings]
-    counts: Counter[str] = Counter()
-    for number, name in enumerate(names):
-        counts[name] += 1
-        if counts[name] > 1:
-            names[number] = f"{name} ({counts[name]})"
-    return names
+    taken: set[str] = set()
+    tried: Counter[str] = Counter()
+    for finding in findings:
+        name = free = single_line(plain(f"{finding.case} {finding.name}")) or "all"
+        while free in taken:
+            tried[name] += 1
+            free = f"{name} ({tried[name] + 1})"
+        taken.add(free)
+        yield free
 
 
 def render(verdict: Verdict, *, warnings_fail: bool = False) -> Mapping[str, str]:
@@ -68,19 +71,20 @@ def render(verdict: Verdict, *, warnings_fail: bool = False) -> Mapping[str, str
         findings = [f for f in verdict.all_findings if f.gate == gate]
         suite = ElementTree.SubElement(
             root, "testsuite", name=f"pxarbench.{gate}", package="pxarbench", id=str(number),
-            timestamp=verdict.started[:19], hostname=plain(verdict.host_fingerprint) or "unknown",
+            timestamp=verdict.started[:19], hostname=single_line(plain(verdict.host_fingerprint)) or "unknown",
         )  # fmt: skip
         properties = ElementTree.SubElement(suite, "properties")
-        known = {"base": verdict.base, "head": verdict.head, "commit": verdict.head_commit, **dict(sorted(verdict.settings.items()))}
+        known = {"base": verdict.base, "head": verdict.head, "commit": verdict.head_commit}
+        known |= {name: str(said) for name, said in sorted(verdict.settings.items()) if name not in known}
         for name, value in known.items():
-            ElementTree.SubElement(properties, "property", name=plain(str(name)), value=plain(str(value)))
+            ElementTree.SubElement(properties, "property", name=single_line(plain(name)), value=plain(value))
         for finding, name in zip(findings, _names(findings), strict=True):
             _case(suite, finding, name, warnings_fail=warnings_fail)
         ElementTree.SubElement(suite, "system-out")
         ElementTree.SubElement(suite, "system-err")
         counted = {
-            "tests": len(findings), "failures": len(suite.findall("testcase/failure")), "errors": len(suite.findall("testcase/error")),
-            "skipped": len(suite.findall("testcase/skipped")),
+            "tests": len(findings), "failures": len(suite.findall("testcase/failure")),
+            "errors": len(suite.findall("testcase/error")), "skipped": len(suite.findall("testcase/skipped")),
         }  # fmt: skip
         totals.update(counted)
         for name, count in counted.items():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from .series import QUANTITIES, Export, Quantity, Samples, Series, host_words
 
 _PREFIX = "pxarbench"
-_UNITS = {"ns": "seconds", "bytes": "bytes", "files": "files", "chunks": "chunks", "calls": "calls", "bytes/s": "bytes_per_second"}
+_UNITS = {"ns": "seconds", "bytes": "bytes", "files": "files", "chunks": "chunks", "bytes/s": "bytes_per_second"}
 
 
 def escaped(text: str) -> str:
@@ -69,10 +69,11 @@ def _of(quantity: Quantity, found: Iterable[tuple[Series, Samples]]) -> Iterator
 
 def render(export: Export) -> Mapping[str, str]:
     session = {
-        "session": export.session, "started": export.started, "commit": export.commit, "host_fingerprint": export.host_fingerprint,
-        "host": host_words(export.host),
+        "session": export.session, "started": export.started, "commit": export.commit,
+        "host_fingerprint": export.host_fingerprint, "host": host_words(export.host),
     }  # fmt: skip
-    lines = [*head(f"{_PREFIX}_session", "info", "", "Where the numbers come from."), f"{_PREFIX}_session_info{labels(session)} 1"]
+    lines = list(head(f"{_PREFIX}_session", "info", "", "Where the numbers come from."))
+    lines.append(f"{_PREFIX}_session_info{labels(session)} 1")
     versions = f"{_PREFIX}_benchmark"
     lines += head(versions, "info", "", "Version of each case: numbers of different versions must not be compared.")
     lines += [f"{versions}_info{labels({'case': series.name, 'version': series.version})} 1" for series in export.series]

@@ -23,7 +23,7 @@ class NotExportable(Exception):
     """The records do not make one set of numbers; the text says why."""
 
 
-Unit = Literal["ns", "bytes", "files", "chunks", "calls", "bytes/s"]
+Unit = Literal["ns", "bytes", "files", "chunks", "bytes/s"]
 Better = Literal["lower", "higher"]
 
 
@@ -62,8 +62,8 @@ QUANTITIES = (
     Quantity("user", "ns", "lower", False, "Processor time of all threads, outside of the kernel.", lambda r: r.user_ns),
     Quantity("system", "ns", "lower", False, "Processor time of all threads, in the kernel.", lambda r: r.system_ns),
     Quantity("peak_rss", "bytes", "lower", False, "Greatest resident memory.", lambda r: r.peak_rss_bytes),
-    Quantity("read_calls", "bytes", "lower", False, "Through read calls of any kind, as the kernel counts (rchar).", _io("rchar")),
-    Quantity("write_calls", "bytes", "lower", False, "Through write calls of any kind, as the kernel counts (wchar).", _io("wchar")),
+    Quantity("read_calls", "bytes", "lower", False, "Through read calls of any kind (rchar).", _io("rchar")),
+    Quantity("write_calls", "bytes", "lower", False, "Through write calls of any kind (wchar).", _io("wchar")),
     Quantity("disk_read", "bytes", "lower", False, "From block devices.", _io("read_bytes")),
     Quantity("disk_write", "bytes", "lower", False, "To block devices.", _io("write_bytes")),
     Quantity("store_added", "bytes", "lower", False, "What the files of the store grew by.", lambda r: r.store_added_bytes),
@@ -138,8 +138,8 @@ class Series:
         """What the case is, in the order in which people read it; harmless in one line of text."""
         record = self.first
         said = {
-            "dataset": record.dataset["name"], "mutation": record.mutation["text"], "subject": record.subject, "mode": record.mode,
-            "cache": record.cache,
+            "dataset": record.dataset["name"], "mutation": record.mutation["text"], "subject": record.subject,
+            "mode": record.mode, "cache": record.cache,
         }  # fmt: skip
         if record.generation:
             said["generation"] = str(record.generation)
@@ -150,8 +150,9 @@ class Series:
         """Hash of what the benchmark is: numbers of different versions must not be compared, nor drawn as one line."""
         record = self.first
         what = [
-            record.dataset.get("portable_digest", record.dataset["tree_digest"]), record.dataset["name"], record.mutation["text"],
-            record.mutation["files"], record.mutation["bytes"], record.subject, record.mode, record.cache, record.generation,
+            record.dataset.get("portable_digest", record.dataset["tree_digest"]), record.dataset["name"],
+            record.mutation["text"], record.mutation["files"], record.mutation["bytes"],
+            record.subject, record.mode, record.cache, record.generation,
             {name: text for name, text in record.settings.items() if name != "discarded"},
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,8 +13,10 @@ from ..gates.verdict import Finding, Verdict
 from ..report.model import plain
 from .series import QUANTITIES, Export, Quantity
 
-_CASE = ("session", "commit", "host", "case", "version", "dataset", "mutation", "subject", "mode", "cache", "scenario", "generation", "round",
-         "position", "started")  # fmt: skip
+_CASE = (
+    "session", "commit", "host", "case", "version", "dataset", "mutation", "subject", "mode", "cache", "scenario", "generation",
+    "round", "position", "started",
+)  # fmt: skip
 
 
 def column(quantity: Quantity) -> str:
@@ -40,15 +42,17 @@ def _written(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def render(export: Export) -> Mapping[str, str]:
     rows = [
-        (run.session, run.commit, run.host_fingerprint, run.case, series.version, run.dataset["name"], run.mutation["text"], run.subject,
-         run.mode, run.cache, run.scenario, run.generation, run.round, run.position, run.started,
+        (run.session, run.commit, run.host_fingerprint, run.case, series.version, run.dataset["name"], run.mutation["text"],
+         run.subject, run.mode, run.cache, run.scenario, run.generation, run.round, run.position, run.started,
          *(quantity.of(run) for quantity in QUANTITIES))
         for series in export.series for run in series.runs
     ]  # fmt: skip
     return {"": _written((*_CASE, *map(column, QUANTITIES)), rows)}
 
 
-_FINDING = ("gate", "case", "name", "level", "text", "base", "head", "unit", "change", "low", "high", "detectable", "limit", "rounds")
+_FINDING = (
+    "gate", "case", "name", "level", "text", "base", "head", "unit", "change", "low", "high", "detectable", "limit", "rounds",
+)  # fmt: skip
 
 
 def findings(verdict: Verdict) -> Mapping[str, str]:

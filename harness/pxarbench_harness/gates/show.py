@@ -199,8 +199,8 @@ def _parts(verdict: Verdict, *, whole: bool, rows: int, details: int) -> Iterato
     if measured:
         yield _Part((
             Paragraph(
-                "change: median of the paired ratios, less 1, with the interval that holds it with 95 % confidence; detectable: "
-                "the least change that these rounds would have shown; limit: what counts as a regression."
+                "change: median of the paired ratios, less 1, with the interval that holds it with 95 % confidence; "
+                "detectable: the least change that these rounds would have shown; limit: what counts as a regression."
             ),
         ))  # fmt: skip
     told = [f for f in shown if f.details and (whole or f.level is not Level.OK)]
