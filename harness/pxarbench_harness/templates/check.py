@@ -43,15 +43,14 @@ def system_of(path: Path) -> str | None:
 
 
 def schema_problem(document: Any, schema: dict[str, Any]) -> str | None:
-    """The first field that the schema refuses, or None."""
+    """What the schema refuses, at most five places, or None."""
     import jsonschema
 
     validator = jsonschema.validators.validator_for(schema)
     validator.check_schema(schema)
-    wrong = jsonschema.exceptions.best_match(validator(schema).iter_errors(document))
-    if wrong is None:
-        return None
-    return f"{'/'.join(map(str, wrong.absolute_path)) or 'top'}: {wrong.message[:300]}"
+    wrong = sorted(validator(schema).iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
+    places = [f"{'/'.join(map(str, error.absolute_path)) or 'top'}: {error.message[:300]}" for error in wrong[:5]]
+    return "; ".join(places) or None
 
 
 def load(path: Path, system: str, schemas: Path) -> model.Template:
