@@ -1,0 +1,99 @@
+"""The page about a comparison: made from its verdict alone, so that it can be made again at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..gates import show
+from ..gates.verdict import Finding, Level, Verdict
+from ..report import render
+from ..report.model import Block, Bullets, Details, Heading, Paragraph, Report, Table
+
+NULL = "two copies of base: "
+_TITLES = {"time": "Time", "memory": "Peak memory", "bytes": "Bytes", "instructions": "Instructions", "checks": "Checks"}
+_MEASURED = ("time", "memory")
+_COLUMNS = ("case", "what", "verdict", "base", "head", "head against base", "base against its copy", "limit", "detectable")
+_ROWS = 60  # of what did not change, none is shown
+
+
+def _marked(finding: Finding) -> str:
+    return f"**{finding.level.value}**" if finding.level.is_bad else finding.level.value
+
+
+def _null(finding: Finding) -> str:
+    return next((line.removeprefix(NULL) for line in finding.details if line.startswith(NULL)), "–")
+
+
+def _measured(found: Sequence[Finding]) -> Table:
+    rows = tuple(
+        (f.case, f.name, _marked(f), show.value(f.base, f.unit), show.value(f.head, f.unit), show.change(f), _null(f),
+         _share(f.limit), _share(f.detectable))
+        for f in found
+    )  # fmt: skip
+    return Table(_COLUMNS, rows, texts=3)
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _exact(found: Sequence[Finding]) -> Table:
+    rows = tuple(
+        (f.case, f.name or "–", _marked(f), show.value(f.base, f.unit, exact=True), show.value(f.head, f.unit, exact=True), f.text)
+        for f in found
+    )  # fmt: skip
+    return Table(("case", "what", "verdict", "base", "head", "finding"), rows, texts=3)
+
+
+def _gate(gate: str, found: Sequence[Finding]) -> Iterator[Block]:
+    yield Heading(_TITLES.get(gate, gate), 3)
+    if gate in _MEASURED:
+        yield _measured(found)
+        spoken = [f for f in found if f.level is not Level.OK]
+        if spoken:
+            yield Bullets(tuple(f"{f.case}, {f.name}: {f.text}" for f in spoken))
+        return
+    differing = [f for f in found if f.level is not Level.OK]
+    same = len(found) - len(differing)
+    if differing:
+        yield _exact(differing[:_ROWS])
+    if len(differing) > _ROWS:
+        yield Paragraph(f"{len(differing) - _ROWS} more are in verdict.json.")
+    if same:
+        what = "are as before" if gate == "bytes" else "are within the limits"
+        yield Paragraph(f"{same} of {len(found)} {what}.")
+
+
+def page(verdict: Verdict, *, warnings_fail: bool = False) -> str:
+    """Markdown."""
+    settings = verdict.settings
+    blocks: list[Block] = [
+        Heading(f"{show.headline(verdict, warnings_fail=warnings_fail).split(' (')[0]}", 2),
+        Bullets((f"base: {verdict.base}", f"head: {verdict.head}")),
+    ]
+    for gate in dict.fromkeys(("checks", "required", *_TITLES)):
+        found = [f for f in verdict.all_findings if f.gate == gate]
+        if found:
+            blocks += _gate(gate, found)
+    told = [f for f in verdict.all_findings if f.details and f.level is not Level.OK]
+    if told:
+        blocks.append(Heading("Details", 3))
+        for f in told[:_ROWS]:
+            blocks.append(Details(show.subject(f), (Bullets(f.details),)))
+    blocks.append(Heading("How", 3))
+    blocks.append(Paragraph(
+        f"{settings.get('rounds')} rounds; in each, every case ran in base, in a copy of base and in head, there and back, in a "
+        f"seeded order. Head against base: median of the ratios within half rounds, with its bootstrap interval of 95 %. "
+        f"A regression is at least the limit, with the whole interval above it, significant for all cases together (Holm), and "
+        f"seen again in as many further rounds. Limit: the floor of {settings.get('limits')}, or what base differs from its own "
+        f"copy. Detectable: the least change that such rounds would have found in 95 of 100 sessions."
+    ))  # fmt: skip
+    blocks.append(Bullets((
+        f"tree: {settings.get('files'):,} files, {settings.get('bytes'):,} bytes; cases {settings.get('cases')}; "
+        f"measured again: {settings.get('measured again')}; {settings.get('runs'):,} runs",
+        f"host {verdict.host_fingerprint}: {verdict.host.get('cpu')}, {verdict.host.get('cores')} cores, "
+        f"kernel {verdict.host.get('kernel')}, {verdict.host.get('tree_filesystem')}; started {verdict.started}",
+        f"again: `ci/compare {settings.get('base')} {settings.get('head')} --rounds {settings.get('rounds')} "
+        f"--seed {settings.get('seed')}`",
+    )))  # fmt: skip
+    return render.markdown(Report(tuple(blocks)))
