@@ -63,7 +63,7 @@ def _permille(part: int, whole: int) -> int | None:
 
 
 def numbers(measured: Record, proof: Record | None, startup: int | None) -> dict[str, Value]:
-    """Of one case. `startup`: bytes that the program reads to say its version; None: the kernel does not count."""
+    """Of one case. `startup`: bytes that the program reads to say its version; None: what the kernel counts is left out."""
     outcome = measured.outcome
     assert outcome is not None
     (archive,) = outcome["raw"]["archives"]
@@ -157,7 +157,7 @@ def _of_session(made: sessions.Session, group: Group, startup: int | None, into:
         into.ids[case] = name
         into.numbers[case] = {
             VERSION: cases.version(recipe.digest, measured, plan.settings),
-            **numbers(measured, records.get("proof"), startup),
+            **numbers(measured, records.get("proof"), startup if group.counts_kernel else None),
         }
         into.executed.append(name)
         if not any(f.gate == CHECKS and f.case == name for f in into.findings):
@@ -207,7 +207,7 @@ def _says(name: str, old: Value | None, new: Value | None) -> str:
 
 
 def _unit(name: str) -> str:
-    if name.endswith("_checksum"):
+    if name.endswith(golden.CHECKSUM):
         return "sha256"
     return "bytes" if name.endswith(golden.SIZES) and not name.endswith("_permille") else ""
 
@@ -285,7 +285,7 @@ def bless(
         raise NotBlessed(f"{len(bad)} problems, the first: {first.case}: {first.text}; golden numbers stay as they are")
     if measured.unseen:
         raise NotBlessed("; ".join(sorted(set(measured.unseen.values()))))
-    untold = [measured.ids[case] for case, now in sorted(measured.numbers.items()) if now[UNTOLD]]
+    untold = [measured.ids[case] for case, now in sorted(measured.numbers.items()) if now.get(UNTOLD)]
     if untold:
         raise NotBlessed(
             f"{golden.few(untold)}: the kernel counted more bytes read than the program tells of: no number for every machine"

@@ -23,6 +23,7 @@ from .. import measure
 COLUMNS = ("dataset", "mutation", "mode", "counter", "value")
 #: The counter that holds the version of the benchmark: numbers of two versions are never compared.
 VERSION = "version"
+CHECKSUM = "_checksum"
 
 REASON_MAX = 200
 #: Of counters that are sizes or shares: a change of them is told in percent.
@@ -55,9 +56,10 @@ class Golden:
 # ---- the file ----
 
 
-def _value(text: str) -> Value:
-    # A checksum may consist of digits only: what would not come back as it was written is a text.
-    return int(text) if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else text
+def _value(name: str, text: str) -> Value:
+    # A checksum may consist of decimal digits only, and is a text all the same.
+    is_text = name == VERSION or name.endswith(CHECKSUM)
+    return int(text) if not is_text and re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else text
 
 
 def parse(text: str, name: str) -> Golden:
@@ -87,7 +89,7 @@ def parse(text: str, name: str) -> Golden:
         if not all(row):
             raise GoldenBroken(f"{name}: line {number}: an empty column")
         before = row[:4]
-        cases.setdefault((row[0], row[1], row[2]), {})[row[3]] = _value(row[4])
+        cases.setdefault((row[0], row[1], row[2]), {})[row[3]] = _value(row[3], row[4])
     for case, numbers in cases.items():
         if VERSION not in numbers:
             raise GoldenBroken(f"{name}: {in_words(case)}: has no {VERSION}")
