@@ -62,7 +62,7 @@ class Case:
         return tree, trees.changed(tree, self.change) if self.change else None
 
     def recipe(self) -> str:
-        """Over everything that decides what the program is asked to encode: golden streams of another recipe are of another case."""
+        """Over all that decides what the program is asked to encode: golden streams of another recipe are of another case."""
         words = [CASE_VERSION, self.id, *self.trees(), CHUNK_KIB, CUT_AVERAGE, REFERENCE_TIME, RUN_TIME]
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -156,13 +156,12 @@ def _cuts(program: Program, path: Path, *words: str) -> bytes:
 
 
 class Disk:
-    """Trees and a datastore in a folder; every tree is made once."""
+    """Trees in a folder, each made once; and a datastore per case, since manifests count what a store had already."""
 
     def __init__(self, folder: Path, program: Program, more: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.program = program
         self.more = more  # words for each case's own backup, not for the one before a change
-        self.store = folder / "store"
         self._made: dict[str, Path] = {}
 
     def tree(self, name: str, tree: dict[str, Any]) -> Path:
@@ -175,35 +174,42 @@ class Disk:
     def backup(self, case: Case) -> Made:
         """The case's last backup. NotHere: the file system cannot have its tree."""
         tree, new = case.trees()
-        mode, at, now = case.way, self.tree(case.tree, tree), REFERENCE_TIME
-        if new is not None:
-            self._backup(case, at, DATA, now)
-            at, now = self.tree(f"{case.tree}-{case.change}", new), RUN_TIME
-        profile = ("--reuse-profile", case.profile) if case.profile else ()
-        self._backup(case, at, mode, now, *profile, *self.more)
-        return self._read(case, now)
+        at, now = self.tree(case.tree, tree), REFERENCE_TIME
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            store = Path(name)
+            # A store whose 65,536 folders come as they are needed.
+            (store / ".chunks").mkdir()
+            (store / ".lock").touch()
+            if new is not None:
+                self._backup(case, store, at, DATA, now)
+                at, now = self.tree(f"{case.tree}-{case.change}", new), RUN_TIME
+            profile = ("--reuse-profile", case.profile) if case.profile else ()
+            self._backup(case, store, at, case.way, now, *profile, *self.more)
+            return read_snapshot(case, store, now)
 
-    def _backup(self, case: Case, tree: Path, mode: str, when: int, *more: str) -> None:
+    def _backup(self, case: Case, store: Path, tree: Path, mode: str, when: int, *more: str) -> None:
         self.program.call(
-            "backup", f"{ARCHIVE}.pxar:{tree}", "--repository", self.store, "--change-detection-mode", mode, *more,
+            "backup", f"{ARCHIVE}.pxar:{tree}", "--repository", store, "--change-detection-mode", mode, *more,
             "--backup-id", case.id, "--backup-time", str(when), "--chunk-size", str(CHUNK_KIB), "--threads", "1",
             "--sync-level", "none",
         )  # fmt: skip
 
-    def _read(self, case: Case, when: int) -> Made:
-        snapshot = self.store / "host" / case.id / datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        chunks, made = stored.Chunks(self.store), {}
-        names = ("pxar", "catalog") if case.way == LEGACY else ("mpxar", "ppxar")
-        try:
-            for name in names:
-                path = snapshot / (f"{ARCHIVE}.{name}.didx" if name != "catalog" else "catalog.pcat1.didx")
-                index, _ = stored.read_index(path)
-                made[name] = chunks.stream(index)
-                made[f"{name}.didx"] = without_birth(path.read_bytes())
-            made["manifest"] = without_compression(stored.blob_content((snapshot / "index.json.blob").read_bytes()))
-        except (OSError, stored.Broken) as error:
-            raise CaseBroken(f"the snapshot cannot be read: {error}") from None
-        return Made(fields.version(made[names[0]]), made)
+
+def read_snapshot(case: Case, store: Path, when: int) -> Made:
+    """The streams, index files and manifest. CaseBroken: what was stored is not what the format says."""
+    snapshot = store / "host" / case.id / datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    chunks, made = stored.Chunks(store), {}
+    names = ("pxar", "catalog") if case.way == LEGACY else ("mpxar", "ppxar")
+    try:
+        for name in names:
+            path = snapshot / (f"{ARCHIVE}.{name}.didx" if name != "catalog" else "catalog.pcat1.didx")
+            index, _ = stored.read_index(path)
+            made[name] = chunks.stream(index)
+            made[f"{name}.didx"] = without_birth(path.read_bytes())
+        made["manifest"] = without_compression(stored.blob_content((snapshot / "index.json.blob").read_bytes()))
+    except (OSError, stored.Broken) as error:
+        raise CaseBroken(f"the snapshot cannot be read: {error}") from None
+    return Made(fields.version(made[names[0]]), made)
 
 
 def without_birth(index: bytes) -> bytes:
@@ -253,11 +259,9 @@ def _with_attributes(disk: Disk, case: Case, work: Path) -> Made:
     for place in places(work):
         try:
             with tempfile.TemporaryDirectory(prefix="pxarbench-encodings-", dir=place) as name:
-                elsewhere = Disk(Path(name), disk.program, disk.more)
-                elsewhere.store = disk.store
                 if not keeps_attributes(Path(name)):
                     raise trees.NotHere(f"archives keep no attributes of the file system of {place}")
-                return elsewhere.backup(case)
+                return Disk(Path(name), disk.program, disk.more).backup(case)
         except (trees.NotHere, OSError) as error:
             refused.append(str(error))
     raise trees.NotHere("; ".join(refused))

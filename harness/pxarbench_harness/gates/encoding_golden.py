@@ -98,7 +98,8 @@ def parse(text: str, name: str) -> Golden:
                 raise GoldenBroken(f"{where}: expected {','.join(COLUMNS)}")
             begun = True
             continue
-        if len(words) != len(COLUMNS) or not (_number(words[2]) and _number(words[4]) and re.fullmatch(r"[0-9a-f]{64}", words[5])):
+        is_row = len(words) == len(COLUMNS) and _number(words[2]) and _number(words[4])
+        if not is_row or not re.fullmatch(r"[0-9a-f]{64}", words[5]):
             raise GoldenBroken(f"{where}: expected {','.join(COLUMNS)} with numbers and a digest, found {line[:80]!r}")
         rows.append(Row(words[0], words[1], int(words[2]), words[3], int(words[4]), words[5]))
         if len(rows) > 1 and not rows[-2].key < rows[-1].key:

@@ -303,9 +303,9 @@ def _set_extras(path: bytes, entry: Json) -> None:
                 (ACL_GROUP_OBJ, given["group_obj"], NO_ID), (ACL_MASK, given["mask"], NO_ID),
                 (ACL_OTHER, given["other"], NO_ID)]  # fmt: skip
         values["system.posix_acl_default"] = rows
-    pairs = [(name, struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)) for name, rows in values.items()]
-    pairs += [(one["name"], base64.b64decode(one["value_b64"])) for one in entry.get("xattrs", ())]
-    for name, value in pairs:
+    pairs = {name: struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows) for name, rows in values.items()}
+    pairs |= {one["name"]: base64.b64decode(one["value_b64"]) for one in entry.get("xattrs", ())}
+    for name, value in pairs.items():
         try:
             os.setxattr(path, name, value)
         except OSError as error:

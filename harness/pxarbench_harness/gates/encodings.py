@@ -1,8 +1,8 @@
 """The gate of encodings: streams, cuts, index files and manifests of fixed trees, byte for byte as they were blessed.
 
-    fixtures/trees ─┬─ pxar encode ──────────────── streams, chunk ──> cuts ─┐
-                    └─ on a disk ─ backup: legacy, data, metadata after a ───┴─> digests ── results/golden/encodings.csv
-                                   change in each profile: streams, indexes, manifest
+    fixtures/trees ─┬─ pxar encode: streams; chunk: cuts ──────────────┬─> digests ── results/golden/encodings.csv
+                    └─ on a disk; backup: legacy, data, metadata after ┘
+                       a change in each profile: streams, indexes, manifest
 
 A difference is told with tree, entry, field and offset, and both sides in hex. What judges is digests alone.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from . import encoding_golden as kept
 from . import encoding_trees as trees
 from . import fields, windows
 from .encoding_cases import Case, Made
-from .golden import GoldenBroken, NotBlessed
+from .golden import GoldenBroken, NotBlessed, history_line
 from .verdict import Finding, Level
 
 NAME = "encodings"
@@ -45,12 +45,18 @@ def versions() -> dict[str, str]:
     return {case.id: case.recipe() for case in cases_.all_cases()}
 
 
-def run(binary: Path, work: Path, golden: Path | None = None) -> tuple[list[Finding], list[str]]:
-    """Compares with the golden streams of the folder `golden` (default: the repository's). GoldenBroken, OSError."""
+def run(
+    binary: Path, work: Path, golden: Path | None = None, only: Collection[str] | None = None
+) -> tuple[list[Finding], list[str]]:
+    """Compares with the golden streams of the folder `golden` (default: the repository's). (Findings, executed cases.)
+
+    `only`: ids of cases to run. GoldenBroken, OSError.
+    """
     known = kept.read(kept.csv_path(golden))
     findings: list[Finding] = []
     executed: list[str] = []
     every, explain = cases_.all_cases(), Explain(binary, work, golden)
+    chosen = [case for case in every if only is None or case.id in only]
 
     def judge(case: Case, outcome: Outcome) -> None:
         if isinstance(outcome, Made):
@@ -59,18 +65,19 @@ def run(binary: Path, work: Path, golden: Path | None = None) -> tuple[list[Find
         else:
             findings.append(_did_not_run(case, outcome))
 
-    cases_.run_cases(binary, work, every, judge)
-    for name in sorted({row.case for row in known.rows} - {case.id for case in every}):
+    cases_.run_cases(binary, work, chosen, judge)
+    for name in sorted({row.case for row in known.rows} - {case.id for case in every}) if only is None else ():
         findings.append(Finding(NAME, name, "", Level.ERROR, "is in the golden list, and there is no such case any more"))
     return findings, executed
 
 
 def bless(binary: Path, work: Path, reason: str, golden: Path | None = None) -> tuple[list[str], list[str]]:
-    """Makes what the program encodes now the golden streams. (What changed, executed cases.)
+    """Makes what the program encodes now the golden streams. (What changed, cases that have to run from now on.)
 
     NotBlessed: a case did not run, or `pxar encode` contradicts fixtures/trees/golden.json, which another encoder wrote from
     the specification: then the specification and that encoder come first.
     """
+    history_line(reason)  # a reason that is none must not cost a run
     made: dict[Case, Made] = {}
     failed: list[str] = []
 
@@ -86,7 +93,8 @@ def bless(binary: Path, work: Path, reason: str, golden: Path | None = None) -> 
         raise NotBlessed("all cases have to run: " + "; ".join(failed[:5]))
     contradictions = [text for case in every for text in against_the_specification(case, made[case])]
     if contradictions:
-        raise NotBlessed("fixtures/trees/golden.json, written from the specification, has other archives: " + "; ".join(contradictions))
+        text = "fixtures/trees/golden.json, written from the specification, has other archives: "
+        raise NotBlessed(text + "; ".join(contradictions[:5]))
 
     known = kept.read(kept.csv_path(golden))
     said, explain = [], Explain(binary, work, golden)
@@ -99,7 +107,8 @@ def bless(binary: Path, work: Path, reason: str, golden: Path | None = None) -> 
         members.setdefault(case.tree, {}).update(kept.members_of(case, made[case], _contents(case.tree)))
     rows = [row for case in every for row in kept.rows_of(case, made[case])]
     written = kept.bless(rows, members, reason, golden)
-    return [*said, *written], [case.id for case in every]
+    # Not required: those that only some disks can have. Where they are left out, a warning says so.
+    return [*said, *written], [case.id for case in every if case.tree != "attributes"]
 
 
 def against_the_specification(case: Case, made: Made) -> list[str]:
@@ -263,8 +272,9 @@ def cuts_text(old: list[tuple[int, str]], new: list[tuple[int, str]]) -> str:
             return f"entry {number}, which begins at {begin}: ended at {end_a}, ends at {end_b}; {counts}"
         if digest_a != digest_b:
             return f"entry {number}, {begin} to {end_a}: digest was {digest_a[:16]}, is {digest_b[:16]}; {counts}"
-    which = "goes on" if len(new) > len(old) else "ends before"
-    return f"{which} behind entry {min(len(old), len(new)) - 1}; {counts}" if len(old) != len(new) else f"the header differs; {counts}"
+    if len(old) == len(new):
+        return f"the header differs; {counts}"
+    return f"{'goes on' if len(new) > len(old) else 'ends'} behind entry {min(len(old), len(new)) - 1}; {counts}"
 
 
 def json_text(old: bytes, new: bytes) -> str:
@@ -286,7 +296,13 @@ def _flat(value: object, name: str) -> list[tuple[str, str]]:
     return [one for key, inner in pairs for one in _flat(inner, f"{name}.{key}" if name else str(key))]
 
 
-# ---- contents ----
+# ---- the golden streams ----
+
+
+def golden_streams(case: Case, known: kept.Golden, golden: Path | None = None) -> dict[str, bytes]:
+    """All of a case, by name. GoldenBroken, OSError."""
+    members = _members(kept.streams_path(case.tree, golden))
+    return {row.stream: kept.stream_of(members, row, _contents_by_digest(case.tree)) for row in known.of(case.id)}
 
 
 @lru_cache(maxsize=2)

@@ -144,10 +144,11 @@ def at_metadata(stream: bytes, offset: int) -> Place:
         return Place("", "the start", "", 0, 0, "")
     if offset >= last.offset + last.size:
         return Place(shown(last.path), f"what follows {last.name}", "", last.offset + last.size, 0, "")
-    return _in_item(stream, last, offset)
+    return in_item(stream, last, offset)
 
 
-def _in_item(stream: bytes, item: Item, offset: int) -> Place:
+def in_item(stream: bytes, item: Item, offset: int) -> Place:
+    """`offset`: of the stream, inside of the item."""
     path, within = shown(item.path), offset - item.offset
     if within < 8:
         return Place(path, item.name, "type", item.offset, 8, "x")
@@ -161,7 +162,8 @@ def _in_item(stream: bytes, item: Item, offset: int) -> Place:
         count = (item.size - HEADER) // GOODBYE_ROW
         field, form = (("hash", "x"), ("offset", "u"), ("size", "u"))[place // 8]
         which = "tail row" if number == count - 1 else f"row {number} of {count - 1}"
-        return Place(path, item.name, f"{field}, {which},", item.offset + HEADER + number * GOODBYE_ROW + place // 8 * 8, 8, form)
+        begin = item.offset + HEADER + number * GOODBYE_ROW + place // 8 * 8
+        return Place(path, item.name, f"{field}, {which},", begin, 8, form)
     if item.kind == XATTR:
         content = stream[item.offset + HEADER : item.offset + item.size]
         name_size = content.find(b"\0")
