@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     memory = None if args.work else session.work_folder(session.MEMORY, output)
     for left in [*session.abandoned(place), *([] if memory is None else session.abandoned(session.MEMORY))]:
         print(f"removing {left}, left behind by a run that was killed")
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)  # another run may be removing it, too
     work = session.work_folder(place, output)
     running = session.Session(replace(plan, output=output, work=work, memory=memory), fresh=args.fresh)
     failed = ""
