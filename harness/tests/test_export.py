@@ -24,8 +24,8 @@ from pxarbench_harness.record import Record
 
 #: What could end a line, a cell, a label, a string or a tag.
 HOSTILE = [
-    'a"b', "a\\", "a\nb", "a\tb\r", "::error::x", "%0A", "]]>", "<b>&amp;", "a,b;c|d", "=1+1", "\x00\x1b[31m", "\ud800", "ä€😀", " ",
-    "`",
+    'a"b', "a\\", "a\nb", "a\tb\r", "::error::x", "%0A", "]]>", "<b>&amp;", "a,b;c|d", "=1+1", "\x00\x1b[31m", "\ud800", "ä€😀",
+    " ", "`",
 ]  # fmt: skip
 
 
@@ -150,7 +150,8 @@ def test_hyperfine(export: Export, records: list[Record]) -> None:
         runs = [r for r in measured(records) if r.case == result["command"]]
         times = [r.wall_ns / 1e9 for r in sorted(runs, key=lambda r: r.round)]
         assert result["times"] == times and result["median"] == pytest.approx(statistics.median(times))
-        assert result["mean"] == pytest.approx(statistics.fmean(times)) and result["stddev"] == pytest.approx(statistics.stdev(times))
+        assert result["mean"] == pytest.approx(statistics.fmean(times))
+        assert result["stddev"] == pytest.approx(statistics.stdev(times))
         assert result["user"] == pytest.approx(statistics.fmean(r.user_ns for r in runs) / 1e9)
         assert (result["min"], result["max"]) == (min(times), max(times)) and result["exit_codes"] == [0] * len(times)
 
@@ -358,7 +359,8 @@ def test_no_text_breaks_a_format(text: str, records: list[Record]) -> None:
     assert len(read.results) == len(measured(records))
     export_grammars.open_metrics(written["openmetrics"][""])
     rows = list(csv.DictReader(io.StringIO(written["csv"][""], newline="")))
-    assert len(rows) == len(measured(records)) and all(not cell.startswith(tuple("=+-@")) for row in rows for cell in row.values())
+    assert len(rows) == len(measured(records))
+    assert not any(cell.startswith(tuple("=+-@")) for row in rows for cell in row.values())
 
 
 @pytest.mark.parametrize("wanted", SESSION, ids=lambda f: f.name)

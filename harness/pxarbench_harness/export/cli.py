@@ -133,8 +133,9 @@ def write(files: Files, output: str | None, *, is_folder: bool) -> list[Path]:
     if not is_folder:
         text = files[""]
         if output is None or output == "-":
-            sys.stdout.buffer.write(text.encode())
-            sys.stdout.flush()
+            # Not sys.stdout: where PYTHONUNBUFFERED is set, it loses what a full disk or a closed pipe did not take.
+            with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+                out.write(text.encode())
             return []
         _put(Path(output), text)
         return [Path(output)]
@@ -179,11 +180,9 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"ci/export: {where}{error}", file=sys.stderr)
         return EXIT_ERROR
     except BrokenPipeError:
-        # Whoever reads has seen enough, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
+        return EXIT_ERROR  # whoever reads has seen enough, as `head` does
     except OSError as error:
-        print(f"ci/export: {options.output or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"ci/export: {error.filename or options.output or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_ERROR
     for path in written:
         print(f"written: {path}", file=sys.stderr)
