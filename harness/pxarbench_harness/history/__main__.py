@@ -1,10 +1,20 @@
-"""python3 -m pxarbench_harness.history append|show ..."""
+"""python3 -m pxarbench_harness.history append|show|trend ..."""
 
 from __future__ import annotations
 
 import sys
 
-from .cli import main
+
+def main(words: list[str]) -> int:
+    """Each command has a module of its own, for what only it needs is slow to import."""
+    if words[:1] == ["trend"]:
+        from . import trend_cli
+
+        return trend_cli.main(words[1:])
+    from . import cli
+
+    return cli.main(words)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

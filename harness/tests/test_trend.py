@@ -1,0 +1,338 @@
+"""Trends: changes are found where they were planted, nowhere else, and lead to the right commits."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import history_made as made
+import numpy
+import pytest
+from test_report import Page
+
+from pxarbench_harness.history import changes, culprit, git, trend, trend_cli
+from pxarbench_harness.history.culprit import Direction
+from pxarbench_harness.history.line import Measured, Run
+from pxarbench_harness.history.series import Choice
+from pxarbench_harness.history.store import FileStore
+
+#: A repository, its commits from the oldest on, a history of them.
+Shown = tuple[git.Repository, list[str], Path]
+
+
+def noisy(seed: int, levels: list[tuple[int, float]], noise: float = 0.02) -> list[float]:
+    """`levels`: how many numbers, and their level."""
+    rng = numpy.random.default_rng(seed)
+    return [float(level * numpy.exp(rng.normal(0, noise))) for count, level in levels for _ in range(count)]
+
+
+# ---- exact numbers ----
+
+
+@pytest.mark.parametrize(
+    "values,at",
+    [
+        ([], []),
+        ([5], []),
+        ([5, 5, 5], []),
+        ([5, 5, 6, 6], [2]),
+        ([5, 6, 5], [1, 2]),
+        ([0, 0, 1], [2]),
+        ([1, 2, 3], [1, 2]),
+    ],
+)
+def test_exact_numbers_change_where_they_differ(values: list[float], at: list[int]) -> None:
+    found = changes.steps(values)
+    assert [c.at for c in found] == at
+    assert all(c.earliest == c.at == c.latest and c.chance is None for c in found)
+
+
+def test_small_steps_add_up() -> None:
+    # Each less than 0.2 %, together more.
+    values = [1000 * 1.001**i for i in range(6)]
+    assert [c.at for c in changes.steps(values, 0.002)] == [2, 4]
+    assert changes.steps([1000, 1001, 999, 1000.5], 0.002) == []
+
+
+def test_digests_are_told_apart() -> None:
+    assert culprit.numbered(["a", "a", "b", "a", "c"]) == [1, 1, 2, 1, 3]
+
+
+# ---- measured numbers ----
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_is_found_where_it_is(seed: int) -> None:
+    found = changes.shifts(noisy(seed, [(20, 1.0), (20, 1.1)]), significance=0.01)
+    assert len(found) == 1
+    (one,) = found
+    assert one.earliest <= 20 <= one.latest and abs(one.at - 20) <= 1
+    assert one.change == pytest.approx(0.1, abs=0.03) and one.chance is not None and one.chance < 0.01
+
+
+def test_two_steps_are_two() -> None:
+    found = changes.shifts(noisy(3, [(25, 1.0), (15, 1.08), (20, 0.95)]), significance=0.01)
+    assert [abs(c.at - at) <= 2 for c, at in zip(found, (25, 40), strict=True)] == [True, True]
+
+
+def test_no_step_is_found_in_noise() -> None:
+    """Of 200 series without any, at a level of 5 %: 10 are expected, and 20 would be 3.2 standard deviations more."""
+    assert sum(bool(changes.shifts(noisy(seed, [(30, 1.0)]), significance=0.05)) for seed in range(200)) < 20
+
+
+def test_heavy_tails_are_noise_as_well() -> None:
+    """A disk that is busy now and then: log-normal noise, one run in eight 10 to 100 % slower."""
+    false = 0
+    for seed in range(100):
+        rng = numpy.random.default_rng(seed)
+        values = numpy.exp(rng.normal(0, 0.02, 32)) * numpy.where(rng.random(32) < 0.125, 1 + rng.uniform(0.1, 1, 32), 1)
+        false += bool(changes.shifts([float(v) for v in values], significance=0.05))
+    assert false < 13
+
+
+def test_one_or_two_outliers_are_no_level() -> None:
+    values = noisy(1, [(20, 1.0), (2, 3.0), (20, 1.0)])
+    assert changes.shifts(values, significance=0.01, least=0.02) == []
+
+
+def test_small_changes_are_not_told() -> None:
+    values = noisy(1, [(25, 1.0), (25, 1.01)], noise=0.003)
+    assert len(changes.shifts(values, significance=0.01)) == 1
+    assert changes.shifts(values, significance=0.01, least=0.02) == []
+
+
+def test_equal_seeds_give_equal_answers() -> None:
+    values = noisy(7, [(20, 1.0), (20, 1.04)])
+    assert changes.shifts(values, seed=5) == changes.shifts(values, seed=5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_too_few_show_nothing(count: int) -> None:
+    assert changes.shifts(noisy(1, [(count, 1.0)])) == []
+
+
+def test_equal_numbers_show_nothing() -> None:
+    assert changes.shifts([1.5] * 40) == []
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
+def test_only_numbers_above_0(wrong: float) -> None:
+    with pytest.raises(ValueError):
+        changes.shifts([1.0] * 10 + [wrong])
+
+
+def test_the_statistic_is_the_definition() -> None:
+    """The cumulated sums against the formula, written out."""
+    rng = numpy.random.default_rng(2)
+    values = rng.normal(size=11)
+    got = changes._energies(numpy.abs(values[:, None] - values[None, :])[None], 3)[0]
+    for place, at in enumerate(range(3, 9)):
+        x, y = values[:at], values[at:]
+        n, m = len(x), len(y)
+        between = 2 / (n * m) * sum(abs(a - b) for a in x for b in y)
+        within_x = sum(abs(x[i] - x[j]) for i in range(n) for j in range(i)) / (n * (n - 1) / 2)
+        within_y = sum(abs(y[i] - y[j]) for i in range(m) for j in range(i)) / (m * (m - 1) / 2)
+        assert got[place] == pytest.approx(n * m / (n + m) * (between - within_x - within_y))
+
+
+def test_more_series_ask_for_more_evidence() -> None:
+    assert changes.significance(1) == changes.FAMILY_SIGNIFICANCE == 10 * changes.significance(10) == changes.significance(0)
+
+
+# ---- which way, and who ----
+
+
+@pytest.mark.parametrize(
+    "name,before,after,way",
+    [
+        ("wall_ns", 1, 2, Direction.WORSE),
+        ("peak_rss_bytes", 2, 1, Direction.BETTER),
+        ("reused_files", 2, 1, Direction.WORSE),
+        ("padding_bytes", 0, 1, Direction.WORSE),
+        ("instructions", 2, 1, Direction.BETTER),
+        ("payload_bytes", 1, 2, Direction.OTHER),
+        ("injected_chunks", 1, 2, Direction.OTHER),
+    ],
+)
+def test_directions(name: str, before: float, after: float, way: Direction) -> None:
+    assert culprit.direction(name, before, after) is way
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    folder = tmp_path_factory.mktemp("history")
+    repository, path = made.write(folder)
+    yield repository, repository.must("rev-list", "--reverse", "main").split(), path
+
+
+@pytest.fixture(scope="module")
+def analysis(shown: Shown) -> trend.Analysis:
+    repository, names, _ = shown
+    return trend.analyse(made.runs(names, made.SHOWN), Choice(), repository)
+
+
+def test_planted_changes_are_found_and_no_others(shown: Shown, analysis: trend.Analysis) -> None:
+    _, names, _ = shown
+    exact = {(f.series.key.name, names.index(f.first.run.commit)) for f in analysis.found if f.change.chance is None}
+    assert exact == {("padding_bytes", 12), ("instructions", 25), ("padding_bytes", 36), ("payload", 36)}
+    measured = [f for f in analysis.found if f.change.chance is not None]
+    assert {f.series.key.case for f in measured} == {"linux-edit-1-clustered-metadata-warm"}
+    planted = {"wall_ns": (31, 44), "user_ns": (31, 44), "peak_rss_bytes": (20,)}
+    for name, places in planted.items():
+        ones = sorted((f for f in measured if f.series.key.name == name), key=lambda f: f.change.at)
+        assert len(ones) == len(places)
+        for one, place in zip(ones, places, strict=True):
+            commits = one.culprit.commits
+            assert commits is not None and names[place] in {c.name for c in commits}, (name, place)
+            assert len(commits) <= 6
+    assert sorted(f.series.key.name for f in analysis.standing) == ["instructions", "peak_rss_bytes"]
+
+
+def test_the_culprit_is_named_with_its_command(analysis: trend.Analysis, shown: Shown) -> None:
+    repository, names, _ = shown
+    (padding,) = [f for f in analysis.found if f.series.key.name == "padding_bytes" and f.direction is Direction.WORSE]
+    assert padding.culprit.good == names[11] and padding.culprit.bad == names[12]
+    assert [c.subject for c in padding.culprit.commits or ()] == ["detect: padding <rule> (12)"]
+    assert padding.culprit.command == ""  # a single commit needs no search
+    # With a run of every fifth commit, there is something to look for.
+    sparse = trend.analyse(made.runs(names, made.SHOWN, every=5), Choice(), repository)
+    (padding,) = [f for f in sparse.found if f.series.key.name == "padding_bytes" and f.direction is Direction.WORSE]
+    assert [c.name for c in padding.culprit.commits or ()] == names[11:16]
+    assert shlex.split(padding.culprit.command) == [
+        "ci/bisect", "linux-edit-1-clustered-metadata-warm", "padding_bytes", names[10][:12], names[15][:12],
+        "--source", "session", "--dataset", "linux", "--mutation", "edit:1%:clustered", "--mode", "metadata", "--cache", "warm",
+    ]  # fmt: skip
+
+
+def test_no_commit_is_blamed_for_the_machine(shown: Shown) -> None:
+    """The same commit over and over, and slower since some day."""
+    repository, names, _ = shown
+    slow = made.Steps({20: 0.2}, {}, {20: 7}, {}, {})
+    runs = [replace(run, commit=names[3]) for run in made.runs(names[:40], slow)]
+    found = trend.analyse(runs, Choice(), repository).found
+    walls = [f for f in found if f.series.key.name == "wall_ns"]
+    assert len(walls) == 1 and "it was the machine" in walls[0].culprit.why and walls[0].culprit.command == ""
+    (padding,) = [f for f in found if f.series.key.name == "padding_bytes"]
+    assert "do not repeat" in padding.culprit.why
+
+
+def test_unknown_and_unrelated_commits_are_said_to_be(shown: Shown) -> None:
+    repository, names, _ = shown
+    tree = repository.must("mktree", stdin=b"")
+    lonely = repository.must("commit-tree", tree, "-m", "alone", env=git.identity(repository))
+    between = culprit.names(repository)
+    assert between(lonely, names[3]) == f"{lonely[:12]} is no ancestor of {names[3][:12]}: the commits lie on different lines"
+    assert between("f" * 40, names[3]) == "this repository does not have ffffffffffff"
+    assert culprit.names(None)("a", "b") == "there is no repository to ask"
+    runs = made.runs(["e" * 40, "f" * 40], made.Steps({}, {}, {1: 7}, {}, {}))
+    (one,) = [f for f in trend.analyse(runs, Choice(), repository).found if f.series.key.name == "padding_bytes"]
+    assert one.culprit.commits is None and "does not have" in one.culprit.why and one.culprit.command
+
+
+def test_machines_and_versions_are_not_joined(shown: Shown) -> None:
+    """Another machine is twice as fast, another version has other numbers: neither is a change."""
+    repository, names, _ = shown
+    here, there = made.runs(names, noise=0.01), made.runs(names, noise=0.01, seed=2, machine="other")
+
+    def halved(run: Run) -> Run:
+        cases = tuple(
+            replace(c, version="next" if c.exact else c.version, exact={k: v * 2 for k, v in c.exact.items()},
+                    measured={k: Measured(m.value / 2) for k, m in c.measured.items()}) for c in run.cases
+        )  # fmt: skip
+        return replace(run, cases=cases)
+
+    mixed = [*here[:30], *map(halved, there[30:])]
+    assert trend.analyse(mixed, Choice(), repository).found == ()
+    joined = [replace(r, machine=here[0].machine, cases=tuple(replace(c, version="x") for c in r.cases)) for r in mixed]
+    assert len(trend.analyse(joined, Choice(), repository).found) > 4  # what that would have been
+
+
+def test_values_of_0_do_not_stop_the_rest(shown: Shown) -> None:
+    repository, names, _ = shown
+    runs = made.runs(names[:20], made.Steps({}, {}, {7: 0, 9: 5}, {}, {}))
+    for number, run in enumerate(runs):
+        if number % 3 == 0:
+            case = replace(run.cases[1], measured={**run.cases[1].measured, "peak_rss_bytes": Measured(0)})
+            runs[number] = replace(run, cases=(run.cases[0], case, run.cases[2]))
+    analysis = trend.analyse(runs, Choice(), repository)
+    assert [trend.difference(f) for f in analysis.found if f.series.key.name == "padding_bytes"] == ["+5", "-100.0 %"]
+    trend.report(analysis)
+
+
+# ---- what comes of it ----
+
+
+def test_files(shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repository, names, path = shown
+    out = tmp_path / "out"
+    words = ["--file", str(path), "--repository", str(repository.path), "-o", str(out)]
+    assert trend_cli.main(words) == 0
+    text = capsys.readouterr().out
+    assert "2 series ended worse" in text and "ci/bisect" in text and names[12][:12] in text
+    page = Page((out / "trend.html").read_text())
+    assert page.faults == [] and "detect: padding <rule> (12)" in page.text
+    assert not page.named("img") and "http" not in (out / "trend.html").read_text()
+    assert "padding \\<rule>" in (out / "trend.md").read_text()
+    pictures = sorted(out.glob("chart-*.png"))
+    assert len(pictures) == len(list(out.glob("chart-*.svg"))) == len(page.named("figure")) == 7
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 5000
+        drawn = picture.with_suffix(".svg").read_text()
+        assert "var(" not in drawn and "#0101" not in drawn and "linux-edit" in drawn or "backup-data-first" in drawn
+    again = [*words, "--name", "padding*", "--format", "markdown"]
+    assert trend_cli.main(again) == 0
+    assert "wall_ns" not in capsys.readouterr().out
+    assert len(list(out.glob("chart-*.png"))) == 1  # what an earlier call left is gone
+    first = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert trend_cli.main(again) == 0
+    assert first == {p.name: p.read_bytes() for p in out.iterdir()}  # equal data, equal files
+
+
+def test_what_names_bring_along_is_harmless(shown: Shown, tmp_path: Path) -> None:
+    repository, names, _ = shown
+    evil = "x<script>alert(1)</script>`|$\\[a](b)"
+
+    def renamed(run: Run, number: int) -> Run:
+        digest = "\x1b[2J" * (1 + number // 9)
+        case = replace(run.cases[0], case=evil, measured={}, exact={evil: number // 10}, digests={evil: digest})
+        return replace(run, branch="\x1b[31m", machine=evil, cases=(case,))
+
+    runs = [renamed(run, number) for number, run in enumerate(made.runs(names[:20]))]
+    analysis = trend.analyse(runs, Choice(), repository)
+    assert len(analysis.found) == 3
+    trend_cli.write(tmp_path, analysis)
+    page = (tmp_path / "trend.html").read_text()
+    assert "<script>alert" not in page and Page(page).faults == []
+    assert "\x1b" not in page + (tmp_path / "trend.md").read_text() + (tmp_path / "trend.txt").read_text()
+
+
+def test_exit_codes(shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repository, names, path = shown
+    where = ["--repository", str(repository.path)]
+    assert trend_cli.main(["--file", str(path), *where, "--check"]) == 2
+    assert trend_cli.main(["--file", str(path), *where, "--check", "--name", "wall_ns"]) == 0  # the last one was for the better
+    single = tmp_path / "single"
+    FileStore(single).append(made.runs(names[:1])[0])
+    assert trend_cli.main(["--file", str(single), *where, "--check"]) == 4
+    assert trend_cli.main(["--file", str(single), *where]) == 0
+    capsys.readouterr()
+    assert trend_cli.main(["--file", str(tmp_path / "none"), *where]) == 1
+    assert "nothing to look at" in capsys.readouterr().err
+    assert trend_cli.main(["--file", str(path), *where, "--machine", "other"]) == 1
+    assert "left out: 60 runs of other machines" in capsys.readouterr().err
+    assert trend_cli.main(["--file", str(path), *where, "--last", "1"]) == 1
+    single.write_bytes(single.read_bytes() + b"junk\n")
+    assert trend_cli.main(["--file", str(single), *where]) == 1
+    assert "single: line 2" in capsys.readouterr().err
+    assert trend_cli.main(["--file", str(single), *where, "--skip-broken"]) == 0
+    assert re.search("passed over: .*line 2", capsys.readouterr().out.replace("\n", " "))
+
+
+def test_made_up_histories_are_histories(shown: Shown) -> None:
+    _, names, path = shown
+    lines = path.read_text().splitlines()
+    assert len(lines) == 60 and [json.loads(text)["commit"] for text in lines] == names
