@@ -53,6 +53,16 @@ class Entry:
     inode: int = field(default=0, compare=False)
     device: int = field(default=0, compare=False)
     ctime_ns: int = field(default=0, compare=False)
+    #: What digests are made of, once it was asked for: listings share most of their entries, and are digested again and again.
+    _lines: list[bytes] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    def lines(self) -> tuple[bytes, bytes]:
+        """For Tree.digest() and Tree.portable_digest()."""
+        if not self._lines:
+            mode = 0 if self.kind == "symlink" else self.mode
+            portable = _fields(self.path, self.kind, mode, self.mtime_ns, self.size, self.target, self.link_to, self.digest)
+            self._lines[:] = (_canonical(self), portable)
+        return self._lines[0], self._lines[1]
 
 
 #: What two trees are compared by.
@@ -83,7 +93,7 @@ class Tree:
         """Over every compared field of every entry."""
         whole = hashlib.sha256()
         for entry in self.entries.values():
-            whole.update(_canonical(entry))
+            whole.update(entry.lines()[0])
         return whole.hexdigest()
 
     def content_digest(self) -> str:
@@ -103,8 +113,7 @@ class Tree:
         whole = hashlib.sha256()
         for e in self.entries.values():
             if e.kind not in ("chardev", "blockdev"):
-                mode = 0 if e.kind == "symlink" else e.mode
-                whole.update(_fields(e.path, e.kind, mode, e.mtime_ns, e.size, e.target, e.link_to, e.digest))
+                whole.update(e.lines()[1])
         return whole.hexdigest()
 
 
@@ -282,7 +291,7 @@ def save(tree: Tree, path: Path) -> None:
     """JSON lines. Names of any bytes survive: undecodable ones travel as lone surrogates, which JSON escapes."""
     with open(path, "w", encoding="ascii") as out:
         for e in tree.entries.values():
-            values = {f.name: getattr(e, f.name) for f in fields(Entry)}
+            values = {f.name: getattr(e, f.name) for f in fields(Entry) if f.init}
             for name in ("path", "target", "link_to"):
                 values[name] = os.fsdecode(values[name])
             values["xattrs"] = [[name, value.hex()] for name, value in e.xattrs]

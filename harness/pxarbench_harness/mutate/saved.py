@@ -27,7 +27,7 @@ from .operation import MutationFailed
 from .primitives import data_segments, pieces, step, write_all
 
 SCHEMA = "pxarbench-saved/1"
-_ENTRY = tuple(f.name for f in fields(Entry))
+_ENTRY = tuple(f.name for f in fields(Entry) if f.init)
 _NAMES = ("path", "target", "link_to")
 
 
