@@ -16,13 +16,13 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import locate, run
 from . import actions, check, chroot, expressions
-from .model import Job, Step, Template, TemplateBroken
+from .model import Job, Step, Template, TemplateBroken, extended, instructions
 
 WORKSPACE = {"github": "/__w/pxarbench/pxarbench", "gitlab": "/builds/pxarbench"}
 RUNNER = "/runner"  # scripts, and the files by which steps talk to the system
@@ -70,6 +70,14 @@ class World:
 
     def shelf(self, template: Template) -> actions.Shelf:
         return actions.Shelf(self.folder / template.system, self.root, self.revision)
+
+
+def event_of(template: Template, job: Job) -> str:
+    """What a job is for: of several events the first of EVENTS."""
+    if template.system == "github":
+        return next((event for event in EVENTS if event in template.document["on"]), "push")
+    rules = " ".join(rule.get("if", "") for rule in extended(template.document, job.key).get("rules", ()))
+    return "schedule" if '== "schedule"' in rules else "pull_request"
 
 
 def _log_name(text: str) -> str:
@@ -269,8 +277,6 @@ def say(outcome: Outcome) -> None:
 
 def build_image(world: World, containerfile: Path) -> chroot.System:
     """The layers that a Containerfile makes: its COPY and RUN, in order. CommandFailed names the line."""
-    from .model import instructions
-
     parts = instructions(containerfile)
     copied = [world.root / rest.split()[0] for _, word, rest in parts if word == "COPY"]
     key = hashlib.sha256(b"\0".join([containerfile.read_bytes(), *(path.read_bytes() for path in copied)])).hexdigest()[:16]
@@ -345,7 +351,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("jobs", nargs="*", metavar="TEMPLATE[:JOB]", help="e.g. github/pull-request:gates (default: all jobs of all)")
     parser.add_argument("--list", action="store_true", help="print templates, jobs and steps, and stop")
-    parser.add_argument("--event", choices=EVENTS, default="pull_request", help="what is said to have happened (default: %(default)s)")
+    parser.add_argument("--event", choices=EVENTS, help="what is said to have happened (default: what the job is for)")
     parser.add_argument("--revision", default="HEAD", metavar="REV", help="what is checked out (default: %(default)s)")
     parser.add_argument("--base-revision", default="HEAD~1", metavar="REV", help="what it is compared with (default: %(default)s)")
     parser.add_argument("--image", action="store_true", help="start from the image of ci/templates/Containerfile, made once")
@@ -377,12 +383,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         system = chroot.debian(locate.cache() / "chroots", args.suite, args.mirror)
         revisions = _revision(root, args.revision), _revision(root, args.base_revision)
-        world = World(root, folder, *revisions, args.event, system, None, args.memory)
+        world = World(root, folder, *revisions, EVENTS[0], system, None, args.memory)
         if args.image:
             world.image = build_image(world, root / check.FOLDER / "Containerfile")
         for template, job in chosen:
             print(f"{template.path.parent.name}/{template.path.stem}: {job.name}", flush=True)
-            outcomes += [(template.path.stem, one) for one in run_job(world, template, job)]
+            here = replace(world, event=args.event or event_of(template, job))
+            outcomes += [(template.path.stem, one) for one in run_job(here, template, job)]
     except (chroot.ChrootError, run.CommandFailed, expressions.ExpressionBroken) as error:
         print(f"ci/templates/run_locally: {error}", file=sys.stderr)
         return 1
