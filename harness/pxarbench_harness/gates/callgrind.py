@@ -27,7 +27,7 @@ from .. import run
 ENVIRONMENT = (
     "LC_ALL=C.UTF-8",
     "LD_BIND_NOW=1",
-    "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-AVX512F,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM",
+    "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-AVX512F,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM:glibc.malloc.arena_max=1",
     "OPENSSL_ia32cap=0x0:0x0",
 )
 SECONDS_MAX = 120
@@ -38,6 +38,7 @@ _ALLOCATING = frozenset((
     "strdup", "strndup", "asprintf", "vasprintf", "getline", "getdelim", "open_memstream", "fopen", "fdopen", "opendir", "fdopendir",
 ))  # fmt: skip
 _WAITING = re.compile(r"_*(pthread_|sem_|sched_|thrd_|mtx_|cnd_)|_*(clock_nanosleep|nanosleep|usleep|sleep|poll|ppoll|futex)$")
+_BEFORE_MAIN = ("_start", "(below main)")
 _VARIANT = re.compile(r"__(memcpy|memmove|memset|strlen)\w*?_((?:sse|avx|evex|erms)\w*)")
 _OWN, _LIBC, _LOADER, _STUB, _OTHER = "own", "libc", "loader", "stub", "other"
 
@@ -200,7 +201,7 @@ def counted(profile: Profile, program: str) -> Count:
         group = _group(target[0], program)
         if group == _OTHER:
             library_calls += arc.calls
-        if group != _LIBC or _WAITING.match(_name(target)) or _name(target).startswith("__libc_start"):
+        if group != _LIBC or arc.caller[1] in _BEFORE_MAIN or _WAITING.match(_name(target)):
             continue
         entries.add(target)
         if _name(target).lstrip("_") in _ALLOCATING:
@@ -234,8 +235,8 @@ def command(valgrind: str, out: Path, words: Sequence[str]) -> list[str]:
 
 def measure(valgrind: str, words: Sequence[str], *, cwd: Path, out: Path, program: str) -> tuple[Count, run.Result]:
     """One run of `words` in `cwd`; the profile is written to `out` and removed. CommandFailed, ProfileBroken."""
-    result = run.run(command(valgrind, out, words), cwd=cwd, timeout=SECONDS_MAX).check_ok()
     try:
+        result = run.run(command(valgrind, out, words), cwd=cwd, timeout=SECONDS_MAX).check_ok()
         if out.stat().st_size > _FILE_MAX:
             raise ProfileBroken(f"{out}: is larger than {_FILE_MAX} bytes")
         return counted(parse(out.read_text(encoding="utf-8", errors="replace")), program), result
