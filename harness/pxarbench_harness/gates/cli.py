@@ -26,6 +26,9 @@ Item = TypeVar("Item")
 
 EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
 
+#: Bytes that a gate may need for datasets and stores.
+ROOM = 1 << 30
+
 #: In the order in which they run: the quickest first.
 GATES = ("encodings", "counters", "instructions")
 _TEXTS = {
@@ -71,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--reason", default="", metavar="TEXT", help="of --bless: one line, why that is right")
     p.add_argument("--output", type=Path, metavar="FOLDER", help="for the verdict (default: results/latest-gate)")
     p.add_argument("--work", type=Path, metavar="FOLDER",
-                   help="for datasets and stores, some 500 MB, removed at the end (default: $TMPDIR)")  # fmt: skip
+                   help="for datasets and stores, some 500 MB, removed at the end (default: /dev/shm, or $TMPDIR)")  # fmt: skip
     p.add_argument("--warnings-as-failures", action="store_true", help="exit with 3 when there are warnings")
     p.add_argument("--whole", action="store_true", help="print what is equal, too")
     p.add_argument("--list", action="store_true", help="print the cases and stop")
@@ -101,10 +104,24 @@ def _parts(answer: tuple[Sequence[Item], Sequence[str]] | Sequence[Item]) -> tup
     return list(answer), None
 
 
+def _usual_place() -> Path | None:
+    """In memory where there is room: nothing waits for a disk, and files get no attributes of their own. None: $TMPDIR."""
+    import psutil
+
+    shared = Path("/dev/shm")
+    try:
+        roomy = shutil.disk_usage(shared).free >= ROOM and psutil.virtual_memory().available >= 2 * ROOM
+    except OSError:
+        return None
+    return shared if roomy and os.access(shared, os.W_OK) else None
+
+
 @contextmanager
 def _folder(place: Path | None, name: str) -> Iterator[Path]:
     """A new one, removed afterwards whatever happens."""
-    if place is not None:
+    if place is None:
+        place = _usual_place()
+    else:
         place.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f"pxarbench-gate-{name}-", dir=place))
     try:
