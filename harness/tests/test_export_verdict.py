@@ -85,6 +85,28 @@ def test_the_headline_is_that_of_the_exit_code(findings: Sequence[Finding], stri
     assert f"## pxarbench: {word}: " in show.markdown(verdict, warnings_fail=strict)
 
 
+def test_a_change_is_told_once() -> None:
+    assert show.sentence(replace(NOISY, text="+5 % (-2 % to +9 %)")) == "+5 % (-2 % to +9 %)"
+    assert show.sentence(EXACT[0]) == "was 1,000, is 1,031"
+
+
+def test_settings_are_a_few_words() -> None:
+    verdict = made(EXACT[1], settings={"seed": 1, "sha": "ab" * 32, "program": {"deep": "never"}, "rounds": 10})
+    assert "settings: rounds 10, seed 1, sha " + "ab" * 23 + "a…" in show.text(verdict) and "never" not in show.text(verdict)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 190])
+def test_nothing_is_lost_on_a_narrow_terminal(width: int) -> None:
+    """Names and numbers are broken where they must be, never cut; where there is room they stay whole."""
+    long = "αβγδεζηθικλμνξοπρστυφχψωΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ"
+    lines = show.text(made(replace(NOISY, case=long, details=())), width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    if width == 190:
+        assert any(long in line for line in lines)
+    else:
+        assert all(letter in "".join(lines) for letter in long) and "…" not in "".join(lines)
+
+
 def test_what_did_not_run_is_shown() -> None:
     assert show.headline(ALL).startswith("ERROR: ")
     for text in (show.text(ALL), show.markdown(ALL), show.annotations(ALL), junit.render(ALL)[""]):

@@ -19,14 +19,9 @@ from .plainly import single_line
 _ELEMENTS = {Level.REGRESSION: "failure", Level.ERROR: "error", Level.INCONCLUSIVE: "skipped"}
 
 
-def _said(finding: Finding) -> str:
-    text = plain(finding.text)
-    return text if finding.change is None else f"{text}: {show.change(finding)}"
-
-
 def _body(finding: Finding) -> str:
     """All there is to know of it, for who opens it."""
-    lines = [_said(finding), f"base: {show.value(finding.base, finding.unit, exact=True)}",
+    lines = [show.sentence(finding), f"base: {show.value(finding.base, finding.unit, exact=True)}",
              f"head: {show.value(finding.head, finding.unit, exact=True)}"]  # fmt: skip
     for name in ("detectable", "limit"):
         share = getattr(finding, name)
@@ -44,9 +39,9 @@ def _case(parent: ElementTree.Element, finding: Finding, name: str, *, warnings_
     if element is None and finding.level is Level.WARNING and warnings_fail:
         element = "failure"
     if element == "skipped":
-        ElementTree.SubElement(case, element, message=_said(finding))
+        ElementTree.SubElement(case, element, message=show.sentence(finding))
     elif element is not None:
-        ElementTree.SubElement(case, element, type=finding.level.value, message=_said(finding)).text = _body(finding)
+        ElementTree.SubElement(case, element, type=finding.level.value, message=show.sentence(finding)).text = _body(finding)
     if element in (None, "skipped") and finding.level is not Level.OK:
         ElementTree.SubElement(case, "system-out").text = _body(finding)
 

@@ -21,6 +21,8 @@ from .verdict import (
 
 #: Characters. GitHub refuses comments above 65,536; a job summary may have 1 MiB.
 MARKDOWN_LIMIT = 60_000
+#: Columns of a text that is not for a terminal: the measured values of a comparison are wide.
+TEXT_WIDTH = 190
 #: What GitHub shows of each kind per step; the rest of them would be dropped without a word.
 ANNOTATIONS_PER_KIND = 10
 
@@ -44,6 +46,9 @@ _STYLES = {
     Level.REGRESSION: "bold red", Level.ERROR: "bold red",
 }  # fmt: skip
 _EXIT_STYLES = {EXIT_OK: "bold green", EXIT_ERROR: "bold red", EXIT_REGRESSION: "bold red"}
+
+#: The column that may be broken into lines.
+_SENTENCES = "finding"
 
 #: Which file of the repository a golden difference is about.
 _GOLDEN = {
@@ -88,6 +93,12 @@ def change(finding: Finding) -> str:
     if finding.low is None or finding.high is None:
         return percent(finding.change)
     return f"{percent(finding.change)} ({percent(finding.low)} .. {percent(finding.high)})"
+
+
+def sentence(finding: Finding) -> str:
+    """Its text, and the change where the text does not tell it already."""
+    said = plain(finding.text)
+    return said if finding.change is None or "%" in said else f"{said}: {change(finding)}"
 
 
 def headline(verdict: Verdict, *, warnings_fail: bool = False) -> str:
@@ -155,17 +166,22 @@ def _exact(findings: Sequence[Finding]) -> Table:
          *(value(side, f.unit, exact=True) for side in (f.base, f.head)))
         for f in findings
     )  # fmt: skip
-    return Table(("gate", "verdict", "case", "what", "finding", "base", "head"), rows, texts=5)
+    return Table(("gate", "verdict", "case", "what", _SENTENCES, "base", "head"), rows, texts=5)
 
 
 def _measured(findings: Sequence[Finding]) -> Table:
     rows = tuple(
-        (f.gate, _level(f), f.case or "–", f.name or "–", f.text, value(f.base, f.unit), value(f.head, f.unit), change(f),
+        (f.gate, _level(f), f.case or "–", f.name or "–", f.text,
+         *(value(side, f.unit, exact=f.rounds is None) for side in (f.base, f.head)), change(f),
          _unsigned(f.detectable), _unsigned(f.limit), str(f.rounds or "–"))
         for f in findings
     )  # fmt: skip
-    names = ("gate", "verdict", "case", "what", "finding", "base", "head", "change (95 %)", "detectable", "limit", "rounds")
+    names = ("gate", "verdict", "case", "what", _SENTENCES, "base", "head", "change (95 %)", "detectable", "limit", "rounds")
     return Table(names, rows, texts=5)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 48 else text[:47] + "…"
 
 
 def _facts(verdict: Verdict) -> Bullets:
@@ -178,8 +194,11 @@ def _facts(verdict: Verdict) -> Bullets:
         f"started {verdict.started}, commit {verdict.head_commit or 'not known'}, "
         f"host {verdict.host_fingerprint or 'not known'}",
     ]
-    if verdict.settings:
-        lines.append("settings: " + ", ".join(f"{key} {said}" for key, said in sorted(verdict.settings.items())))
+    # What is more than a few words stands in the file.
+    said = {key: str(value) for key, value in sorted(verdict.settings.items()) if isinstance(value, str | int | float)}
+    short = [f"{key} {_shortened(text)}" for key, text in said.items()]
+    if short:
+        lines.append("settings: " + ", ".join(short))
     return Bullets(tuple(lines))
 
 
@@ -240,6 +259,12 @@ def markdown(verdict: Verdict, *, limit: int = MARKDOWN_LIMIT, warnings_fail: bo
 
 # ---- terminal ----
 
+def _unbroken(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether all columns but that of the sentences fit as they are: names and numbers are not to be broken then."""
+    kept = [number for number, name in enumerate(columns) if name != _SENTENCES]
+    widths = [max(len(columns[number]), max((len(row[number]) for row in rows), default=0)) for number in kept]
+    return sum(widths) + 2 * len(columns) + 24 <= width
+
 
 def _print(verdict: Verdict, console: object, *, whole: bool, warnings_fail: bool) -> None:
     from rich import box
@@ -262,11 +287,13 @@ def _print(verdict: Verdict, console: object, *, whole: bool, warnings_fail: boo
                     for line in lines:
                         console.print(Padding(Text(plain(line)), (0, 0, 0, 2)))
                 case Table(columns, cells, texts):
+                    rows_said = [[plain(cell if isinstance(cell, str) else cell.text) for cell in row] for row in cells]
                     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+                    keeps = _unbroken(columns, rows_said, console.width)
                     for number, column in enumerate(columns):
-                        table.add_column(column, justify="right" if number >= texts else "left", overflow="fold")
-                    for row in cells:
-                        said = [plain(cell if isinstance(cell, str) else cell.text) for cell in row]
+                        justify: Literal["left", "right"] = "right" if number >= texts else "left"
+                        table.add_column(column, justify=justify, overflow="fold", no_wrap=keeps and column != _SENTENCES)
+                    for said in rows_said:
                         table.add_row(*(Text(one, style=styles.get(one, "")) for one in said))
                     console.print(table)
         if part.lines:
@@ -280,7 +307,7 @@ def _print(verdict: Verdict, console: object, *, whole: bool, warnings_fail: boo
 
 
 def text(
-    verdict: Verdict, *, width: int = render.TEXT_WIDTH, colour: bool = False, whole: bool = False, warnings_fail: bool = False
+    verdict: Verdict, *, width: int = TEXT_WIDTH, colour: bool = False, whole: bool = False, warnings_fail: bool = False
 ) -> str:
     """As printed on a terminal of `width` columns. `whole`: equal values and all details too."""
     from rich.console import Console
@@ -330,12 +357,10 @@ def annotations(verdict: Verdict) -> str:
         found = [f for f in _sorted(verdict.all_findings) if _KINDS.get(f.level) == kind]
         shown = found if len(found) <= ANNOTATIONS_PER_KIND else found[: ANNOTATIONS_PER_KIND - 1]
         for finding in shown:
-            said = plain(finding.text)
-            if _is_measured(finding) and finding.change is not None:
-                said += f": {change(finding)}"
             path = path_of(verdict, finding)
             place = f"file={_property(path)},line=1," if path else ""
-            lines.append(f"::{kind} {place}title={_property(f'{finding.level.value}: {subject(finding)}')}::{_data(said)}")
+            title = _property(f"{finding.level.value}: {subject(finding)}")
+            lines.append(f"::{kind} {place}title={title}::{_data(sentence(finding))}")
         if len(found) > len(shown):
             rest = f"{len(found) - len(shown):,} more in verdict.json and the job summary"
             lines.append(f"::{kind} title=pxarbench::{_data(rest)}")
