@@ -154,7 +154,7 @@ def attributes() -> Json:
     base = {"mode": "0640", "uid": 0, "gid": 0, "mtime": [TIME, 5]}
 
     def file(name: str, **more: Any) -> Json:
-        return {"name": name, "type": "file", **base, "content": {"kind": "b64", "data": "YXR0cmlidXRlcwo="}, **more}
+        return {"name": name, "type": "file", **base, "content": {"kind": "splitmix64", "seed": 6, "size": 200}, **more}
 
     value = {"name": "user.pxarbench", "value_b64": base64.b64encode(bytes(range(40))).decode()}
     default = {"user_obj": 7, "group_obj": 5, "other": 0, "mask": 7}

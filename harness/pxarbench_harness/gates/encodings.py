@@ -100,7 +100,7 @@ def bless(binary: Path, work: Path, reason: str, golden: Path | None = None) -> 
     said, explain = [], Explain(binary, work, golden)
     for case in every:
         found = compared(case, made[case], known, explain)
-        said += [f"{f.case}, {f.name}: {f.text}" for f in found if f.level is not Level.OK]
+        said += [f"{f.case}{f.name and ', '}{f.name}: {f.text}" for f in found if f.level is not Level.OK]
     said += [f"{name}: gone" for name in sorted({row.case for row in known.rows} - {case.id for case in every})]
     members: dict[str, dict[str, bytes]] = {}
     for case in every:
@@ -147,12 +147,14 @@ def compared(case: Case, made: Made, known: kept.Golden, explain: Explain) -> li
     for name in sorted(here.keys() | made.streams.keys(), key=_order):
         row, stream = here.get(name), made.streams.get(name)
         digest = hashlib.sha256(stream).hexdigest() if stream is not None else None
-        level, text, details = Level.OK, "as before", ()
+        level, text = Level.OK, "as before"
+        details: tuple[str, ...] = ()
         if row is None or stream is None:
             level, text = Level.REGRESSION, "was not there" if row is None else "is not there any more"
         elif digest != row.sha256:
-            level, (text, details) = Level.REGRESSION, explain(case, made, row, here)
-        found.append(Finding(NAME, case.id, name, level, text, row.sha256 if row else None, digest, "sha256", tuple(details)))
+            level = Level.REGRESSION
+            text, details = explain(case, made, row, here)
+        found.append(Finding(NAME, case.id, name, level, text, row.sha256 if row else None, digest, "sha256", details))
     return found
 
 
@@ -283,10 +285,15 @@ def json_text(old: bytes, new: bytes) -> str:
         a, b = dict(_flat(json.loads(old), "")), dict(_flat(json.loads(new), ""))
     except (ValueError, RecursionError):
         return "is no JSON any more"
-    said = [f"{name}: was {a.get(name, 'not there')}, is {b.get(name, 'not there')}" for name in sorted(a.keys() | b.keys())
+    said = [f"{name}: was {_short(a.get(name))}, is {_short(b.get(name))}" for name in sorted(a.keys() | b.keys())
             if a.get(name) != b.get(name)]  # fmt: skip
     more = f"; and {len(said) - FIELDS_MAX} more" if len(said) > FIELDS_MAX else ""
     return "; ".join(said[:FIELDS_MAX]) + more if said else "is the same JSON, written differently"
+
+
+def _short(value: str | None) -> str:
+    """Digests are recognised by their first digits."""
+    return "not there" if value is None else value if len(value) <= 24 else f"{value[:16]}…"
 
 
 def _flat(value: object, name: str) -> list[tuple[str, str]]:
