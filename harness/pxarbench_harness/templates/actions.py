@@ -15,6 +15,8 @@ from typing import Any
 
 from .. import run
 
+#: Where jobs see the shelf's origin.
+ORIGIN = "/origin.git"
 #: The user to whom a checkout belongs on GitHub's machines; root, in the container, is another.
 RUNNER_USER = 1001
 
@@ -40,6 +42,11 @@ class Shelf:
     def caches(self) -> Path:
         return self.folder / "caches"
 
+    @property
+    def origin(self) -> Path:
+        """A bare clone, which jobs may fetch from and push to."""
+        return self.folder / "origin.git"
+
     def finish(self, succeeded: bool) -> None:
         """Caches are saved after jobs that succeeded, and never overwritten."""
         for source, kept in self.saves:
@@ -61,9 +68,11 @@ def checkout(shelf: Shelf, workspace: Path, *, owner: int | None = RUNNER_USER) 
     for entry in workspace.iterdir():
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     git = ["git", "-c", f"safe.directory={shelf.repository}", "-c", f"safe.directory={shelf.repository}/.git"]
+    if not (shelf.origin / "HEAD").exists():
+        run.run([*git, "clone", "--quiet", "--bare", "--no-hardlinks", shelf.repository, shelf.origin]).check_ok()
     run.run([*git, "clone", "--quiet", "--no-hardlinks", shelf.repository, workspace]).check_ok()
     run.run(["git", "-C", workspace, "-c", "advice.detachedHead=false", "checkout", "--quiet", shelf.revision]).check_ok()
-    run.run(["git", "-C", workspace, "remote", "set-url", "origin", "https://example.invalid/pxarbench.git"]).check_ok()
+    run.run(["git", "-C", workspace, "remote", "set-url", "origin", ORIGIN]).check_ok()
     if owner is not None and os.geteuid() == 0:
         run.run(["chown", "-R", "--", str(owner), workspace]).check_ok()
 

@@ -214,7 +214,7 @@ def environment(world: World, template: Template, job: Job, scope: expressions.S
     env |= {
         "GITLAB_CI": "true", "CI_PROJECT_DIR": WORKSPACE["gitlab"], "CI_PIPELINE_SOURCE": source, "CI_COMMIT_SHA": world.revision,
         "CI_MERGE_REQUEST_DIFF_BASE_SHA": world.base_revision, "CI_DEFAULT_BRANCH": "main", "CI_PROJECT_ID": "1",
-        "CI_PIPELINE_URL": "https://example.invalid/pipelines/1", "CI_MERGE_REQUEST_IID": "1",
+        "CI_PIPELINE_URL": "https://example.invalid/pipelines/1", "CI_PROJECT_URL": actions.ORIGIN.removesuffix(".git"), "CI_MERGE_REQUEST_IID": "1",
     }  # fmt: skip
     for name, text in job.env.items():
         env[name] = re.sub(r"\$\{?(\w+)\}?", lambda match: env.get(match.group(1), ""), text)
@@ -229,12 +229,13 @@ def run_job(world: World, template: Template, job: Job) -> list[Outcome]:
         path.mkdir(parents=True)
     for name in ("env", "output", "path", "step_summary"):
         (runner / name).touch()
-    binds = {WORKSPACE[template.system]: workspace, RUNNER: runner}
+    shelf = world.shelf(template)
+    shelf.origin.mkdir(parents=True, exist_ok=True)
+    binds = {WORKSPACE[template.system]: workspace, RUNNER: runner, actions.ORIGIN: shelf.origin}
     room = chroot.Room(world.image or world.system, place, world.memory, binds)
     room.prepare()
     for path in ("github/home", "root"):
         (room.folder / "upper" / path).mkdir(parents=True, exist_ok=True)
-    shelf = world.shelf(template)
     running = Running(
         world, template, job, workspace, runner, room, shelf, time.monotonic() + 60 * (job.timeout_minutes or 360)
     )
@@ -245,11 +246,12 @@ def run_job(world: World, template: Template, job: Job) -> list[Outcome]:
         for name, text in STAND_INS.items():
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
+    kept_artifacts = shelf.artifacts / job.key / _log_name(job.name)
     if template.system == "gitlab":
+        shutil.rmtree(kept_artifacts, ignore_errors=True)
         actions.checkout(shelf, workspace, owner=None)
         for need in job.needs:
-            kept = shelf.artifacts / need
-            if kept.is_dir():
+            for kept in sorted((shelf.artifacts / need).glob("*")):
                 actions.copy_tree(kept, workspace)
     elif not expressions.holds(job.condition, running.scope({})):
         return [Outcome(job.name, "", "skipped", 0.0, f"not for {world.event}")]
@@ -261,9 +263,9 @@ def run_job(world: World, template: Template, job: Job) -> list[Outcome]:
         running.step(step)
         say(running.outcomes[-1])
     if template.system == "gitlab" and job.artifacts:
-        inputs = {"name": job.key, "path": "\n".join(job.artifacts)}
-        shutil.rmtree(shelf.artifacts / job.key, ignore_errors=True)
-        actions.upload(shelf, workspace, inputs)
+        for path in job.artifacts:
+            for found in actions.matching(workspace, path):
+                actions.copy_tree(found, kept_artifacts / found.relative_to(workspace))
         missing = [path for path in job.artifacts if not actions.matching(workspace, path)]
         running.outcomes.append(Outcome(job.name, "artifacts", "success", 0.0, f"missing: {', '.join(missing)}" if missing else ""))
     shelf.finish(not running.failed)

@@ -19,7 +19,6 @@ from .model import GLOBALS, Job, Step, Template, extended
 #: What a pull or merge request may take.
 REQUEST_MINUTES = 10
 
-_SCRIPT = re.compile(r"(?<![\w./$-])\"?((?:ci|harness)/[\w./${}-]+)\"?")
 _OPTION = re.compile(r"^--[a-z][a-z-]*")
 _WORD = re.compile(r"^[a-z][a-z-]*$")
 _PIN = re.compile(r"uses:\s*(\S+@[0-9a-f]{40})(?:\s+#\s*(\S+))?")
