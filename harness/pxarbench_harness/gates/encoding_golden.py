@@ -158,7 +158,8 @@ def squeeze(stream: bytes, contents: Sequence[bytes]) -> tuple[bytes, bytes]:
 
 def fill(rest: bytes, holes: bytes, contents: Mapping[str, bytes]) -> bytes:
     """The stream again; `contents` by SHA-256. GoldenBroken."""
-    parts, size, used = [], 0, 0
+    parts: list[bytes] = []
+    size = used = 0
     for line in holes.decode(errors="replace").splitlines():
         found = re.fullmatch(r"([0-9]{1,18}) ([0-9a-f]{64})", line)
         content = contents.get(found[2]) if found else None

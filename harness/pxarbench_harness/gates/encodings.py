@@ -97,7 +97,8 @@ def bless(binary: Path, work: Path, reason: str, golden: Path | None = None) -> 
         raise NotBlessed(text + "; ".join(contradictions[:5]))
 
     known = kept.read(kept.csv_path(golden))
-    said, explain = [], Explain(binary, work, golden)
+    said: list[str] = []
+    explain = Explain(binary, work, golden)
     for case in every:
         found = compared(case, made[case], known, explain)
         said += [f"{f.case}{f.name and ', '}{f.name}: {f.text}" for f in found if f.level is not Level.OK]
@@ -160,8 +161,8 @@ def compared(case: Case, made: Made, known: kept.Golden, explain: Explain) -> li
 
 def _order(stream: str) -> tuple[int, str]:
     """Streams before what follows from them."""
-    kind = stream.rpartition(".")[2]
-    return ("mpxar", "pxar", "ppxar", "catalog", "cuts", "didx", "manifest").index(kind), stream
+    kinds, kind = ("mpxar", "pxar", "ppxar", "catalog", "cuts", "didx", "manifest"), stream.rpartition(".")[2]
+    return kinds.index(kind) if kind in kinds else len(kinds), stream
 
 
 # ---- explaining ----
