@@ -35,7 +35,8 @@ _FILE_MAX = 64 << 20  # bytes; of a usual command 0.3 MB
 
 _ALLOCATING = frozenset((
     "malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign",
-    "strdup", "strndup", "asprintf", "vasprintf", "getline", "getdelim", "open_memstream", "fopen", "fdopen", "opendir", "fdopendir",
+    "strdup", "strndup", "asprintf", "vasprintf", "getline", "getdelim", "open_memstream", "fopen", "fdopen",
+    "opendir", "fdopendir",
 ))  # fmt: skip
 _WAITING = re.compile(r"_*(pthread_|sem_|sched_|thrd_|mtx_|cnd_)|_*(clock_nanosleep|nanosleep|usleep|sleep|poll|ppoll|futex)$")
 _BEFORE_MAIN = ("_start", "(below main)")

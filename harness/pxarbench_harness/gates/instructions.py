@@ -1,28 +1,18 @@
 """Instruction counts of the hot commands, against results/golden/instructions.csv, or of two builds against each other.
 
-    toolchain,case,name,value
-    0123456789ab,backup-data-first,allocations,3120
-    0123456789ab,backup-data-first,function:node_read,77685
-    0123456789ab,backup-data-first,instructions,9876543
-    0123456789ab,backup-data-first,work,"entries 600+28, ..."
-    0123456789ab,toolchain,compiler,GNU C17 12.2.0 -O2 ...
-
 Counts hold for one *toolchain*: compiler and its options, C library, valgrind, kind of file system, inputs. The file may have
 numbers for several; for a toolchain that is not there nothing is compared, and the finding is inconclusive and says what
 differs. What is counted, and what not: callgrind.py.
 
-Limits, of instructions, allocations and library calls alike: more than 0.5 % is a regression, more than 0.2 % a warning. Less
-than 0.2 % is an improvement: nothing fails, but until it is blessed that much could be lost again unnoticed. A command that
-by its own words did other work than the golden one, and takes more than the limit, is inconclusive: what changed then
-is the amount of work, which is for the counters to judge.
+Limits, of instructions, allocations and library calls alike: 0.5 % more is a regression, 0.2 % more a warning, once a second
+count has confirmed it. 0.2 % less is an improvement: nothing fails, but until it is blessed that much could be lost again
+unnoticed. A command that by its own words did other work than the golden one, and takes more than the limit, is
+inconclusive: what changed then is the amount of work, which is for the counters to judge.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 import platform
 import re
@@ -34,51 +24,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import locate, measure
+from .. import measure
 from .. import run as processes
 from . import callgrind, instruction_cases
 from .callgrind import Count
 from .golden import NotBlessed, history_line, write_whole
+from .instruction_golden import DECIDING, DOUBTFUL, FUNCTION_SHARE_MIN, QUANTITIES, Golden, InstructionsBroken, Toolchain
+from .instruction_golden import golden_path, read, to_text
 from .verdict import Finding, Level
 
 GATE = "instructions"
-COLUMNS = ("toolchain", "case", "name", "value")
-TOOLCHAIN = "toolchain"  # the case that describes one
-
 HARD, SOFT = 0.005, 0.002  # shares of the base
 #: Differences that are never judged, however small the command is: threads may hand over in another order.
 FLOORS = {"instructions": 500, "allocations": 8, "library calls": 8}
-QUANTITIES = tuple(FLOORS)
 
 #: A case is run until two of its runs agree this well, and the least one counts.
 AGREE = 0.0005
 RUNS_MIN, RUNS_MAX = 3, 6
 
-FUNCTION_SHARE_MIN = 0.005  # of a command's instructions: functions with less are not written down
 TOLD = 5  # functions named with a difference
 TOOLCHAINS_MAX = 8
-
-#: Fields of a toolchain on which counts depend: with another one nothing is compared.
-DECIDING = ("machine", "compiler", "libc", "valgrind", "filesystem", "cases")
-#: On which they hardly ever depend (a security update of the C library): counts that are equal all the same say so themselves,
-#: and a difference is inconclusive. The remaining fields are told, no more: what those libraries execute is not counted.
-DOUBTFUL = ("libc build", "dispatch")
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_FREE_MIN, _INODES_FREE_MIN = 64 << 20, 100_000
 
 
-class InstructionsBroken(ValueError):
-    """The counts could not be made, or the golden file is not one."""
-
-
 class Ran(NamedTuple):
     findings: list[Finding]
     executed: list[str]  # ids of cases that gave a count
-
-
-def golden_path() -> Path:
-    return locate.results() / "golden" / "instructions.csv"
+    versions: Mapping[str, str] = {}  # of each of them, the toolchain's key: counts of another one are something else
 
 
 def case_id(name: str) -> str:
@@ -86,16 +60,6 @@ def case_id(name: str) -> str:
 
 
 # ---- what counts depend on ----
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    fields: Mapping[str, str]
-
-    @property
-    def key(self) -> str:
-        deciding = json.dumps([self.fields.get(name, "") for name in DECIDING])
-        return hashlib.sha256(deciding.encode()).hexdigest()[:12]
 
 
 def _producer(binary: Path) -> str:
@@ -291,95 +255,6 @@ def judge_all(base: Mapping[str, Count], head: Mapping[str, Count], *, written_d
     return found
 
 
-# ---- the file ----
-
-
-@dataclass(frozen=True)
-class Golden:
-    toolchains: Mapping[str, Toolchain] = field(default_factory=dict)  # key ->
-    counts: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)  # key -> case ->
-    history: tuple[str, ...] = ()
-
-
-def _count_of(rows: Mapping[str, str], at: str) -> Count:
-    functions = {}
-    values = {}
-    for name, value in rows.items():
-        if name == "work":
-            continue
-        if not re.fullmatch(r"0|[1-9][0-9]{0,17}", value):
-            raise InstructionsBroken(f"{at}: {name}: not a count: {value}")
-        if name.startswith("function:"):
-            functions[name.removeprefix("function:")] = int(value)
-        elif name in QUANTITIES:
-            values[name] = int(value)
-        else:
-            raise InstructionsBroken(f"{at}: unknown name: {name}")
-    missing = [name for name in (*QUANTITIES, "work") if name not in rows]
-    if missing:
-        raise InstructionsBroken(f"{at}: no {', no '.join(missing)}")
-    return Count(*(values[name] for name in QUANTITIES), functions=functions, work=rows["work"])
-
-
-def parse(text: str, name: str) -> Golden:
-    """`name`: of the file, for errors. InstructionsBroken."""
-    lines = text.splitlines()
-    history = []
-    while lines and lines[0].startswith("#"):
-        history.append(lines.pop(0)[1:].strip())
-    try:
-        rows = list(csv.reader(lines, strict=True))
-    except csv.Error as error:
-        raise InstructionsBroken(f"{name}: {error}") from None
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise InstructionsBroken(f"{name}: does not begin with {','.join(COLUMNS)}")
-    tables: dict[str, dict[str, dict[str, str]]] = {}
-    before: list[str] = []
-    for number, row in enumerate(rows[1:], len(history) + 2):
-        if len(row) != len(COLUMNS):
-            raise InstructionsBroken(f"{name}: line {number}: {len(row)} columns instead of {len(COLUMNS)}")
-        if row[:3] <= before:
-            raise InstructionsBroken(f"{name}: line {number}: twice, or not sorted: {','.join(row[:3])}")
-        before = row[:3]
-        tables.setdefault(row[0], {}).setdefault(row[1], {})[row[2]] = row[3]
-    toolchains, counts = {}, {}
-    for key, cases in tables.items():
-        toolchains[key] = Toolchain(cases.pop(TOOLCHAIN, {}))
-        if toolchains[key].key != key:
-            raise InstructionsBroken(f"{name}: {key}: the toolchain that is described has the key {toolchains[key].key}")
-        counts[key] = {case: _count_of(table, f"{name}: {key} {case}") for case, table in cases.items()}
-    return Golden(toolchains, counts, tuple(history))
-
-
-def read(path: Path) -> Golden:
-    """A file that is not there has nothing in it. InstructionsBroken, OSError."""
-    try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        return Golden()
-    except UnicodeDecodeError as error:
-        raise InstructionsBroken(f"{path}: {error}") from None
-
-
-def _rows(count: Count) -> Iterable[tuple[str, str]]:
-    least = count.instructions * FUNCTION_SHARE_MIN
-    yield from ((f"function:{name}", str(cost)) for name, cost in count.functions.items() if cost >= least)
-    yield from ((name, str(value)) for name, value in count.values.items())
-    yield "work", count.work
-
-
-def to_text(golden: Golden) -> str:
-    rows = [(key, TOOLCHAIN, name, value) for key, one in golden.toolchains.items() for name, value in one.fields.items()]
-    for key, cases in golden.counts.items():
-        rows += [(key, case, name, value) for case, count in cases.items() for name, value in _rows(count)]
-    out = io.StringIO()
-    out.writelines(f"# {line}\n" for line in golden.history)
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(sorted(rows))
-    return out.getvalue()
-
-
 # ---- the gate ----
 
 
@@ -394,21 +269,39 @@ def other_toolchain(head: Toolchain, golden: Golden) -> tuple[str, tuple[str, ..
     return f"there are no golden counts for this toolchain ({head.key})", tuple(lines)
 
 
+def _failures(counts: Counts, side: str = "") -> list[Finding]:
+    """`side`: "base " or "head " where there are two."""
+    found = []
+    for name, why in counts.failed.items():
+        first, *rest = why.splitlines() or [""]
+        text = f"{side}could not be counted: {first}"
+        found.append(Finding(GATE, case_id(name), "", Level.ERROR, text, details=tuple(rest)))
+    return found
+
+
+def _suspects(findings: Iterable[Finding], there: Iterable[str]) -> list[str]:
+    """Cases to count once more before anybody is told."""
+    bad = {one.case for one in findings if one.level in (Level.WARNING, Level.REGRESSION)}
+    return sorted(name for name in there if case_id(name) in bad)
+
+
 def against(head: Counts, golden: Golden) -> Ran:
     """Pure. Every case has findings, whatever happened to it."""
     executed = [case_id(name) for name in head.cases]
-    found = [Finding(GATE, case_id(name), "", Level.ERROR, f"could not be counted: {why.splitlines()[0]}",
-                     details=tuple(why.splitlines()[1:])) for name, why in head.failed.items()]  # fmt: skip
+    versions = dict.fromkeys(executed, head.toolchain.key)
+    found = _failures(head)
     known = golden.counts.get(head.toolchain.key)
     if known is None:
         text, details = other_toolchain(head.toolchain, golden)
-        found += [Finding(GATE, case_id(name), "instructions", Level.INCONCLUSIVE, text, None, count.instructions, "instructions",
-                          details if number == 0 else ()) for number, (name, count) in enumerate(head.cases.items())]  # fmt: skip
-        return Ran(found, executed)
+        for number, (name, one) in enumerate(head.cases.items()):
+            shown = details if number == 0 else ()
+            level, unit = Level.INCONCLUSIVE, "instructions"
+            found.append(Finding(GATE, case_id(name), "instructions", level, text, None, one.instructions, unit, shown))
+        return Ran(found, executed, versions)
     base = {name: count for name, count in known.items() if name in head.cases}
     told = golden.toolchains[head.toolchain.key].fields
     found += [_remarked(one, told, head.toolchain.fields) for one in judge_all(base, head.cases)]
-    return Ran(found, executed)
+    return Ran(found, executed, versions)
 
 
 def _remarked(finding: Finding, golden: Mapping[str, str], here: Mapping[str, str]) -> Finding:
@@ -428,18 +321,36 @@ def run(binary: Path, work: Path, *, golden: Path | None = None) -> Ran:
     """`work`: an existing folder. InstructionsBroken, CaseBroken, OSError: the gate as a whole did not come to its end."""
     before = read(golden or golden_path())  # first: a broken file is known before a minute has passed
     head = count(binary, work)
-    again = sorted({one.case.removeprefix(case_id("")) for one in against(head, before).findings
-                    if one.level in (Level.WARNING, Level.REGRESSION)} & set(head.cases))  # fmt: skip
+    again = _suspects(against(head, before).findings, head.cases)
     if again:
         head = confirmed(head, count(binary, work, only=again))
     return against(head, before)
 
 
+def between(base: Path, head: Path, work: Path) -> Ran:
+    """Of two builds on this machine, however they were built. Executed is what both were counted in."""
+    old, new = count(base, work), count(head, work)
+    both = [name for name in old.cases if name in new.cases]
+    again = _suspects(_between(old, new), both)
+    if again:
+        old, new = (confirmed(one, count(binary, work, only=again)) for one, binary in ((old, base), (new, head)))
+    executed = [case_id(name) for name in old.cases if name in new.cases]
+    return Ran(_between(old, new), executed, dict.fromkeys(executed, new.toolchain.key))
+
+
+def _between(base: Counts, head: Counts) -> list[Finding]:
+    both = [name for name in base.cases if name in head.cases]
+    found = judge_all({name: base.cases[name] for name in both}, {name: head.cases[name] for name in both}, written_down=False)
+    return [*_failures(base, "base "), *_failures(head, "head "), *found]
+
+
 def confirmed(first: Counts, again: Counts) -> Counts:
     """Pure: of cases that were counted twice the least counts. A case that fails the second time has failed."""
-    both = {name: callgrind.least([one, again.cases[name]]) if name in again.cases else one for name, one in first.cases.items()}
-    return replace(first, cases={name: one for name, one in both.items() if name not in again.failed},
-                   failed={**first.failed, **again.failed})  # fmt: skip
+    cases = {}
+    for name, one in first.cases.items():
+        if name not in again.failed:
+            cases[name] = callgrind.least([one, again.cases.get(name, one)])
+    return replace(first, cases=cases, failed={**first.failed, **again.failed})
 
 
 # ---- blessing ----
@@ -474,7 +385,7 @@ def blessed(golden: Golden, head: Counts, line: str) -> tuple[Golden, list[str]]
             continue
         gone = sorted(set(cases) - set(left))
         if gone:
-            said.append(f"toolchain {other}: {len(gone)} of {len(cases)} cases are forgotten, and have to be blessed there again")
+            said.append(f"toolchain {other}: {len(gone)} of {len(cases)} cases are forgotten, to be blessed there again")
         if left and len(counts) < TOOLCHAINS_MAX:
             counts[other], toolchains[other] = left, golden.toolchains[other]
     return Golden(toolchains, counts, (*golden.history, line)), said
