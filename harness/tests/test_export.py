@@ -156,8 +156,26 @@ def test_hyperfine(export: Export, records: list[Record]) -> None:
         assert (result["min"], result["max"]) == (min(times), max(times)) and result["exit_codes"] == [0] * len(times)
 
 
+def test_hyperfine_2(export: Export) -> None:
+    told = valid("hyperfine-2", hyperfine.render_2(export)[""])
+    assert told["metadata"]["hyperfine_version"] == "1.15.0" and told["primary_metric"] in told["results"][0]["summary"]
+    for result, series in zip(told["results"], export.series, strict=True):
+        assert result["name"] == series.name and result["parameters"]["mode"] == {"value": series.first.mode}
+        for name, summary in result["summary"].items():
+            values = [one[name]["value"] for one in result["measurements"]]
+            assert {one[name]["unit"] for one in result["measurements"]} == {summary["unit"]}
+            assert summary["count"] == len(values) == len(series.runs)
+            assert summary["median"] == pytest.approx(statistics.median(values))
+            assert (summary["min"], summary["max"]) == (min(values), max(values))
+        first = result["measurements"][0]
+        assert first["time_wall_clock"]["value"] == series.runs[0].wall_ns / 1e9
+        assert first["time_cpu"]["value"] == pytest.approx(first["time_user"]["value"] + first["time_system"]["value"])
+        assert first["memory_peak_resident"] == {"value": 46_000_000, "unit": "byte"}
+
+
 def test_hyperfine_has_no_spread_of_a_single_run(records: list[Record]) -> None:
     made = of_records(measured(records)[:1])
+    assert valid("hyperfine-2", hyperfine.render_2(made)[""])["results"][0]["summary"]["time_user"]["stddev"] is None
     assert valid("hyperfine", hyperfine.render(made)[""])["results"][0]["stddev"] is None
 
 
@@ -351,6 +369,7 @@ def test_no_text_breaks_a_format(text: str, records: list[Record]) -> None:
             contents.encode()
             assert not name.startswith(("/", ".")) and ".." not in Path(name).parts
     valid("hyperfine", written["hyperfine"][""])
+    valid("hyperfine-2", written["hyperfine-2"][""])
     valid("bencher", written["bencher"][""])
     asv_files(made)
     for contents in written["github-action-benchmark"].values():

@@ -35,7 +35,8 @@ def _only(text: str) -> Files:
 
 
 FORMATS = {one.name: one for one in (
-    Format("hyperfine", "JSON of `hyperfine --export-json`, for its scripts", hyperfine.render),
+    Format("hyperfine", "JSON of `hyperfine --export-json` 1.x, for its scripts", hyperfine.render),
+    Format("hyperfine-2", "the same of 2.x, where scripts of 1.x find nothing", hyperfine.render_2),
     Format("github-action-benchmark", "two files: customSmallerIsBetter and customBiggerIsBetter", dashboards.github,
            is_folder=True),
     Format("bencher", "Bencher Metric Format: `bencher run --adapter json`", dashboards.bencher),
