@@ -15,6 +15,6 @@ from pxarbench_harness.gates.verdict import Level
 def test_counters_are_golden(group: cases.Group, pxarbench: Path, tmp_path: Path) -> None:
     if not measure.version_of("hyperfine"):
         pytest.skip("hyperfine is not installed")
-    found, executed = counters.run(pxarbench, tmp_path, groups=[group])
+    found, executed, _ = counters.run(pxarbench, tmp_path, groups=[group])
     assert [f"{f.case} {f.name}: {f.text}" for f in found if f.level is not Level.OK] == []
     assert len(executed) == len(group.mutations) * len(cases.MODES)

@@ -204,6 +204,31 @@ def test_output_that_cannot_be_written_is_a_sentence(
     assert "Traceback" not in capsys.readouterr().err
 
 
+class OneByOne(Gate):
+    """Can run single cases, and tells versions."""
+
+    def run(self, binary: Path, work: Path, only: Sequence[str] = ()) -> Answer:  # type: ignore[override]
+        return self.findings, list(only) or self.cases
+
+    def versions(self) -> dict[str, str]:
+        return {"a": "v1", "b": "v2", "elsewhere": "v3"}
+
+
+def test_single_cases(gate: Callable[..., int], wanted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted.write_text("counters a\ncounters b\n")
+    one = OneByOne(Level.OK, cases=["a", "b"])
+    assert gate({"counters": one}, "counters", "--case", "b") == 0
+    there = verdict.read(tmp_path / "out" / "verdict.json")
+    assert there.executed == there.required == ("b",) and there.settings["versions"] == {"b": "v2"}
+    assert gate({"counters": one}, "counters") == 0
+    assert verdict.read(tmp_path / "out" / "verdict.json").settings["versions"] == {"a": "v1", "b": "v2"}
+    assert gate({"counters": one}, "--case", "b") == 1
+    assert gate({"counters": one}, "counters", "--case", "b", "--bless", "--reason", "it is right") == 1
+    assert capsys.readouterr().err.count("--case: of one named gate") == 2
+    assert gate({"counters": Gate(Level.OK)}, "counters", "--case", "b") == 1
+    assert "runs all of its cases or none" in verdict.read(tmp_path / "out" / "verdict.json").at(Level.ERROR)[0].text
+
+
 def test_interrupted(gate: Callable[..., int], tmp_path: Path) -> None:
     one = Gate(raises=KeyboardInterrupt())
     assert gate({"counters": one}, "counters") == 130

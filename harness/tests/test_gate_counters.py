@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pxarbench_harness import measure, record, run
 from pxarbench_harness.gates import cases, counters, golden, required
@@ -40,9 +42,23 @@ def test_file_comes_back_as_it_was_written() -> None:
     assert lines[0] == "# 2026-01-01 0123abc first" and lines[1] + "\n" == HEAD and lines[2:] == sorted(lines[2:])
 
 
+@given(st.text(max_size=80), st.booleans())
+@example('"', True)
+@example("a,b,c,version,1\r", True)
+@example("\x00\u2028\x0b", True)
+def test_any_text_is_numbers_or_refused(text: str, headed: bool) -> None:
+    try:
+        made = golden.parse(HEAD + text if headed else text, "f")
+    except GoldenBroken as error:
+        assert str(error).startswith("f: ")
+    else:
+        assert all("version" in numbers for numbers in made.cases.values())
+
+
 @pytest.mark.parametrize(
     "text,sentence",
     [
+        (HEAD + "\n", "f: line 2: 0 columns"),
         ("", "f: does not begin with dataset,mutation"),
         ("a,b\n", "f: line 1: 2 columns, expected 5"),
         ("a,b,c,d,e\n", "f: does not begin with"),
@@ -192,7 +208,7 @@ def test_case_without_golden_numbers_and_counter_that_cannot_be_told_are_inconcl
 def test_golden_case_that_did_not_run_is_an_error() -> None:
     there = Golden({(SMALL.recipe.name, "none", "data"): NUMBERS, ("elsewhere", "none", "data"): NUMBERS})
     (found,) = counters.absent(there, Measured(), [SMALL])
-    assert found.level is Level.ERROR and found.case == f"{SMALL.recipe.name} none data"
+    assert found.level is Level.ERROR and found.case == "duplicates-80-none-data-warm"
     assert len(counters.absent(there, Measured(), [*cases.GROUPS, SMALL])) == 2
 
 
@@ -207,6 +223,20 @@ def test_cases_are_those_of_the_files_in_git() -> None:
     assert len(there.cases) == len(ids) and there.history
     assert Counter(case[2] for case in there.cases) == dict.fromkeys(cases.MODES, len(ids) // 5)
     assert not any(numbers.get(UNTOLD) for numbers in there.cases.values())
+
+
+def test_one_case_alone_needs_its_block_and_mode_only() -> None:
+    wanted = ["home-like-300-edit1pct-uniform-metadata-warm", "home-like-300-none-data-warm", "hardlinks-120-none-legacy-warm"]
+    home, links = cases.only(wanted)
+    assert home.recipe.name == "home-like-300"
+    assert (home.mutations, home.modes) == (("none", "edit:1%:uniform"), ("data", "metadata"))
+    assert (links.recipe.name, links.mutations, links.modes) == ("hardlinks-120", ("none",), ("legacy",))
+    assert set(wanted) < set(cases.case_ids([home, links])) and len(cases.case_ids([home, links])) == 5
+    (mixed,) = (name for name in cases.case_ids() if "-mix5pct-" in name and name.endswith("-data-warm"))
+    (chain,) = cases.only([mixed])
+    assert len(chain.mutations) == 1 and cases.case_ids([chain]) == [mixed]
+    with pytest.raises(ValueError, match="no such case: home-like-300-none-data-cold"):
+        cases.only([*wanted, "home-like-300-none-data-cold"])
 
 
 @pytest.fixture(scope="module")
@@ -232,11 +262,21 @@ def test_same_program_elsewhere_gives_the_same_numbers(pxarbench: Path, measured
     other = next((p for p in map(Path, ("/dev/shm", "/var/tmp")) if os.access(p, os.W_OK)
                   and measure.filesystem(p) != measure.filesystem(tmp_path)), tmp_path)  # fmt: skip
     with tempfile.TemporaryDirectory(dir=other) as work:
-        found, executed = counters.run(pxarbench, Path(work), path=path, groups=[SMALL])
+        found, executed, versions = counters.run(pxarbench, Path(work), path=path, groups=[SMALL])
+    assert versions == {measured.ids[case]: numbers["version"] for case, numbers in measured.numbers.items()}
     assert bad(found) == [] and executed == sorted(measured.executed)
     judged_ones = [f for f in found if f.gate == "counters"]
     assert len(judged_ones) == sum(len(numbers) - 1 for numbers in measured.numbers.values()) > 150
     assert sum(f.gate == "checks" for f in found) == 10
+
+
+def test_one_case_alone_gives_the_same_numbers(pxarbench: Path, measured: Measured, tmp_path: Path) -> None:
+    case = (SMALL.recipe.name, "delete:30%:uniform", "metadata-stored")
+    path = tmp_path / "counters.csv"
+    golden.blessed(path, measured.numbers, "a test")
+    found, executed, _ = counters.run(pxarbench, tmp_path, path=path, groups=[SMALL], only=[measured.ids[case]])
+    assert executed == [measured.ids[case]] and bad(found) == []
+    assert sum(f.gate == "counters" for f in found) == len(measured.numbers[case]) - 1
 
 
 def test_numbers_mean_what_they_say(measured: Measured) -> None:
@@ -279,7 +319,7 @@ def test_program_that_does_worse_is_seen(worse: str, pxarbench: Path, measured: 
     golden.blessed(path, measured.numbers, "a test")
     work = tmp_path / "work"
     work.mkdir()
-    found, _ = counters.run(wrapped(tmp_path, pxarbench, body), work, path=path, groups=[SMALL])
+    found = counters.run(wrapped(tmp_path, pxarbench, body), work, path=path, groups=[SMALL]).findings
     red = [f for f in found if f.level is not Level.OK]
     assert {f.level for f in red} == {Level.REGRESSION}
     assert any((f.gate, f.name) == (gate, name) for f in red), bad(found)[:20]
@@ -294,7 +334,7 @@ def test_program_that_fails_is_a_regression_and_its_cases_did_not_run(pxarbench:
     program = wrapped(tmp_path, pxarbench, 'case "$*" in *"mode metadata"*) echo broken >&2; exit 1 ;; esac')
     work = tmp_path / "work"
     work.mkdir()
-    found, executed = counters.run(program, work, path=tmp_path / "none.csv", groups=[SMALL])
+    found, executed, _ = counters.run(program, work, path=tmp_path / "none.csv", groups=[SMALL])
     assert executed == []
     red = [f for f in found if f.level is Level.REGRESSION]
     assert red and {f.gate for f in red} == {"checks"} and any("broken" in f.text for f in red)

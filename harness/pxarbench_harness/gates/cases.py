@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import datasets
 from .. import session as sessions
 from ..datasets import Recipe
+from ..mutate import parse_chain
 from ..record import Record
 from ..session.suites import PROFILES
 from ..subjects import Settings
@@ -42,6 +43,7 @@ class Group:
     #: Whether what the kernel counts as read has to be what the program tells of. Not where files have several names: the
     #: read-ahead of modes that read everything reads small files once per name.
     counts_kernel: bool = True
+    modes: tuple[str, ...] = MODES
 
     @property
     def recipe(self) -> Recipe:
@@ -84,7 +86,7 @@ def plan(group: Group, binary: Path, work: Path) -> sessions.Plan:
     recipe = group.recipe
     return sessions.Plan(
         blocks=sessions.product([recipe], group.mutations),
-        contenders=tuple(("pxarbench", mode) for mode in MODES),
+        contenders=tuple(("pxarbench", mode) for mode in group.modes),
         rounds=1, warmups=1, counts_syscalls=False, restore="last", suite="", seed=1,
         output=work / f"session-{recipe.name}", work=work / f"stores-{recipe.name}", cache=work / "cache",
         # What is counted does not hang on when it reaches the disk.
@@ -92,9 +94,31 @@ def plan(group: Group, binary: Path, work: Path) -> sessions.Plan:
     )  # fmt: skip
 
 
-def case_ids(groups: tuple[Group, ...] = GROUPS) -> list[str]:
-    """As in records, without running anything."""
-    return sorted(name for group in groups for name in sessions.case_ids(plan(group, Path(), Path())))
+def ids(group: Group) -> dict[tuple[str, str, str], str]:
+    """(dataset, mutation, mode) -> the case as records call it. Without running anything."""
+    made = plan(group, Path(), Path())
+    keys = [(block.recipe.name, block.chain.text, mode) for block in made.blocks for _, mode in made.contenders]
+    return dict(zip(keys, sessions.case_ids(made), strict=True))
+
+
+def case_ids(groups: Sequence[Group] = GROUPS) -> list[str]:
+    return sorted(name for group in groups for name in ids(group).values())
+
+
+def only(wanted: Collection[str], groups: Sequence[Group] = GROUPS) -> tuple[Group, ...]:
+    """What of the groups has to run for these cases (and, where a group has several, some more). ValueError: no such case."""
+    found, left = [], set(wanted)
+    for group in groups:
+        chosen = {case for case, name in ids(group).items() if name in left}
+        left -= set(ids(group).values())
+        texts = {mutation for _, mutation, _ in chosen}
+        mutations = tuple(m for m in group.mutations if parse_chain(m).text in texts)
+        modes = tuple(mode for mode in group.modes if any(mode == case[2] for case in chosen))
+        if chosen:
+            found.append(replace(group, mutations=mutations, modes=modes))
+    if left:
+        raise ValueError(f"no such case: {', '.join(sorted(left))} (ci/gate --list)")
+    return tuple(found)
 
 
 def version(recipe_digest: str, record: Record, settings: Settings) -> str:
@@ -122,11 +146,3 @@ def _words(record: Record) -> list[str]:
         else:
             kept.append(word)
     return kept
-
-
-def described() -> Mapping[str, object]:
-    """For the verdict's settings: what it takes to do it again."""
-    return {
-        "case_version": CASE_VERSION,
-        "groups": [{"dataset": g.recipe.name, "chunk_kib": g.chunk_kib, "mutations": list(g.mutations)} for g in GROUPS],
-    }

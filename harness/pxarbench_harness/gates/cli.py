@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import io
 import os
 import re
@@ -14,15 +15,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any
 
 from .. import locate
 from .verdict import Finding, Level, Verdict
-
-Item = TypeVar("Item")
 
 EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
 
@@ -44,6 +43,7 @@ gates:
 examples:
   ci/gate                                      all gates, the program built in build/release
   ci/gate counters --binary build/dev/bin/pxarbench
+  ci/gate counters --case home-like-300-edit1pct-uniform-metadata-warm
   ci/gate counters --bless --reason "ranges end with their chunk: one chunk less is listed"
 
 Golden files lie in results/golden; --bless rewrites those of the chosen gates from the program that is there, prints what
@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     p.add_argument("gates", nargs="*", metavar="GATE", help="see below (default: all)")
+    p.add_argument("--case", action="append", default=[], metavar="ID",
+                   help="only this case of the one named gate; repeatable (of counters, encodings)")  # fmt: skip
     p.add_argument("--binary", type=Path, metavar="FILE", help="this program instead of one built in build/release")
     p.add_argument("--bless", action="store_true", help="make what this program gives golden")
     p.add_argument("--reason", default="", metavar="TEXT", help="of --bless: one line, why that is right")
@@ -97,11 +99,13 @@ def load(name: str) -> ModuleType:
         raise GateMissing(f"gate {name}: {error} (ci/setup --for gate)") from error
 
 
-def _parts(answer: tuple[Sequence[Item], Sequence[str]] | Sequence[Item]) -> tuple[list[Item], list[str] | None]:
-    """Of what a gate hands back: findings or sentences, and the cases that ran (None: it does not say)."""
-    if isinstance(answer, tuple):
-        return list(answer[0]), list(answer[1])
-    return list(answer), None
+@dataclass
+class Job:
+    """What the gates gave."""
+
+    findings: list[Finding] = field(default_factory=list)
+    executed: set[str] = field(default_factory=set)
+    versions: dict[str, str] = field(default_factory=dict)  # of the cases, where a gate tells
 
 
 def _usual_place() -> Path | None:
@@ -130,46 +134,55 @@ def _folder(place: Path | None, name: str) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _known_troubles() -> tuple[type[Exception], ...]:
-    """What may go wrong without a mistake in this code: a sentence tells all."""
-    from .. import run
-    from .golden import GoldenBroken, NotBlessed
-
-    return (GateMissing, GoldenBroken, NotBlessed, run.CommandFailed, OSError, ValueError)
-
-
 def _trouble(error: Exception) -> str:
     """In a sentence; of a mistake in this code also where it is."""
-    if isinstance(error, _known_troubles()):
+    ours = type(error).__module__.partition(".")[0] == (__package__ or "").partition(".")[0]
+    if ours or isinstance(error, OSError | ValueError):  # what a gate raises on purpose tells all
         return str(error)
     traceback.print_exception(error)
     return f"{type(error).__name__}: {error}"
 
 
+def _answer(gate: ModuleType, binary: Path, work: Path, only: Sequence[str]) -> Any:
+    """Findings, executed cases; some tell versions, too."""
+    if not only:
+        return gate.run(binary, work)
+    if "only" not in inspect.signature(gate.run).parameters:
+        raise ValueError("this gate runs all of its cases or none (--case)")
+    return gate.run(binary, work, only=tuple(only))
+
+
+def _versions(gate: ModuleType, answer: Any) -> dict[str, str]:
+    told = getattr(answer, "versions", None) or getattr(gate, "versions", dict)
+    versions: dict[str, str] = told() if callable(told) else told
+    return {case: version for case, version in versions.items() if case in set(answer[1])}
+
+
 def judge(
-    names: Sequence[str], binary: Path, place: Path | None, say: Callable[[str], None]
-) -> tuple[list[Finding], list[str]]:
-    """Findings and executed cases of these gates. Trouble of one is a finding: the others run all the same."""
-    findings: list[Finding] = []
-    executed: set[str] = set()
+    names: Sequence[str], binary: Path, place: Path | None, say: Callable[[str], None], only: Sequence[str] = ()
+) -> Job:
+    """Runs these gates. Trouble of one is a finding: the others run all the same. `only`: these cases of each."""
+    job = Job()
     for name in names:
         say(f"gate {name} ...")
         begun = time.monotonic()
         try:
             gate = load(name)
             with _folder(place, name) as work:
-                found, ran = _parts(gate.run(binary, work))
+                answer = _answer(gate, binary, work, only)
+            found, versions = list(answer[0]), _versions(gate, answer)
         except Exception as error:  # whatever it is, the other gates' findings must not be lost
             text = _trouble(error)
-            findings.append(Finding(name, "", "", Level.ERROR, f"the gate did not come to its end: {text}"))
+            job.findings.append(Finding(name, "", "", Level.ERROR, f"the gate did not come to its end: {text}"))
             say(f"gate {name}: {text}")
             continue
-        findings += found
-        executed.update(ran if ran is not None else (f.case for f in found if f.case))
+        job.findings += found
+        job.executed.update(answer[1])
+        job.versions |= versions
         bad = sum(f.level.is_bad for f in found)
         spent = time.monotonic() - begun
         say(f"gate {name}: {len(found):,} comparisons, {bad:,} of them not as they should be ({spent:.0f} s)")
-    return findings, sorted(executed)
+    return job
 
 
 def bless(names: Sequence[str], binary: Path, place: Path | None, reason: str, say: Callable[[str], None]) -> list[str]:
@@ -182,12 +195,8 @@ def bless(names: Sequence[str], binary: Path, place: Path | None, reason: str, s
         try:
             gate = load(name)
             with _folder(place, name) as work:
-                lines, ran = _parts(gate.bless(binary, work, reason))
-            if ran is None:
-                with _folder(place, name) as work:
-                    found, ran = _parts(gate.run(binary, work))
-                    ran = ran if ran is not None else sorted({f.case for f in found if f.case})
-            lines += required.rewrite(name, ran)
+                lines, ran = gate.bless(binary, work, reason)
+            lines = [*lines, *required.rewrite(name, ran)]
         except Exception as error:
             wrong.append(f"{name}: {_trouble(error)}")
             continue
@@ -206,17 +215,16 @@ def _commit() -> str:
     return commit if re.fullmatch(r"[0-9a-f]{7,64}\+?", commit) else ""
 
 
-def made(
-    names: Sequence[str], binary: Path, findings: Sequence[Finding], executed: Sequence[str], wanted: Sequence[str]
-) -> Verdict:
+def made(names: Sequence[str], binary: Path, job: Job, wanted: Sequence[str]) -> Verdict:
     """The verdict of a job."""
     from .. import measure
 
     host = measure.host(locate.results(), locate.results(), {"pxarbench": measure.build_text(binary)})
     return Verdict(
         kind="gate", started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), base="golden", head=measure.build_text(binary),
-        head_commit=_commit(), host_fingerprint=host.fingerprint, findings=tuple(findings), executed=tuple(executed),
-        required=tuple(wanted), host=asdict(host), settings={"gates": ", ".join(names)},
+        head_commit=_commit(), host_fingerprint=host.fingerprint, findings=tuple(job.findings),
+        executed=tuple(sorted(job.executed)), required=tuple(wanted), host=asdict(host),
+        settings={"gates": ", ".join(names), "versions": dict(sorted(job.versions.items()))},
     )  # fmt: skip
 
 
@@ -247,8 +255,9 @@ def _list(names: Sequence[str]) -> int:
 
     known = required.read()
     for name in names:
-        ask = getattr(load(name), "case_ids", None)
-        for case in ask() if ask is not None else known.get(name, ()):
+        gate = load(name)
+        ask = getattr(gate, "case_ids", None) or getattr(gate, "cases", None)
+        for case in ask() if callable(ask) else known.get(name, ()):
             print(f"{name} {case}")
     return EXIT_OK
 
@@ -268,6 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         if name not in GATES:
             return stop(f"gate {name}: unknown; there are {', '.join(GATES)}")
+    if args.case and (args.bless or len(names) != 1):
+        return stop("--case: of one named gate, and not with --bless: numbers become golden as a whole")
     if args.reason and not args.bless:
         return stop("--reason belongs to --bless")
     try:
@@ -291,9 +302,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _gate(args: argparse.Namespace, names: Sequence[str], binary: Path) -> int:
     from . import required, show
 
-    wanted = required.of(required.read(), names)
-    findings, executed = judge(names, binary, args.work, print)
-    verdict = made(names, binary, findings, executed, wanted)
+    wanted = tuple(sorted(set(args.case))) or required.of(required.read(), names)
+    job = judge(names, binary, args.work, print, only=args.case)
+    verdict = made(names, binary, job, wanted)
     output = (args.output or locate.results() / "latest-gate").absolute()
     _write(output, verdict, warnings_fail=args.warnings_as_failures)
     print()

@@ -13,10 +13,10 @@ taken away, 0 when nothing is. A second reading of a hundredth of a dataset show
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import datasets, locate, measure, mutate
 from .. import session as sessions
@@ -248,27 +248,36 @@ def judge(before: Golden, measured: Measured) -> list[Finding]:
 
 
 def absent(before: Golden, measured: Measured, groups: Sequence[Group]) -> list[Finding]:
-    """Golden cases that did not run: a case that is no more is taken out by blessing. Of some groups only: theirs."""
-    names = {group.recipe.name for group in groups}
-    every = names >= {group.recipe.name for group in cases.GROUPS}
+    """Golden cases that did not run: one that is no more is taken out by blessing. Of some groups only: theirs."""
+    named = {case: name for group in groups for case, name in cases.ids(group).items()}
+    expected = before.cases.keys() if set(groups) >= set(cases.GROUPS) else before.cases.keys() & named.keys()
     return [
-        Finding(NAME, golden.in_words(case), "", Level.ERROR, "has golden numbers, and did not run")
-        for case in sorted(before.cases) if (every or case[0] in names) and case not in measured.numbers
+        Finding(NAME, named.get(case, golden.in_words(case)), "", Level.ERROR, "has golden numbers, and did not run")
+        for case in sorted(expected) if case not in measured.numbers
     ]  # fmt: skip
 
 
 # ---- the gate ----
 
 
+class Ran(NamedTuple):
+    findings: list[Finding]
+    executed: list[str]  # cases that have numbers
+    versions: dict[str, str]  # of these
+
+
 def run(
     binary: Path, work: Path, *, path: Path = GOLDEN, groups: Sequence[Group] = cases.GROUPS,
-    say: Callable[[str], None] = lambda _: None,
-) -> tuple[list[Finding], list[str]]:  # fmt: skip
-    """Findings and the cases that were executed. GoldenBroken, OSError, CommandFailed: it cannot begin."""
+    only: Collection[str] = (), say: Callable[[str], None] = lambda _: None,
+) -> Ran:  # fmt: skip
+    """`only`: these cases, and what runs with them. GoldenBroken, OSError, CommandFailed, ValueError: it cannot begin."""
     before = golden.read(path)
+    if only:
+        groups = cases.only(only, groups)
     measured = measure_all(binary, work, groups, say)
     every = [*measured.findings, *judge(before, measured), *absent(before, measured, groups)]
-    return every, sorted(measured.executed)
+    versions = {measured.ids[case]: str(now[VERSION]) for case, now in measured.numbers.items()}
+    return Ran(every, sorted(measured.executed), versions)
 
 
 def bless(
