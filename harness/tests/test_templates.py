@@ -168,7 +168,7 @@ def test_a_good_template_has_no_problems(name: str, text: str, repository: rules
         ("runs-on:", "run-on:", "'run-on' was unexpected"),
         ("  contents: read", "  contents: read\n  contents: none", "'contents' comes twice"),
         ("  pull_request:", "  pull_requests:", "'pull_requests' was unexpected"),
-        ("        id: work\n", "        id: work\n        uses: a/b@11bd71901bbe5b1630ceea73d27597364c9af683\n", "is valid under each of"),
+        ("id: work\n", "id: work\n        uses: a/b@11bd71901bbe5b1630ceea73d27597364c9af683\n", "is valid under each of"),
     ],
 )
 def test_what_is_wrong_in_a_workflow_is_named(old: str, new: str, said: str, repository: rules.Repository) -> None:
@@ -257,7 +257,8 @@ def test_scripts_of_one_system_only_are_named(repository: rules.Repository) -> N
 
     one = loaded(GITHUB, "github/x.yml")
     assert rules.uncommon([one], [loaded(GITLAB, "gitlab/x.yml")]) == []
-    assert rules.uncommon([one], [loaded(GITLAB.replace("ci/tool --speed", "ci/other --speed"), "gitlab/y.yml")]) == ["ci/other"]
+    other = loaded(GITLAB.replace("ci/tool --speed", "ci/other --speed"), "gitlab/y.yml")
+    assert rules.uncommon([one], [other]) == ["ci/other"]
 
 
 def test_shellcheck_and_yamllint_see_the_steps(repository: rules.Repository) -> None:
@@ -361,7 +362,9 @@ def test_expressions(text: str, value: object) -> None:
     assert expressions.evaluate(expressions.parse(text), SCOPE) == value
 
 
-@pytest.mark.parametrize("text", ["", "'a", "a..b", "github.", "1 +", "(true", "true)", "f()", "nope.x", "hashFiles()", "a b", "&&", "${{"])
+@pytest.mark.parametrize(
+    "text", ["", "'a", "a..b", "github.", "1 +", "(true", "true)", "f()", "nope.x", "hashFiles()", "a b", "&&", "${{"]
+)
 def test_what_is_no_expression_is_refused(text: str) -> None:
     with pytest.raises(ExpressionBroken):
         expressions.parse(text)
@@ -391,7 +394,8 @@ def test_texts_are_filled() -> None:
 )
 def test_conditions_look_at_what_came_before(condition: str | None, after_failure: bool, after_success: bool) -> None:
     def scope(succeeded: bool) -> Scope:
-        functions: dict[str, Callable[..., object]] = {**SCOPE.functions, "success": lambda: succeeded, "failure": lambda: not succeeded}
+        functions: dict[str, Callable[..., object]] = dict(SCOPE.functions)
+        functions |= {"success": lambda: succeeded, "failure": lambda: not succeeded}
         return Scope(SCOPE.contexts, functions)
 
     assert expressions.holds(condition, scope(False)) is after_failure

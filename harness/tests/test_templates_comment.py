@@ -190,8 +190,8 @@ class GitLab:
 
     def env(self, token: str = "secret") -> dict[str, str]:
         address = f"http://127.0.0.1:{self.server.server_port}/api/v4"
-        proxies = {"no_proxy": "127.0.0.1"}
-        return {"PXARBENCH_TOKEN": token, "CI_API_V4_URL": address, "CI_PROJECT_ID": "5", "CI_MERGE_REQUEST_IID": "9", **proxies}
+        project = {"CI_API_V4_URL": address, "CI_PROJECT_ID": "5", "CI_MERGE_REQUEST_IID": "9"}
+        return {"PXARBENCH_TOKEN": token, "no_proxy": "127.0.0.1", **project}
 
     def close(self) -> None:
         self.server.shutdown()

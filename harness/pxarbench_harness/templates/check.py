@@ -113,8 +113,9 @@ def shellcheck(templates: Iterable[model.Template]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="ci/check_templates", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+        prog="ci/check_templates", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("files", nargs="*", type=Path, help=f"default: all of {FOLDER}")
     args = parser.parse_args(argv)
     root = locate.REPOSITORY

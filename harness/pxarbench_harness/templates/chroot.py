@@ -16,8 +16,8 @@ from .. import run
 
 #: What docker and podman leave to root in a container, unless told otherwise.
 CAPABILITIES = (
-    "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service", "net_raw", "sys_chroot",
-    "mknod", "audit_write", "setfcap",
+    "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service", "net_raw",
+    "sys_chroot", "mknod", "audit_write", "setfcap",
 )  # fmt: skip
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MIRROR = "http://deb.debian.org/debian"

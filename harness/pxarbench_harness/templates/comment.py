@@ -64,9 +64,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _Parser(
-        prog="ci/templates/comment", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="where a job left its verdict.json, or would have")
+        prog="ci/templates/comment", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="where a job leaves its verdict.json")
     parser.add_argument("--link", type=_link, help="address of the run")
     parser.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
     args = parser.parse_args(argv)

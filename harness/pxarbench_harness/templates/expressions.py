@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TOKEN = re.compile(
-    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?\d+(?:\.\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_-]*)|(?P<sign>&&|\|\||==|!=|[!().,*]))"
+    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?\d+(?:\.\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_-]*)"
+    r"|(?P<sign>&&|\|\||==|!=|[!().,*]))"
 )
 PLACE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
@@ -177,7 +178,8 @@ def expressions(text: str) -> list[Node]:
 
 
 def truth(value: Value) -> bool:
-    return not (value is None or value is False or value == "" or (isinstance(value, float) and value in (0.0,)) or value != value)
+    """Neither null, false, 0, NaN nor an empty text."""
+    return value is not None and value not in (False, 0.0, "") and bool(value == value)
 
 
 def shown(value: Value) -> str:

@@ -38,7 +38,7 @@ EXAMPLES = """examples:
   ci/templates/run_locally --list
   ci/templates/run_locally github/pull-request                 both jobs, packages installed from nothing
   ci/templates/run_locally --image github/pull-request:timing  one job, in the image that Containerfile describes
-  ci/templates/run_locally --image gitlab/gitlab-ci:pxarbench-gates gitlab/gitlab-ci:pxarbench-timing gitlab/gitlab-ci:pxarbench-comment
+  ci/templates/run_locally --image gitlab/gitlab-ci:pxarbench-gates gitlab/gitlab-ci:pxarbench-comment
 
 exit codes: 0 all jobs passed, or failed in a way that their template tolerates; 1 a job failed, or could not be run"""
 
@@ -204,7 +204,8 @@ def environment(world: World, template: Template, job: Job, scope: expressions.S
     if template.system == "github":
         env |= {
             "GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": WORKSPACE["github"], "GITHUB_REPOSITORY": "example/pxarbench",
-            "GITHUB_SHA": world.revision, "GITHUB_REF": "refs/pull/1/merge", "GITHUB_EVENT_NAME": world.event, "HOME": "/github/home",
+            "GITHUB_SHA": world.revision, "GITHUB_REF": "refs/pull/1/merge", "GITHUB_EVENT_NAME": world.event,
+            "HOME": "/github/home",
             **{f"GITHUB_{name}": f"{RUNNER}/{name.lower()}" for name in ("ENV", "OUTPUT", "PATH", "STEP_SUMMARY")},
         }  # fmt: skip
         for name, text in job.env.items():
@@ -212,9 +213,10 @@ def environment(world: World, template: Template, job: Job, scope: expressions.S
         return env
     source = {"pull_request": "merge_request_event", "schedule": "schedule"}.get(world.event, "push")
     env |= {
-        "GITLAB_CI": "true", "CI_PROJECT_DIR": WORKSPACE["gitlab"], "CI_PIPELINE_SOURCE": source, "CI_COMMIT_SHA": world.revision,
-        "CI_MERGE_REQUEST_DIFF_BASE_SHA": world.base_revision, "CI_DEFAULT_BRANCH": "main", "CI_PROJECT_ID": "1",
-        "CI_PIPELINE_URL": "https://example.invalid/pipelines/1", "CI_PROJECT_URL": actions.ORIGIN.removesuffix(".git"), "CI_MERGE_REQUEST_IID": "1",
+        "GITLAB_CI": "true", "CI_PROJECT_DIR": WORKSPACE["gitlab"], "CI_PIPELINE_SOURCE": source,
+        "CI_COMMIT_SHA": world.revision, "CI_MERGE_REQUEST_DIFF_BASE_SHA": world.base_revision, "CI_DEFAULT_BRANCH": "main",
+        "CI_PROJECT_ID": "1", "CI_PIPELINE_URL": "https://example.invalid/pipelines/1", "CI_MERGE_REQUEST_IID": "1",
+        "CI_PROJECT_URL": actions.ORIGIN.removesuffix(".git"),
     }  # fmt: skip
     for name, text in job.env.items():
         env[name] = re.sub(r"\$\{?(\w+)\}?", lambda match: env.get(match.group(1), ""), text)
@@ -267,7 +269,8 @@ def run_job(world: World, template: Template, job: Job) -> list[Outcome]:
             for found in actions.matching(workspace, path):
                 actions.copy_tree(found, kept_artifacts / found.relative_to(workspace))
         missing = [path for path in job.artifacts if not actions.matching(workspace, path)]
-        running.outcomes.append(Outcome(job.name, "artifacts", "success", 0.0, f"missing: {', '.join(missing)}" if missing else ""))
+        note = f"missing: {', '.join(missing)}" if missing else ""
+        running.outcomes.append(Outcome(job.name, "artifacts", "success", 0.0, note))
     shelf.finish(not running.failed)
     return running.outcomes
 
@@ -349,13 +352,14 @@ class _Parser(argparse.ArgumentParser):
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
-        prog="ci/templates/run_locally", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("jobs", nargs="*", metavar="TEMPLATE[:JOB]", help="e.g. github/pull-request:gates (default: all jobs of all)")
+        prog="ci/templates/run_locally", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("jobs", nargs="*", metavar="TEMPLATE[:JOB]", help="e.g. github/pull-request:gates (default: all)")
     parser.add_argument("--list", action="store_true", help="print templates, jobs and steps, and stop")
     parser.add_argument("--event", choices=EVENTS, help="what is said to have happened (default: what the job is for)")
     parser.add_argument("--revision", default="HEAD", metavar="REV", help="what is checked out (default: %(default)s)")
-    parser.add_argument("--base-revision", default="HEAD~1", metavar="REV", help="what it is compared with (default: %(default)s)")
+    parser.add_argument("--base-revision", default="HEAD~1", metavar="REV", help="what it is held against (default: %(default)s)")
     parser.add_argument("--image", action="store_true", help="start from the image of ci/templates/Containerfile, made once")
     parser.add_argument("--suite", default="bookworm", help="Debian's release (default: %(default)s)")
     parser.add_argument("--mirror", default=chroot.MIRROR, help="where debootstrap fetches it (default: %(default)s)")
@@ -396,7 +400,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ci/templates/run_locally: {error}", file=sys.stderr)
         return 1
     (folder / "results.md").write_text(summary(outcomes))
-    (folder / "results.json").write_text(json.dumps([vars(one) | {"template": name} for name, one in outcomes], indent=1) + "\n")
+    rows = [vars(one) | {"template": name} for name, one in outcomes]
+    (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     bad = [one for _, one in outcomes if one.result in ("failure", "timeout")]
     print(f"{len(outcomes)} steps, {len(bad)} failed; logs in {folder}/logs, table in {folder}/results.md")
     return 1 if bad else 0

@@ -178,7 +178,8 @@ def load_gitlab(path: Path, document: Any) -> Template:
             job = extended(document, name)
         except TemplateBroken as error:
             raise TemplateBroken(f"{path}: {error}") from None
-        tolerated = job.get("allow_failure", False)
+        allowed = job.get("allow_failure", False)
+        tolerated = allowed["exit_codes"] if isinstance(allowed, Mapping) else range(1, 256) if allowed else ()
         artifacts = job.get("artifacts", {})
         for row in gitlab_matrix(job):
             script = [*job.get("before_script", ()), *job.get("script", ())]
@@ -196,7 +197,7 @@ def load_gitlab(path: Path, document: Any) -> Template:
                     env={**_texts(document.get("variables")), **_texts(job.get("variables")), **row},
                     matrix=row,
                     timeout_minutes=_minutes(job["timeout"]) if "timeout" in job else None,
-                    tolerated=tuple(tolerated["exit_codes"]) if isinstance(tolerated, Mapping) else tuple(range(1, 256)) * bool(tolerated),
+                    tolerated=tuple(tolerated),
                     needs=tuple(need["job"] for need in job.get("needs", ())),
                     artifacts=tuple(artifacts.get("paths", ())),
                 )

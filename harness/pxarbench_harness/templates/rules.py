@@ -23,7 +23,8 @@ _OPTION = re.compile(r"^--[a-z][a-z-]*")
 _WORD = re.compile(r"^[a-z][a-z-]*$")
 _PIN = re.compile(r"uses:\s*(\S+@[0-9a-f]{40})(?:\s+#\s*(\S+))?")
 _GITHUB = {
-    "workspace", "ref", "sha", "token", "event_name", "event", "repository", "run_id", "server_url", "actor", "head_ref", "base_ref",
+    "workspace", "ref", "sha", "token", "event_name", "event", "repository", "run_id", "server_url", "actor", "head_ref",
+    "base_ref",
 }  # fmt: skip
 #: Scripts whose first words choose what they do: these must stand in the help as well.
 _CHOOSING = {"ci/export", "ci/test", "ci/gate", "ci/history", "ci/templates/post_comment"}
