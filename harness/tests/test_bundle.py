@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from test_integers import made
 
 from pxarbench_harness import integers, record, run
-from pxarbench_harness.bundle import archive, make, manifest
+from pxarbench_harness.bundle import archive, cli, make, manifest
 from pxarbench_harness.bundle.archive import BundleBroken, BundleFailed, Limits, pack, unpack
+from pxarbench_harness.bundle.cli import harmless
 from pxarbench_harness.bundle.manifest import Manifest
-from pxarbench_harness.bundle.words import harmless
 from pxarbench_harness.gates import verdict as verdicts
 from pxarbench_harness.gates.verdict import Finding, Level, Verdict
 
@@ -282,7 +282,9 @@ PLAN = {
     "schema": "pxarbench-plan/1", "state": "finished", "started": "2026-01-01T00:00:00Z", "digest": "0" * 64, "suite": "",
     "blocks": [{"dataset": "tiny", "mutation": "none", "scenario": "", "title": "", "recipe": "tiny-0123456789",
                 "counts_syscalls": True}],
-    "recipes": {"tiny-0123456789": {"digest": "0" * 64, "values": {"name": "tiny", "kind": "tiny", "title": "", "licence": ""}}},
+    "recipes": {
+        "tiny-0123456789": {"digest": "0" * 64, "values": {"name": "tiny", "kind": "tiny", "title": "", "licence": ""}},
+    },
     "contenders": [["pxarbench", "metadata"]], "settings": {"sync_level": "", "threads": 0, "extra": []}, "caches": ["warm"],
     "rounds": 3, "warmups": 1, "restore": "last", "seed": 7, "during": False, "exhaustive": False, "missing": {}, "skipped": {},
 }  # fmt: skip
@@ -309,7 +311,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_session_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "b.tar.zst"
-    assert make.main([str(folder), "-o", str(target)]) == 0
+    assert cli.bundle([str(folder), "-o", str(target)]) == 0
     said = capsys.readouterr().out
     assert "'elsewhere': not a regular file" in said and "'pipe': not a regular file" in said and "raw/" in said
     back = manifest.read(target, tmp_path / "out")
@@ -320,17 +322,17 @@ def test_session_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert back.datasets["tiny"]["filesystem"] == "ext4"
     lines = (tmp_path / "out" / "integers.csv").read_text().splitlines()
     assert len(lines) == back.integers == len(integers.of(record.read(folder / "records.jsonl"))) > 5
-    assert make.main([str(folder), "--raw", "-o", str(target)]) == 0
+    assert cli.bundle([str(folder), "--raw", "-o", str(target)]) == 0
     assert "folder/raw/0001-x.json" in {f.path for f in manifest.read(target, tmp_path / "raw").files}
     capsys.readouterr()
-    assert make.main(["--show", str(target)]) == 0
+    assert cli.bundle(["--show", str(target)]) == 0
     shown = capsys.readouterr().out
     assert "session session-1" in shown and "seed 7" in shown and "pxarbench:metadata" in shown
 
 
 def test_folders_that_are_none(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def said(*words: str) -> str:
-        assert make.main([*words, "-o", str(tmp_path / "b.tar.zst")]) == 1
+        assert cli.bundle([*words, "-o", str(tmp_path / "b.tar.zst")]) == 1
         assert not (tmp_path / "b.tar.zst").exists()
         return capsys.readouterr().err
 
@@ -359,7 +361,7 @@ def test_traces_come_along(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     blocks = [{**block, "mutation": f"trace:{path}"} for path in (trace, tmp_path / "gone")]  # type: ignore[dict-item]
     plan = {**PLAN, "blocks": blocks}
     (folder / "plan.json").write_text(json.dumps(plan))
-    assert make.main([str(folder), "-o", str(tmp_path / "b.tar.zst")]) == 0
+    assert cli.bundle([str(folder), "-o", str(tmp_path / "b.tar.zst")]) == 0
     assert "gone: No such file" in capsys.readouterr().out
     back = manifest.read(tmp_path / "b.tar.zst", tmp_path / "out")
     assert back.traces == {str(trace): "traces/001.jsonl"}
@@ -370,32 +372,32 @@ def test_what_a_gate_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     results = tmp_path / "results"
     (results / "golden").mkdir(parents=True)
     (results / "golden" / "counters.csv").write_text("a,b\n")
+    (results / "schema").symlink_to(make.locate.results() / "schema")
     monkeypatch.setattr(make.locate, "results", lambda: results)
-    monkeypatch.setattr(verdicts, "schema", lambda: {})
     found = Verdict(
         "gate", "2026-01-01T00:00:00Z", "golden", "pxarbench 0.1.0", "0123456789ab+", "f" * 12,
         (Finding("counters", "c", "n", Level.OK, "as before", 1, 1),), ("c",), host={"cpu": "x"}, settings={"seed": 3},
     )  # fmt: skip
     (tmp_path / "gate").mkdir()
     verdicts.write(tmp_path / "gate" / "verdict.json", found)
-    assert make.main([str(tmp_path / "gate"), "-o", str(tmp_path / "b")]) == 0
+    assert cli.bundle([str(tmp_path / "gate"), "-o", str(tmp_path / "b")]) == 0
     back = manifest.read(tmp_path / "b", tmp_path / "out")
     assert back.kind == "gate" and back.gates == ("counters",) and back.seed == 3 and back.commit == "0123456789ab+"
     assert {f.path for f in back.files} == {"folder/verdict.json", "golden/counters.csv"}
     (tmp_path / "gate" / "verdict.json").write_text("{")
-    assert make.main([str(tmp_path / "gate"), "-o", str(tmp_path / "c")]) == 1
+    assert cli.bundle([str(tmp_path / "gate"), "-o", str(tmp_path / "c")]) == 1
     assert "verdict.json: no JSON" in capsys.readouterr().err
 
 
 def test_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--nonsense"], [str(tmp_path), "--show", "x"]):
         with pytest.raises(SystemExit) as stopped:
-            make.main(words)
+            cli.bundle(words)
         assert stopped.value.code == 1
     with pytest.raises(SystemExit) as stopped:
-        make.main(["--help"])
+        cli.bundle(["--help"])
     assert stopped.value.code == 0 and "examples:" in capsys.readouterr().out
-    assert make.main(["--show", str(tmp_path / "none")]) == 1
+    assert cli.bundle(["--show", str(tmp_path / "none")]) == 1
 
 
 def test_what_a_bundle_says_does_not_reach_the_terminal() -> None:

@@ -31,6 +31,8 @@ _VALUES = (
 )  # fmt: skip
 _FLAGS = ("skip-lost-and-found", "skip-e2big-xattr", "skip-kernel-tracing", "all-file-systems", "require-reference")
 _VALUE = re.compile("[A-Za-z0-9.]{1,32}")
+#: `replay:FROM..TO`, which git is asked about as well: neither may look like an option.
+_REVISIONS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.^~/-]{0,200}\.\.[A-Za-z0-9_][A-Za-z0-9_.^~/-]{0,200}")
 CACHE = "warm"  # the integers do not depend on it, and emptying a cache needs root
 
 
@@ -115,8 +117,8 @@ class Again:
         return tuple(sorted(set(self.names_here.values())))
 
 
-def _chains(manifest: Manifest, text: str, folder: Path) -> tuple[Chain, Chain]:
-    """As the bundle has it; and with files that it brings along, below `folder`."""
+def _chains(manifest: Manifest, text: str, folder: Path, trusted: bool) -> tuple[Chain, Chain]:
+    """As the bundle has it; and with files that it brings along, below `folder`. LookupError: such a file is missing."""
     try:
         there = parse_chain(text)
     except ValueError as error:
@@ -124,10 +126,17 @@ def _chains(manifest: Manifest, text: str, folder: Path) -> tuple[Chain, Chain]:
     steps = []
     for step in there.steps:
         if step.operation == "trace":
+            if not trusted:
+                raise NotTrusted(
+                    f"the bundle plays back the changes of {step.argument}, step by step as somebody wrote them down; look at "
+                    "them (traces/ in it), and say --trust if they may be made"
+                )
             name = manifest.traces.get(step.argument, "")
             if name not in {file.path for file in manifest.files}:
                 raise LookupError(f"the trace {step.argument} is not in the bundle")
             step = replace(step, argument=str(folder / name))
+        elif step.argument and not trusted and not _REVISIONS.fullmatch(step.argument):
+            raise NotTrusted(f"the bundle wants {step.text!r} done; say --trust if it may")
         steps.append(step)
     return there, Chain(tuple(steps), there.generations)
 
@@ -157,7 +166,7 @@ def again(
         if block["recipe"] in unusable:
             continue
         try:
-            there, here = _chains(manifest, block["mutation"], folder)
+            there, here = _chains(manifest, block["mutation"], folder, trusted)
         except LookupError as error:
             left_out.append(f"{recipe.name}: {error.args[0]}")
             continue

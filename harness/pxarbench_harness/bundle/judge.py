@@ -15,9 +15,12 @@ from .. import integers
 from ..gates.verdict import Finding, Level, Verdict
 from ..integers import Line
 from ..record import Record
+from ..report.words import many
 from ..subjects.pxarbench import NOT_READ
 
 _DETAILS = 20
+#: Characters by which verdicts name a program.
+_PREFIX = 12
 
 
 class Standing(Enum):
@@ -37,19 +40,20 @@ class Ground:
     reason: str  # "" when it is the same
 
 
-def ground(name: str, there: Mapping[str, str], tree_digest: str, portable_digest: str, filesystem: str) -> Ground:
-    """`there`: of Manifest.datasets. Everything else is of here; `filesystem` its type alone."""
+def ground(
+    name: str, there: Mapping[str, str], tree_digest: str, portable_digest: str, filesystem: str, attributes: frozenset[str]
+) -> Ground:
+    """`there`: of Manifest.datasets. Everything else is of here: `filesystem` its type alone, `attributes` facets of files that
+    not every file system shows."""
     if tree_digest == there["tree_digest"]:
         left_out = NOT_READ.get(filesystem, frozenset()) ^ NOT_READ.get(there["filesystem"], frozenset())
-        if left_out:
+        if left_out & attributes:
             reason = f"archives do not hold the same attributes of a tree on {filesystem} and on {there['filesystem']}"
             return Ground(name, Standing.ALIKE, f"dataset {name}: {reason}")
         return Ground(name, Standing.SAME, "")
     if portable_digest == there["portable_digest"]:
-        return Ground(
-            name, Standing.ALIKE,
-            f"dataset {name}: owners, extended attributes or devices are others here, as another user or file system makes them",
-        )  # fmt: skip
+        reason = "owners, extended attributes or devices are others here, as another user or file system makes them"
+        return Ground(name, Standing.ALIKE, f"dataset {name}: {reason}")
     return Ground(
         name, Standing.OTHER,
         f"dataset {name}: the tree is another one here: {tree_digest[:12]}, there {there['tree_digest'][:12]} "
@@ -100,8 +104,10 @@ def lines(
     return found
 
 
-def _said(value: int | str | None) -> str:
-    return "not" if value is None else f"{value:,}" if isinstance(value, int) else value
+def _said(value: int | float | str | None) -> str:
+    if value is None:
+        return "nothing"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else value
 
 
 def moot(there: Sequence[Record], here: Sequence[Record]) -> dict[str, str]:
@@ -159,13 +165,11 @@ def left_out(excuses: Mapping[str, str]) -> list[Finding]:
     cases: dict[str, list[str]] = {}
     for case, reason in sorted(excuses.items()):
         cases.setdefault(reason, []).append(case)
-    return [
-        Finding(
-            "counters", "", "", Level.INCONCLUSIVE, f"{len(names)} {'case' if len(names) == 1 else 'cases'} not compared: {reason}",
-            details=tuple(names[:_DETAILS]),
-        )
-        for reason, names in cases.items()
-    ]  # fmt: skip
+    found = []
+    for reason, names in cases.items():
+        text = f"{many(len(names), 'case')} not compared: {reason}"
+        found.append(Finding("counters", "", "", Level.INCONCLUSIVE, text, details=tuple(names[:_DETAILS])))
+    return found
 
 
 def rows(
@@ -191,33 +195,38 @@ def _whole(value: object) -> int | str | None:
 
 def heads(there: Verdict, here: Verdict, exact_gates: Sequence[str]) -> list[Finding]:
     """What two runs of the same gates found out about the program, whatever they compared it with."""
-    sides: list[dict[tuple[str, str, str], Finding]] = [
-        {(f.gate, f.case, f.name): f for f in verdict.findings if f.head is not None or f.base is not None}
-        for verdict in (there, here)
-    ]
-    ran = set(here.executed)
+    left, right = ({(f.gate, f.case, f.name): f for f in verdict.findings} for verdict in (there, here))
     found = []
-    for key in sorted(sides[0].keys() | sides[1].keys()):
+    for key in sorted(left.keys() | right.keys()):
         gate, case, name = key
-        one, other = sides[0].get(key), sides[1].get(key)
-        base, head = one.head if one else None, other.head if other else None
-        unit = (one or other).unit  # type: ignore[union-attr]
+        one, other = left.get(key), right.get(key)
+        base, head = _of_head(one), _of_head(other)
+        unit = one.unit if one else other.unit if other else ""
         if base == head:
             found.append(Finding(gate, case, name, Level.OK, "as there", base, head, unit))
             continue
-        text = f"was {_said_all(base)} there, is {_said_all(head)} here"
+        text = f"was {_said(base)} there, is {_said(head)} here"
+        level = Level.REGRESSION
         if gate not in exact_gates:
             level, text = Level.INCONCLUSIVE, f"{text}: holds for one processor and one set of libraries"
-        elif other is None and case not in ran:
-            level, text = Level.INCONCLUSIVE, "was not looked at here"
-        else:
-            level = Level.REGRESSION
-        found.append(Finding(gate, case, name, level, text, base, head, unit))
+        elif (one is None and _is_blind(there, gate, case)) or (other is None and _is_blind(here, gate, case)):
+            level, text = Level.INCONCLUSIVE, f"{text}: one of the two could not compare this case"
+        details = other.details if other is not None and other.level.is_bad else ()
+        found.append(Finding(gate, case, name, level, text, base, head, unit, details))
     return found
 
 
-def _said_all(value: int | float | str | None) -> str:
-    return f"{value:g}" if isinstance(value, float) else _said(value)
+def _of_head(finding: Finding | None) -> int | float | str | None:
+    """What is known of the program: a value, or the level of a finding that is about none."""
+    if finding is None or finding.head is not None:
+        return None if finding is None else finding.head
+    return None if finding.base is not None else finding.level.value
+
+
+def _is_blind(verdict: Verdict, gate: str, case: str) -> bool:
+    """Whether the gate said that it could not look at the case, or at any."""
+    told = (Level.INCONCLUSIVE, Level.ERROR)
+    return any(f.gate == gate and f.case in ("", case) and f.level in told and f.head is None for f in verdict.findings)
 
 
 def program(there: Mapping[str, str], here: Mapping[str, str]) -> list[Finding]:
@@ -225,10 +234,11 @@ def program(there: Mapping[str, str], here: Mapping[str, str]) -> list[Finding]:
     if not there:
         return [Finding("checks", "", "program", Level.WARNING, "the bundle does not say which program it was")]
     base, head = there.get("sha256", ""), here.get("sha256", "")
-    if base == head:
+    if len(base) >= _PREFIX and head.startswith(base):
         return [Finding("checks", "", "program", Level.OK, "the same program", base, head, "sha256")]
     details = tuple(
         f"{name}: {there.get(name) or 'not known'} there, {here.get(name) or 'not known'} here"
         for name in ("version", "compiler", "flags", "preset") if there.get(name, "") != here.get(name, "")
     )  # fmt: skip
-    return [Finding("checks", "", "program", Level.WARNING, "another build of the program than there", base, head, "sha256", details)]
+    text = "another build of the program than there"
+    return [Finding("checks", "", "program", Level.WARNING, text, base, head, "sha256", details)]

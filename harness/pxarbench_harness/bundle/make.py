@@ -1,17 +1,11 @@
-"""From a finished session's folder, or what a gate wrote, to a bundle; and what a bundle holds, in words.
-
-    ci/bundle FOLDER [-o FILE.tar.zst] [--raw]
-    ci/bundle --show FILE.tar.zst
-"""
+"""From a finished session's folder, or what a gate wrote, to a bundle; and what a bundle holds, in words (ci/bundle)."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import re
 import stat
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +17,8 @@ from ..gates.verdict import Verdict, VerdictBroken
 from ..mutate import parse_chain
 from ..record import Record, RecordBroken
 from ..session.journal import FINISHED, SCHEMA as PLAN_SCHEMA
-from . import manifest as manifests
-from .archive import BundleBroken, BundleFailed, is_path
+from .archive import BundleFailed, is_path
 from .manifest import Manifest
-from .words import Parser, harmless
-
-EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
 
 INTEGERS = "integers.csv"
 #: Of a bundle: the folder, the golden files that a gate compared with, recorded changes that a mutation played back.
@@ -129,7 +119,10 @@ def _plan_of(folder: Path) -> dict[str, Any]:
             f"{folder / 'plan.json'}: {', '.join(absent)} missing: the session was made before plans said what it takes to "
             "do them again"
         )
-    blocks = [{name: block[name] for name in _BLOCK} for block in plan["blocks"]]
+    try:
+        blocks = [{name: block[name] for name in _BLOCK} for block in plan["blocks"]]
+    except (KeyError, TypeError) as error:
+        raise BundleFailed(f"{folder / 'plan.json'}: blocks: {error!r}") from None
     return {**plan, "blocks": blocks, "missing": plan.get("missing", {}), "skipped": plan.get("skipped", {})}
 
 
@@ -191,10 +184,16 @@ def _of_verdict(folder: Path, contents: dict[str, bytes | Path]) -> Manifest:
     tools = found.host.get("tools", {})
     return Manifest(
         kind=found.kind, name=folder.absolute().name, started=found.started, seed=seed if type(seed) is int else None,
-        commit=found.head_commit, program=_texts(found.settings.get("program")), tools=_texts(tools),
+        commit=found.head_commit, program=_program(found), tools=_texts(tools),
         hosts={found.host_fingerprint: dict(found.host)} if found.host_fingerprint else {}, datasets={}, plan=None, traces={},
         gates=tuple(gate for gate in verdicts.GATES if found.level_of(gate) is not None and gate != "required"), integers=0,
     )  # fmt: skip
+
+
+def _program(verdict: Verdict) -> dict[str, str]:
+    """The side that was judged: in words that end with the beginning of its SHA-256."""
+    match = re.search(r"\b([0-9a-f]{12,64})$", verdict.head)
+    return {"build": verdict.head, **({"sha256": match[1]} if match else {})}
 
 
 def _texts(values: object) -> dict[str, str]:
@@ -207,17 +206,19 @@ def _texts(values: object) -> dict[str, str]:
 
 
 def shown(manifest: Manifest, size: int) -> str:
-    """In words, harmless on a terminal."""
+    """In words, as they are in the bundle: not yet for a terminal. `size`: of the file."""
     unpacked = sum(file.size for file in manifest.files)
     program = manifest.program
     lines = [
         f"{manifest.kind} {manifest.name}, begun {manifest.started}",
         f"  {len(manifest.files):,} files, {unpacked:,} bytes in {size:,}",
         f"  commit   {manifest.commit or 'not known'}",
-        f"  program  {program.get('version', 'not known')}" + (f", sha256 {program['sha256']}" if "sha256" in program else ""),
+        f"  program  {program.get('version') or program.get('build', 'not known')}",
+        f"  sha256   {program.get('sha256', 'not known')}",
     ]
     for fingerprint, host in manifest.hosts.items():
-        lines.append(f"  host     {fingerprint}: {host.get('cpu', '')}, {host.get('kernel', '')}, {host.get('distribution', '')}")
+        words = ", ".join(str(host.get(name, "")) for name in ("cpu", "kernel", "distribution"))
+        lines.append(f"  host     {fingerprint}: {words}")
     for name, about in manifest.datasets.items():
         lines.append(f"  dataset  {name}: {about['source']}, tree {about['tree_digest'][:12]}, on {about['filesystem']}")
     if manifest.plan is not None:
@@ -228,56 +229,4 @@ def shown(manifest: Manifest, size: int) -> str:
     if manifest.gates:
         lines.append(f"  gates    {', '.join(manifest.gates)}")
     lines += [f"  note     {note}" for note in manifest.notes]
-    return harmless("\n".join(lines))
-
-
-# ---- the command line ----
-
-
-def parser() -> argparse.ArgumentParser:
-    p = Parser(
-        prog="ci/bundle",
-        description="Packs a finished session's folder, or what ci/gate wrote, into one file with everything that it takes to "
-        "check it elsewhere: plan, seeds, recipes, operation logs, records, integers, golden files, fingerprint, versions. "
-        "The same folder gives the same bytes. ci/replay does it again.",
-        epilog="examples:\n"
-        "  ci/bundle results/runs/2026-11-22-001 -o evidence.tar.zst\n"
-        "  ci/bundle build/gate --raw\n"
-        "  ci/bundle --show evidence.tar.zst\n"
-        "  zstd -dc evidence.tar.zst | tar -xf - -C somewhere\n\n"
-        "exit codes: 0 done; 1 it could not be made, or is no bundle; 130 interrupted",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="of a session, or --output of ci/gate")
-    p.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: NAME.tar.zst here")
-    p.add_argument("--raw", action="store_true", help="with raw/: what each run said, hyperfine's own files")
-    p.add_argument("--show", type=Path, metavar="FILE", help="check a bundle and say what is in it")
-    return p
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    p = parser()
-    args = p.parse_args(arguments)
-    if (args.folder is None) == (args.show is None):
-        p.error("expected a folder, or --show FILE")
-    try:
-        if args.show is not None:
-            with tempfile.TemporaryDirectory(prefix="pxarbench-bundle-") as scratch:
-                print(shown(manifests.read(args.show, Path(scratch) / "bundle"), args.show.stat().st_size))
-            return EXIT_OK
-        found = collect(args.folder, raw=args.raw)
-        target = args.output or Path(f"{found.manifest.name}.tar.zst")
-        size = manifests.write(found.manifest, found.contents, target.absolute())
-    except (BundleBroken, BundleFailed, ValueError, OSError) as error:
-        print(f"ci/bundle: {harmless(str(error))}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    for note in found.manifest.notes:
-        print(f"ci/bundle: {harmless(note)}")
-    print(f"written: {target} ({size:,} bytes)")
-    return EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return "\n".join(lines)

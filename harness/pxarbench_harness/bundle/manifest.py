@@ -104,7 +104,10 @@ def digest_of(path: Path) -> str:
 
 
 def write(manifest: Manifest, contents: Mapping[str, bytes | Path], target: Path) -> int:
-    """Packs `contents` (path -> bytes or file) with a manifest that lists them. Size in bytes. BundleFailed, ValueError."""
+    """Packs `contents` (path -> bytes or file) with a manifest that lists them. Size in bytes.
+
+    BundleFailed; BundleBroken, ValueError: what it would say is not of the schema.
+    """
     listed = []
     for path, data in sorted(contents.items()):
         if not _is_path(path):
@@ -114,7 +117,9 @@ def write(manifest: Manifest, contents: Mapping[str, bytes | Path], target: Path
         else:
             listed.append(File(path, data.stat().st_size, digest_of(data)))
     whole = Manifest(**{**manifest.__dict__, "files": tuple(listed)})
-    members: dict[str, bytes | Path] = {NAME: to_json(whole).encode()}
+    text = to_json(whole)
+    from_json(text)  # what is not of the schema here would be refused everywhere else
+    members: dict[str, bytes | Path] = {NAME: text.encode()}
     members.update({file.member: contents[file.path] for file in listed})
     return archive.pack(members, target)
 

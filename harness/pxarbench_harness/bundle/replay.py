@@ -1,19 +1,16 @@
-"""Does again what a bundle says was done, on this machine, and compares every integer.
-
-    ci/replay FILE.tar.zst [--binary FILE | --build] [--output FOLDER]
+"""Does again what a bundle says was done, on this machine, and compares every integer (ci/replay).
 
 A session is run with one round and a warm cache: integers depend on neither. Of what a gate wrote, the gates are run again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +18,18 @@ from typing import Any
 from .. import datasets, locate, measure, mutate, record, run
 from .. import session as sessions
 from ..gates import verdict as verdicts
-from ..gates.verdict import EXIT_ERROR, Finding, Level, Verdict, VerdictBroken
+from ..gates.verdict import Finding, Level, Verdict, VerdictBroken
 from ..record import RecordBroken
 from ..state import StateChanged
+from ..tree import Tree
 from . import again as agains
-from . import judge, manifest as manifests, program
+from . import judge, program
 from .again import Again, NotTrusted
 from .archive import BundleBroken, BundleFailed
 from .judge import Standing
 from .make import FOLDER
-from .manifest import Manifest, digest_of
-from .words import Parser, harmless
+from .manifest import Manifest
 
-EXIT_INTERRUPTED = 130
 GATES_TIMEOUT = 3600.0
 #: Whose numbers are exact everywhere. Of instructions: for one processor and one set of libraries.
 EXACT_GATES = ("checks", "encodings", "counters")
@@ -54,7 +50,7 @@ class ReplayFailed(Exception):
     """It could not be done again; the text says why."""
 
 
-_FAILURES = (
+FAILURES = (
     ReplayFailed, BundleBroken, BundleFailed, NotTrusted, program.BuildFailed, sessions.SessionFailed, datasets.DatasetFailed,
     measure.ToolMissing, mutate.AlteredByOthers, mutate.MutationFailed, run.CommandFailed, StateChanged, RecordBroken,
     VerdictBroken, OSError, ValueError,
@@ -65,7 +61,7 @@ _FAILURES = (
 
 
 def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> tuple[Verdict, Path]:
-    """The verdict, and the folder of the new session, which holds it too. Any of _FAILURES."""
+    """The verdict, and the folder of the new session, which holds it too. Any of FAILURES."""
     assert manifest.plan is not None
     made, unlike = agains.recipes(manifest, trusted=where.trusted)
     grounds = {}
@@ -76,6 +72,7 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
                 there = manifest.datasets[recipe.name]
                 grounds[key] = judge.ground(
                     recipe.name, there, dataset.tree.digest(), dataset.tree.portable_digest(), kind,
+                    _attributes(dataset.tree, manifest, key),
                 )  # fmt: skip
     other = {key: known.reason for key, known in grounds.items() if known.standing is Standing.OTHER} | unlike
     for reason in other.values():
@@ -86,7 +83,7 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
     output = where.output or _output(draft)
     output.mkdir(parents=True, exist_ok=True)
     for left in sessions.abandoned(where.work):
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)  # another one may be removing it as well
     done = replace(draft, plan=replace(draft.plan, output=output, work=sessions.work_folder(where.work, output)))
     running = sessions.Session(done.plan, say=say)
     try:
@@ -94,9 +91,26 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
     except BaseException:
         running.discard()
         raise
-    verdict = _verdict(manifest, where, done, running, {made[key].name: ground for key, ground in grounds.items()}, other)
+    by_name = {made[key].name: known for key, known in grounds.items()}
+    verdict = _verdict(manifest, where, done, running, by_name, other)
     verdicts.write(output / "verdict.json", verdict)
     return verdict, output
+
+
+def _attributes(now: Tree, manifest: Manifest, key: str) -> frozenset[str]:
+    """Facets that only some file systems show to an archive, and that this tree has, or gets by a mutation of the plan."""
+    assert manifest.plan is not None
+    found: set[str] = set()
+    if any(entry.xattrs for entry in now.entries.values()):
+        found |= {"xattr", "acl", "fcaps"}
+    if any(entry.project for entry in now.entries.values()):
+        found.add("project")
+    for block in manifest.plan["blocks"]:
+        if block["recipe"] == key:
+            for word in re.findall("[a-z][a-z-]*", block["mutation"]):
+                operation = mutate.OPERATIONS.get(word)
+                found |= operation.facets | operation.sometimes if operation else frozenset()
+    return frozenset(found)
 
 
 def _again(manifest: Manifest, made: Mapping[str, Any], where: Where, output: Path, unusable: frozenset[str]) -> Again:
@@ -125,7 +139,7 @@ def _verdict(
     measured_there, measured_here = ({r.case for r in records if r.phase == "measured"} for records in (there, here))
     excuses = _excuses(running, done)
     doubts = {r.case: known.reason for r in there if (known := grounds.get(r.dataset["name"])) and known.reason}
-    doubts |= judge.moot(there, here)
+    doubts = judge.moot(there, here) | doubts
     executed = sorted(measured_here)
     same_harness = manifest.commit != "" and "+" not in manifest.commit and manifest.commit == measure.commit()
     here_program = program.described(where.binary)
@@ -139,9 +153,8 @@ def _verdict(
         *judge.lines(there, here, doubts, measured_there & measured_here),
     ]
     if manifest.plan["during"]:
-        findings.append(Finding(
-            "checks", "during", "", Level.INCONCLUSIVE, "files that change while they are read depend on moments: not done again",
-        ))  # fmt: skip
+        text = "files that change while they are read depend on moments: not done again"
+        findings.append(Finding("checks", "during", "", Level.INCONCLUSIVE, text))
     if manifest.plan["exhaustive"]:
         tables = [_table(folder / "exhaustive.json") for folder in (where.folder / FOLDER, running.plan.output)]
         findings += judge.rows("checks", "exhaustive", tables[0], tables[1], "length")
@@ -154,7 +167,8 @@ def _verdict(
         findings=tuple(findings), executed=tuple(executed),
         required=tuple(sorted(case for case in measured_there if case not in excuses)),
         settings={
-            "seed": manifest.plan["seed"], "rounds": 1, "program": here_program.get("sha256", ""), "bundle_commit": manifest.commit,
+            "seed": manifest.plan["seed"], "rounds": 1, "program": here_program.get("sha256", ""),
+            "bundle_commit": manifest.commit,
         },
     )  # fmt: skip
 
@@ -205,6 +219,7 @@ def of_gate(manifest: Manifest, where: Where, say: Callable[[str], None]) -> tup
         raise ReplayFailed("the verdict in the bundle is of no gate that can be run again")
     output = where.output or sessions.new_output(locate.results())
     output.mkdir(parents=True, exist_ok=True)
+    (output / "verdict.json").unlink(missing_ok=True)  # of an earlier job: must not be taken for this one's
     say(f"running the gates {', '.join(gates)}")
     words = [sys.executable, "-m", "pxarbench_harness.gates", *gates, "--binary", where.binary, "--output", output]
     done = run.run(words, env={"PYTHONPATH": str(locate.REPOSITORY / "harness")}, timeout=GATES_TIMEOUT)
@@ -222,98 +237,3 @@ def of_gate(manifest: Manifest, where: Where, say: Callable[[str], None]) -> tup
     )  # fmt: skip
     verdicts.write(output / "replay.json", verdict)
     return verdict, output
-
-
-# ---- the command line ----
-
-
-def _named(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not equals or not name or not path:
-        raise argparse.ArgumentTypeError("expected NAME=FILE")
-    return name, Path(path).absolute()
-
-
-def parser() -> argparse.ArgumentParser:
-    p = Parser(
-        prog="ci/replay",
-        description="Does again what a bundle of ci/bundle holds: prepares its datasets, runs its plan with one round (or its "
-        "gates), and compares every integer with those recorded there.",
-        epilog="examples:\n"
-        "  ci/replay evidence.tar.zst                     with the program of this checkout\n"
-        "  ci/replay evidence.tar.zst --build             with the program of the commit that made it\n"
-        "  ci/replay evidence.tar.zst --binary build/dev/bin/pxarbench --output /tmp/again\n\n"
-        "exit codes: 0 every integer is the same; 1 it could not be done again, or is no bundle; 2 some differ, or a check\n"
-        "found a problem; 3 warnings, under --warnings-as-failures (another program is one); 4 inconclusive: a dataset is\n"
-        "another one here, or a subject is missing; 130 interrupted: the same command goes on",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument("bundle", type=Path, metavar="FILE.tar.zst")
-    which = p.add_mutually_exclusive_group()
-    which.add_argument("--binary", type=Path, metavar="FILE", help="this program, instead of building one")
-    which.add_argument("--build", action="store_true", help="build the commit that the bundle names, in a worktree in the cache")
-    p.add_argument("--program", type=_named, action="append", default=[], metavar="NAME=FILE",
-                   help="the program of a subject pxarbench@NAME; repeatable")  # fmt: skip
-    p.add_argument("--trust", action="store_true", help="follow recipes that are not in datasets/, pass on any option")
-    p.add_argument("--output", type=Path, metavar="DIR", help="folder for records and verdict (default: results/runs/DATE-N)")
-    p.add_argument("--work", type=Path, metavar="DIR", help="folder for stores and restored trees (default: in the cache)")
-    p.add_argument("--warnings-as-failures", action="store_true", help="exit 3 when there are warnings")
-    p.add_argument("--all", action="store_true", help="print what is the same as well")
-    p.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
-    return p
-
-
-def _binary(args: argparse.Namespace, manifest: Manifest) -> Path:
-    if args.build:
-        return program.built(manifest.commit, locate.cache() / "builds", print)
-    found: Path | None = args.binary or locate.pxarbench()
-    if found is None:
-        raise ReplayFailed("pxarbench is not built (--binary FILE names one, --build builds that of the bundle)")
-    if not found.is_file():
-        raise ReplayFailed(f"{found}: no such program")
-    return found.absolute()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(arguments)
-
-    def stop(text: object) -> int:
-        print(f"ci/replay: {harmless(str(text))}", file=sys.stderr)
-        return EXIT_ERROR
-
-    def say(text: str) -> None:
-        print(harmless(text), flush=True)
-
-    try:
-        with tempfile.TemporaryDirectory(prefix="pxarbench-replay-") as scratch:
-            folder = Path(scratch) / "bundle"
-            manifest = manifests.read(args.bundle, folder)
-            say(f"{args.bundle}: {manifest.kind} {manifest.name} of {manifest.started}, sha256 {digest_of(args.bundle)[:12]}")
-            if manifest.kind not in ("session", "gate"):
-                return stop(f"{args.bundle}: holds a verdict of kind {manifest.kind}; ci/compare does a comparison again")
-            where = Where(
-                _binary(args, manifest), folder, args.output.absolute() if args.output else None,
-                args.work.absolute() if args.work else locate.cache() / "work", builds=dict(args.program), trusted=args.trust,
-            )  # fmt: skip
-            verdict, output = (of_session if manifest.kind == "session" else of_gate)(manifest, where, say)
-            return _finish(args, verdict, output)
-    except _FAILURES as error:
-        return stop(error)
-    except KeyboardInterrupt:
-        print("ci/replay: interrupted; the same command goes on", file=sys.stderr)
-        return EXIT_INTERRUPTED
-
-
-def _finish(args: argparse.Namespace, verdict: Verdict, output: Path) -> int:
-    from ..gates import show
-
-    print()
-    show.terminal(verdict, whole=args.all, warnings_fail=args.warnings_as_failures)
-    counted = sum(f.gate in EXACT_GATES and f.base is not None and f.name != "program" for f in verdict.findings)
-    equal = sum(f.level is Level.OK for f in verdict.findings if f.base is not None and f.name != "program")
-    print(f"\n{equal:,} of {counted:,} integers and digests are the same; written: {output}/")
-    return verdict.exit_code(warnings_fail=args.warnings_as_failures)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
