@@ -115,6 +115,32 @@ def run(
     return Result(words, process.returncode, out, err, time.monotonic_ns() - started, timed_out)
 
 
+def passed_on(
+    argv: Sequence[str | os.PathLike[str]], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> int:
+    """Runs one command whose output goes where ours goes, as it comes. Its exit code; negative: ended by that signal.
+
+    Interrupted, it is interrupted as well, and has some seconds to end what it started in groups of their own.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    sys.stdout.flush()
+    process = subprocess.Popen(words, cwd=cwd, env=_environment(env), stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait()
+    except BaseException:
+        try:
+            os.killpg(process.pid, signal.SIGINT)
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                process.poll()  # the group lives as long as its leader was not waited for
+                os.killpg(process.pid, 0)
+                time.sleep(0.02)
+        except ProcessLookupError:
+            pass
+        _stop_group(process)
+        raise
+
+
 def pipeline(commands: Sequence[Sequence[str | os.PathLike[str]]], *, cwd: Path | None = None) -> None:
     """`a | b | c`; every part must succeed (a part ended by SIGPIPE because its reader failed is not the one named)."""
     processes: list[tuple[tuple[str, ...], subprocess.Popen[bytes]]] = []

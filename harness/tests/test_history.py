@@ -300,6 +300,8 @@ def test_verdicts_become_values_by_gate() -> None:
         Finding("time", "a", "wall", Level.OK, "", 1000.0, 1100.0, "ns", change=0.1, low=0.05, high=0.2, rounds=10),
         Finding("time", "b", "wall", Level.INCONCLUSIVE, "too noisy", 1.0, 2.0, "ns"),
         Finding("counters", "b", "reused", Level.INCONCLUSIVE, "golden of another version", None, 9),
+        Finding("counters", "b", "version", Level.INCONCLUSIVE, "another benchmark", "v1", "v2"),
+        Finding("bytes", "a", "stored", Level.OK, "", 100, 101, "bytes"),
         Finding("counters", "b", "gone", Level.ERROR, "did not run", 5, None),
         Finding("counters", "c", "reused", Level.OK, "", 1, 1),
         Finding("checks", "c", "", Level.REGRESSION, "the snapshot differs"),
@@ -310,9 +312,10 @@ def test_verdicts_become_values_by_gate() -> None:
     assert found["a", "counters"].exact == {"reused": 7} and found["a", "counters"].version == "v7"
     assert found["a", "encodings"].digests == {"payload": "y"}
     assert found["a", "instructions"].counted == {"ir": 101}
-    assert found["a", "time"].measured == {"wall": Measured(1100.0, 1050.0, 1200.0, 10)}
-    assert found["b", "counters"].exact == {"reused": 9} and found["b", "counters"].version == ""
-    assert set(found) == {("a", g) for g in ("counters", "encodings", "instructions", "time")} | {("b", "counters")}
+    assert found["a", "time"].measured == {"wall_ns": Measured(1100.0, 1050.0, 1200.0, 10)}
+    assert found["b", "counters"].exact == {"reused": 9} and found["b", "counters"].version == "v2"
+    assert found["a", "bytes"].counted == {"stored": 101}
+    assert set(found) == {("a", g) for g in ("bytes", "counters", "encodings", "instructions", "time")} | {("b", "counters")}
     assert sorted(one.left_out) == ["b: counters: did not run", "b: time: too noisy", "c: the snapshot differs"]
 
 
@@ -494,8 +497,13 @@ def test_two_clones_share_a_remote(tmp_path: Path, nobody: None) -> None:
     assert not stores[1].append(a_run(1))
     for kept in stores:
         assert [r.id for r in store.read(kept).runs] == [a_run(n).id for n in (1, 2, 3)]
-        # No branch of one's own comes of it.
+        # No branch of one's own comes of it; but what was fetched last can be read without a remote.
         assert kept.repository.must("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main"
+        local = BranchStore(kept.repository, "numbers")
+        assert len(store.read(local).runs) == 3
+    local = BranchStore(stores[0].repository, "numbers")
+    assert not local.append(a_run(1)) and local.append(a_run(4))
+    assert local.repository.must("rev-list", "--count", "refs/heads/numbers") == "4"
 
 
 def test_who_was_slower_adds_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

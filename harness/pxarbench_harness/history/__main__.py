@@ -1,4 +1,4 @@
-"""python3 -m pxarbench_harness.history append|show|trend ..."""
+"""python3 -m pxarbench_harness.history append|show|trend|bisect ..."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ def main(words: list[str]) -> int:
         from . import trend_cli
 
         return trend_cli.main(words[1:])
+    if words[:1] in (["bisect"], ["bisect-step"]):
+        from . import bisect_cli
+
+        return (bisect_cli.main if words[0] == "bisect" else bisect_cli.step)(words[1:])
     from . import cli
 
     return cli.main(words)

@@ -72,15 +72,16 @@ def version(run: Record) -> str:
     """Of the benchmark that this record belongs to: the tree, the change, the mode and its settings. Not of the program."""
     facets = {name: count for name, count in run.mutation["facets"].items() if name not in ("inode", "ctime")}
     settings = {name: text for name, text in run.settings.items() if name != "discarded"}
-    others = {name: text for name, text in run.host.get("tools", {}).items() if name.partition(" ")[0] == run.subject}
+    subject = run.subject.partition("@")[0]  # of which build is no matter
+    others = {name: text for name, text in run.host.get("tools", {}).items() if name.partition(" ")[0] == subject}
     return _hash(
         {
             "version": CASE_VERSION,
             "dataset": {name: run.dataset[name] for name in ("name", "files", "bytes", "entries", "tree_digest")},
             "mutation": {**{k: run.mutation[k] for k in ("text", "files", "bytes", "gone")}, "facets": facets},
-            "mode": [run.subject, run.mode, run.cache, run.generation],
+            "mode": [subject, run.mode, run.cache, run.generation],
             "settings": settings,
-            "tools": {} if run.subject == OURS else others,
+            "tools": {} if subject == OURS else others,
         },
         12,
     )
@@ -154,7 +155,7 @@ def _cases(records: Iterable[Record]) -> tuple[list[Case], list[str]]:
 
 def _values(finding: Finding) -> dict[str, dict[str, Any]]:
     """What a finding adds to its case: by kind of value."""
-    name, head = finding.name or finding.gate, finding.head
+    name, head = value_name(finding), finding.head
     if isinstance(head, str):
         return {"digests": {name: head}}
     if head is None or isinstance(head, bool) or head < 0:
@@ -166,7 +167,15 @@ def _values(finding: Finding) -> dict[str, dict[str, Any]]:
         return {"measured": {name: Measured(float(head), *ends, finding.rounds or 1)}}
     if head != int(head):
         return {}
-    return {"counted" if finding.gate == "instructions" else "exact": {name: int(head)}}
+    # Of bytes two builds' runs are compared, with some slack; of the others every digit.
+    return {"counted" if finding.gate in ("instructions", "bytes") else "exact": {name: int(head)}}
+
+
+def value_name(finding: Finding) -> str:
+    """With its unit, as in records: "wall_ns"."""
+    name = finding.name or finding.gate
+    end = {"ns": "_ns", "bytes": "_bytes"}.get(finding.unit, "") if finding.gate in ("time", "memory") else ""
+    return name if name.endswith(end) else name + end
 
 
 def _trusted(finding: Finding) -> bool:
@@ -178,13 +187,14 @@ def _trusted(finding: Finding) -> bool:
 
 def _of_findings(verdict: Verdict) -> tuple[list[Case], list[str]]:
     versions = verdict.settings.get("versions", {})
-    versions = versions if isinstance(versions, Mapping) else {}
+    versions = dict(versions) if isinstance(versions, Mapping) else {}
+    versions |= {f.case: f.head for f in verdict.findings if f.name == "version" and f.head is not None}
     # What a check of the result refused is worth nothing, whatever its counters say.
     refused = {f.case: f"{f.case}: {f.text}" for f in verdict.findings if f.gate == "checks" and f.level.is_bad and f.case}
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     left_out = list(refused.values())
     for finding in verdict.findings:
-        if finding.case in refused or finding.gate in ("checks", "required"):
+        if finding.case in refused or finding.gate in ("checks", "required") or finding.name == "version":
             continue
         if not _trusted(finding):
             left_out.append(f"{finding.case}: {finding.gate}: {finding.text}")

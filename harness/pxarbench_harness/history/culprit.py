@@ -14,21 +14,21 @@ from .series import Kind, Point, Series
 #: Counts of instructions repeat better than this; the gate's own limit is wider.
 COUNTED_TOLERANCE = 0.002
 #: Changes of measured values below this are not told: the difference between two days is as large. Memory repeats better.
-LEAST = {"peak_rss_bytes": 0.01}
+LEAST = {"peak_rss_bytes": 0.01, "peak-rss_bytes": 0.01}
 LEAST_ELSE = 0.02
 
 #: Of these, more is better.
-_MORE = frozenset({"reused_files", "reused", "reused_bytes", "known_chunks", "known_bytes"})
+_MORE = frozenset({"reused_files", "reused"})
 #: Of these, less is better: what was read, kept, wasted or spent.
 _LESS = frozenset(
     {
         "reencoded_files", "reencoded", "reencoded_bytes", "collateral_files", "collateral", "file_bytes_read", "bytes_read",
         "uploaded_bytes", "uploaded_raw", "new_bytes", "new_chunks", "padding_bytes", "padding", "partial_chunks",
-        "dead_chunks", "unreferenced_chunks", "warnings", "store_added_bytes", "amplification", "index_entries",
-        "instructions", "allocations", "library calls", "rchar",
+        "dead_chunks", "unreferenced_chunks", "warnings", "missed", "read_needlessly", "rejected_ranges", "index_entries",
+        "restore_chunks", "metadata_bytes", "catalog_bytes", "instructions", "allocations", "library calls", "stored", "read",
     }
 )  # fmt: skip
-_LESS_ENDS = ("_ns", "_rss_bytes", "rss", "wall", "_permille", "_mille")
+_LESS_ENDS = ("_ns", "rss_bytes", "_permille")
 
 
 class Direction(Enum):
@@ -41,7 +41,7 @@ def direction(name: str, before: float, after: float) -> Direction:
     """By the name of the quantity; OTHER where nobody can say."""
     if name in _MORE:
         return Direction.WORSE if after < before else Direction.BETTER
-    if name in _LESS or name.endswith(_LESS_ENDS) or name in ("time", "memory"):
+    if name in _LESS or name.endswith(_LESS_ENDS):
         return Direction.WORSE if after > before else Direction.BETTER
     return Direction.OTHER
 
@@ -149,6 +149,8 @@ def command_of(series: Series, good: str, bad: str) -> str:
     """What finds the commit."""
     key, what = series.key, series.what.what
     words = ["ci/bisect", key.case, key.name, good[:12], bad[:12], "--source", key.source]
+    if key.version:
+        words += ["--version", key.version]
     if key.source == "session":
         for option, name in (("--dataset", "dataset"), ("--mutation", "mutation"), ("--mode", "mode"), ("--cache", "cache")):
             if what.get(name):

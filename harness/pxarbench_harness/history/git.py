@@ -51,6 +51,13 @@ class Repository:
             raise GitFailed(f"git {words[0]}: {said or f'exit {result.returncode}'}")
         return result.stdout.decode(errors="replace").strip()
 
+    def run_shown(self, *words: str) -> int:
+        """Of bisect run, which takes long: what its steps say is seen at once. Exit code."""
+        git = shutil.which("git")
+        assert git is not None
+        env = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "GIT_PAGER": "cat"}
+        return run.passed_on([git, "-c", f"safe.directory={self.path}", "-C", self.path, *words], env=env)
+
     @property
     def is_there(self) -> bool:
         return shutil.which("git") is not None and self.ask("rev-parse", "--git-dir").returncode == 0
@@ -76,8 +83,12 @@ class Repository:
         return [Commit(name, utc(int(seconds)), subject) for name, seconds, subject in rows]
 
     def order(self, names: Sequence[str]) -> list[str]:
-        """The same names, ancestors before their descendants; those that are not here are left out."""
-        full = {commit.name: name for name in names if (commit := self.commit(name)) is not None}
+        """The same names (in hexadecimal digits), ancestors before their descendants; those that are not here are left out."""
+        if not names:
+            return []
+        asked = "".join(f"{name}^{{commit}}\n" for name in names).encode()
+        told = self.must("cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).split("\n")
+        full = {text.split(" ")[0]: name for text, name in zip(told, names, strict=True) if text.endswith(" commit")}
         if not full:
             return []
         text = self.must("rev-list", "--topo-order", "--reverse", "--stdin", stdin="\n".join(full).encode() + b"\n")

@@ -176,7 +176,7 @@ class BranchStore:
         return f"refs/heads/{self.branch}"
 
     def _tip(self) -> str:
-        """"": the branch does not exist."""
+        """Without a remote: of the branch here, else of what was fetched last. "": there is neither."""
         if self.remote:
             listed = self.repository.must("ls-remote", "--heads", self.remote, self._ref, timeout=git.NETWORK_SECONDS_MAX)
             if not listed:
@@ -185,7 +185,13 @@ class BranchStore:
             words = ["fetch", "--quiet", "--no-tags", "--no-auto-gc", self.remote, self._ref]
             self.repository.must(*words, timeout=git.NETWORK_SECONDS_MAX)
             return name
-        found = self.repository.ask("rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
+        return self._local() or self._known(f"refs/remotes/origin/{self.branch}")
+
+    def _local(self) -> str:
+        return self._known(self._ref)
+
+    def _known(self, ref: str) -> str:
+        found = self.repository.ask("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         return found.text.strip() if found.returncode == 0 else ""
 
     def _at(self, tip: str) -> bytes:
@@ -207,7 +213,8 @@ class BranchStore:
         self._not_checked_out()
         said = ""
         for _ in range(ATTEMPTS):
-            tip = self._tip()
+            here = "" if self.remote else self._local()
+            tip = here or self._tip()
             whole = _with(self._at(tip), run)
             if whole is None:
                 return False
@@ -217,7 +224,7 @@ class BranchStore:
                 words = ["push", "--quiet", self.remote, f"{commit}:{self._ref}"]
                 moved = self.repository.ask(*words, timeout=git.NETWORK_SECONDS_MAX)
             else:
-                moved = self.repository.ask("update-ref", "-m", "pxarbench history", self._ref, commit, tip or "0" * 40)
+                moved = self.repository.ask("update-ref", "-m", "pxarbench history", self._ref, commit, here or "0" * 40)
             if moved.returncode == 0:
                 return True
             said = moved.stderr.decode(errors="replace").strip()[-500:]

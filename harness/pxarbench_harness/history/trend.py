@@ -21,10 +21,10 @@ _NAMED_TICKS = 14
 _UNITS = {"_ns": (1e9, "s"), "_bytes": (2.0**20, "MiB")}
 _TITLES = {
     "wall_ns": "time", "user_ns": "user time", "system_ns": "system time",
-    "peak_rss_bytes": "peak memory", "wall": "time",
+    "peak_rss_bytes": "peak memory", "peak-rss_bytes": "peak memory", "processor_ns": "processor time",
 }  # fmt: skip
 #: While nothing happens in them: the time as a whole is drawn.
-_NOT_DRAWN = ("user_ns", "system_ns")
+_NOT_DRAWN = ("user_ns", "system_ns", "processor_ns")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Analysis:
     def standing(self) -> tuple[Found, ...]:
         """The last change of its series, and for the worse."""
         return tuple(f for f in self.found if f.direction is Direction.WORSE and self.is_last(f))
+
+    def recent(self, runs: int) -> tuple[Found, ...]:
+        """Of `standing` those that began in the last so many runs of their series: older ones have been told often enough."""
+        return tuple(f for f in self.standing if len(f.series.points) - f.change.at <= runs)
 
     def is_last(self, one: Found) -> bool:
         return one is next(f for f in self.found if f.series is one.series)
@@ -218,8 +222,8 @@ def _how(analysis: Analysis) -> list[Block]:
         f"than {100 * culprit.COUNTED_TOLERANCE:.1f} %.",
         f"Measured values: E-divisive with a permutation test (level {analysis.significance:.2g} per series, so that the "
         f"chance of any false change among all of them is {changes.FAMILY_SIGNIFICANCE:.0%}), a level of at least "
-        f"{changes.RUNS_MIN} runs, and changes of at least {culprit.LEAST_ELSE:.0%} (memory: {culprit.LEAST['peak_rss_bytes']:.0%}). The range of "
-        "commits is that in which the change lies with 95 %.",
+        f"{changes.RUNS_MIN} runs, and changes of at least {culprit.LEAST_ELSE:.0%} (memory: "
+        f"{culprit.LEAST['peak_rss_bytes']:.0%}). The range of commits is that in which the change lies with 95 %.",
         "Times of different days are compared here, so this is a reason to look, not a verdict: `ci/compare` and `ci/bisect` "
         "measure two builds in turn.",
     ]

@@ -24,8 +24,8 @@ examples:
 A number that changed its level is told with the commits between the last run before and the first run after it, and with the
 ci/bisect command that finds the one. Runs of other branches, machines and versions of the benchmark are never joined.
 
-exit codes: 0 done; 1 failed, or there are no runs; with --check also 2: the last change of some number was for the worse,
-4: no series is long enough to tell; 130 interrupted
+exit codes: 0 done; 1 failed, or there are no runs; with --check also 2: the last change of some number was for the worse, and
+came with the last runs (--recent), 4: no series is long enough to tell; 130 interrupted
 """
 
 
@@ -46,7 +46,11 @@ def parser() -> cli.Parser:
     out = p.add_argument_group("what comes of it")
     out.add_argument("-o", "--output", type=Path, metavar="DIR", help="for trend.html, trend.md, trend.txt and the charts")
     out.add_argument("--format", choices=("text", "markdown"), default="text", help="of what is printed (default: text)")
-    out.add_argument("--check", action="store_true", help="exit with 2 when the last change of a number was for the worse")
+    out.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
+    out.add_argument("--check", action="store_true", help="exit with 2 when the last change of a number was for the worse, "
+                     "and recent")  # fmt: skip
+    out.add_argument("--recent", type=int, default=20, metavar="N",
+                     help="of --check: changes first seen in the last N runs of a series (default: 20)")  # fmt: skip
     return p
 
 
@@ -76,8 +80,8 @@ def _titled(chart: Chart) -> Chart:
 
 
 def _trend(args: argparse.Namespace) -> int:
-    if args.last < 2:
-        raise ValueError("--last must be at least 2")
+    if args.last < 2 or args.recent < 1:
+        raise ValueError("--last must be at least 2, --recent at least 1")
     place = cli.place(args)
     read = store.read(place, skip_broken=args.skip_broken)
     repository = git.Repository(args.repository.absolute())
@@ -96,11 +100,11 @@ def _trend(args: argparse.Namespace) -> int:
     if args.output is not None:
         names = write(args.output, analysis)
         print(f"written: {args.output}/ ({', '.join(names[:3])}, {len(names) - 3} charts)", file=sys.stderr)
-    return _code(analysis) if args.check else EXIT_OK
+    return _code(analysis, args.recent) if args.check else EXIT_OK
 
 
-def _code(analysis: trend.Analysis) -> int:
-    if analysis.standing:
+def _code(analysis: trend.Analysis, recent: int) -> int:
+    if analysis.recent(recent):
         return EXIT_REGRESSION
     told = any(len(s.points) > 1 for s in analysis.series)
     return EXIT_OK if told else EXIT_INCONCLUSIVE
