@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -233,6 +234,22 @@ def test_interrupted(gate: Callable[..., int], tmp_path: Path) -> None:
     one = Gate(raises=KeyboardInterrupt())
     assert gate({"counters": one}, "counters") == 130
     assert not any(work.exists() for work in one.works) and not (tmp_path / "out").exists()
+
+
+def test_cancelled_job_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A program that tells its parent to stop: as a runner does that cancels a job."""
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\nls {tmp_path}/work > {tmp_path}/seen\nkill -TERM $(cat {tmp_path}/pid)\nsleep 60\n")
+    program.chmod(0o755)
+    words = ["-m", "pxarbench_harness.gates", "counters", "--binary", program, "--output", tmp_path / "out"]
+    script = f'echo $$ > {tmp_path}/pid; exec "$@"'
+    ended = run.run(
+        ["sh", "-c", script, "sh", sys.executable, *words, "--work", tmp_path / "work"],
+        env={"PYTHONPATH": str(locate.REPOSITORY / "harness")}, timeout=50,
+    )  # fmt: skip
+    assert ended.returncode == 130 and ended.stderr.endswith(b"ci/gate: interrupted\n")
+    assert (tmp_path / "seen").read_text().startswith("pxarbench-gate-counters-")
+    assert not list((tmp_path / "work").iterdir())
 
 
 def test_annotations_where_a_workflow_reads_them(
