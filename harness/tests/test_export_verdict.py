@@ -24,6 +24,7 @@ from pxarbench_harness.gates.verdict import GATES, Finding, Level, Verdict, exac
 
 HOSTILE = [
     "]]>", "<b>&amp;", "a|b", "a\nb", "\r\n::error::x", "%0A", "```\n# x", "\x00\x1b[31m", "\ud800\ufffe", "[x](y)", "**a**", '"\'',
+    "a,file=b,line=7",
 ]  # fmt: skip
 
 EXACT = exact("counters", "linux-like edit:1%", [("padding", 1000, 1031), ("injected", 5, 5), ("reused", 5, None)])
@@ -218,6 +219,7 @@ def test_no_text_ends_an_annotation(text: str) -> None:
     verdict = made(replace(EXACT[0], case=text, name=text, text=text))
     (command,) = export_grammars.workflow_commands(show.annotations(verdict))
     assert command.message == show.plain(text) and show.plain(text) in command.properties["title"]
+    assert command.properties["file"] == "results/golden/counters.csv" and command.properties["line"] == "1"
 
 
 # ---- JUnit ----
