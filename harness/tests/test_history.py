@@ -286,7 +286,8 @@ def test_records_of_two_machines_or_commits_are_refused(records: list[Record]) -
 @pytest.mark.parametrize(
     "text,commit",
     [("0123abcdef12", ("0123abcdef12", False)), ("0123abcdef12+changes", ("0123abcdef12", True)),
-     ("0123abcd+", ("0123abcd", True)), ("unknown", ("", False)), ("", ("", False)), ("abc", ("", False)), ("A" * 12, ("", False))],
+     ("0123abcd+", ("0123abcd", True)), ("unknown", ("", False)), ("", ("", False)), ("abc", ("", False)),
+     ("A" * 12, ("", False))],
 )  # fmt: skip
 def test_commits_as_runs_name_them(text: str, commit: tuple[str, bool]) -> None:
     assert collect.commit_of(text) == commit
