@@ -43,7 +43,7 @@ class Build:
     def text(self) -> str:
         known = measure.build(self.binary)
         how = ", ".join(part for part in (known["compiler"], known["flags"]) if part)
-        return f"{self.word} ({self.commit[:12] + ', ' if self.commit else ''}{how + ', ' if how else ''}sha256 {self.sha256[:12]})"
+        return f"{self.word} ({', '.join(part for part in (self.commit[:12], how, 'sha256 ' + self.sha256[:12]) if part)})"
 
 
 def _git(repository: Path, *words: str) -> run.Result:
@@ -141,6 +141,8 @@ def find(
     """BuildFailed. What is both a revision and a file or folder is taken for a revision, unless it begins with . or /."""
     cache = cache or locate.cache() / "compare"
     jobs = jobs or os.cpu_count() or 1
+    if not word:
+        raise BuildFailed(f"an empty word is no revision of {repository}")
     path = Path(word)
     commit = None if word.startswith((".", "/")) else commit_of(word, repository)
     if commit is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..gates.verdict import EXIT_ERROR, GATES, to_json
 
 EXIT_INTERRUPTED = 130
-ROUNDS = 10
+ROUNDS, ROUNDS_MAX = 10, 100
 
 _EXAMPLES = """
 BASE and HEAD are git revisions, folders of sources, build folders or programs. What has to be built is built the same way
@@ -45,11 +45,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--case", action="append", default=[], metavar="NAME", help="only this one; may be given several times")
     p.add_argument("--seed", type=int, default=1, metavar="N", help="of the order of runs (default 1)")
     p.add_argument("--limits", type=Path, metavar="FILE", help="instead of compare/limits.toml")
-    p.add_argument("--advise", default="", metavar="GATES", help="comma separated (time,memory): there, warnings instead of failures")
+    p.add_argument("--advise", default="", metavar="GATES", help="time,memory: there, warnings instead of failures")
     p.add_argument("--no-instructions", action="store_true", help="do not count instructions")
     p.add_argument("--warnings-as-failures", action="store_true", help="exit 3 if there is any")
-    p.add_argument("--output", type=Path, metavar="FOLDER", help="of verdict.json, page, samples (default results/latest-compare)")
-    p.add_argument("--work", type=Path, metavar="FOLDER", help="where trees and stores go (default: into memory if there is room)")
+    p.add_argument("--output", type=Path, metavar="FOLDER", help="what is written (default results/latest-compare)")
+    p.add_argument("--work", type=Path, metavar="FOLDER", help="of trees and stores (default: in memory if there is room)")
     p.add_argument("--jobs", type=int, default=0, metavar="N", help="of building (default: as many as processors)")
     p.add_argument("--list", action="store_true", help="print the cases, and end")
     p.add_argument("--no-setup", action="store_true", help="do not install what is missing")
@@ -83,8 +83,11 @@ def _main(p: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         p.error(f"--case {unknown[0]}: unknown; there are {', '.join(NAMES)}")
     cases = tuple(name for name in NAMES if name in args.case or not args.case)
     least = decide.rounds_min(len(cases))
-    if not least <= args.rounds <= 1000:
-        p.error(f"--rounds {args.rounds}: at least {least} are needed for {len(cases)} cases, fewer show nothing; at most 1000")
+    if not least <= args.rounds <= ROUNDS_MAX:
+        p.error(
+            f"--rounds {args.rounds}: at least {least} are needed for {len(cases)} cases, fewer show nothing; "
+            f"at most {ROUNDS_MAX}"
+        )
     advise = tuple(word for word in args.advise.split(",") if word)
     for word in advise:
         if word not in GATES:
@@ -108,7 +111,6 @@ def _compare(args: argparse.Namespace, settings: object) -> int:
     from .. import locate, run
     from ..datasets.workspace import DatasetFailed
     from ..gates import show
-    from ..gates.instructions import InstructionsBroken
     from . import builds, cases, markdown, session
 
     assert isinstance(settings, session.Settings)
@@ -124,7 +126,7 @@ def _compare(args: argparse.Namespace, settings: object) -> int:
         output.mkdir(parents=True, exist_ok=True)
         compared = session.compare(base, head, settings, output / "samples.jsonl", say)
     except (
-        builds.BuildFailed, cases.CaseFailed, DatasetFailed, InstructionsBroken, run.CommandFailed, OSError, shutil.Error
+        builds.BuildFailed, cases.CaseFailed, DatasetFailed, run.CommandFailed, OSError, shutil.Error
     ) as error:  # fmt: skip
         say(str(error))
         return EXIT_ERROR

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy
 import numpy.typing
@@ -26,13 +26,14 @@ BASE, NULL, HEAD = "base", "null", "head"
 #: Chance that a session without any change has a suspect among all of its cases; it then still needs to be confirmed.
 ALPHA = 0.05
 CONFIDENCE = 0.95
-#: Share of changes of the size `detectable` that are found: by the first rounds and by those that confirm, so by each with its root.
+#: Share of changes of the size `detectable` that are found. The first rounds and those that confirm must both find one, so
+#: each of them has to find the root of it.
 POWER = 0.95
-_RESAMPLES = 9999
-_OUTER, _INNER = 400, 999
-_SEED = 1
+#: Sessions that detectable() imagines, and where their chance begins.
+_SESSIONS, _SEED = 400, 1
 
 Floats = numpy.typing.NDArray[numpy.float64]
+Ranks = numpy.typing.NDArray[numpy.int64]
 #: Arm -> its values in one round, all above 0; the first of each arm belong together, the second, ...
 Round = Mapping[str, Sequence[float]]
 
@@ -70,7 +71,12 @@ class Assessed:
     limit: float  # the floor, or what the session's own noise makes of it
     p_more: float  # chance of such rounds if head were slower by no more than the limit; adjusted for all cases (Holm)
     p_less: float  # the same of being faster by more
-    detectable: float | None  # None: with so few rounds nothing can be shown
+    among: int  # cases that were judged together
+
+    @cached_property
+    def detectable(self) -> float | None:
+        """The least change that rounds of this noise would have shown. None: with so few rounds nothing can be shown."""
+        return detectable(numpy.asarray(self.head.logs), self.limit, self.among) if math.isfinite(self.limit) else None
 
     @property
     def is_more(self) -> bool:
@@ -107,8 +113,38 @@ def arm_logs(rounds: Sequence[Round], arm: str) -> Floats:
 
 
 @lru_cache
-def _picks(n: int) -> numpy.typing.NDArray[numpy.int64]:
-    return numpy.random.default_rng(_SEED).integers(0, n, size=(_RESAMPLES, n))
+def _resampled(n: int) -> tuple[Ranks, Ranks, Floats]:
+    """What drawing n of n values with replacement makes of their median: ranks i <= j (from 0), and the chance that it is the
+    mean of the i-th and j-th value. This is what a bootstrap of the median approaches with ever more resamples."""
+    k = (n + 1) // 2
+
+    def among_first(i: int) -> float:
+        """Chance that the k-th of the drawn is one of the first i."""
+        return math.fsum(math.comb(n, draws) * (i / n) ** draws * (1 - i / n) ** (n - draws) for draws in range(k, n + 1))
+
+    def around(i: int, j: int) -> float:
+        """Chance that k of the drawn are among the first i, and all others are the j-th or behind it."""
+        return math.comb(n, k) * (i / n) ** k * ((n - j + 1) / n) ** (n - k)
+
+    first, second = numpy.triu_indices(n)
+    chances = numpy.zeros((n, n))
+    for i in range(1, n + 1):
+        for j in range(i + 1, n + 1) if n % 2 == 0 else ():
+            chances[i - 1, j - 1] = around(i, j) - around(i - 1, j) - around(i, j + 1) + around(i - 1, j + 1)
+        chances[i - 1, i - 1] = among_first(i) - among_first(i - 1) - chances[i - 1].sum()
+    return first, second, numpy.maximum(chances[first, second], 0)
+
+
+def _bounds(ordered: Floats) -> tuple[Floats, Floats]:
+    """Ends of the interval of the median, of rows of sorted values."""
+    first, second, chances = _resampled(ordered.shape[1])
+    medians = (ordered[:, first] + ordered[:, second]) / 2
+    by_size = numpy.argsort(medians, axis=1)
+    summed = numpy.cumsum(chances[by_size], axis=1)
+    rows, tail = numpy.arange(len(ordered)), (1 - CONFIDENCE) / 2
+    low = medians[rows, by_size[rows, (summed >= tail).argmax(axis=1)]]
+    high = medians[rows, by_size[rows, (summed >= 1 - tail).argmax(axis=1)]]
+    return low, high
 
 
 def estimate(logs: Floats) -> Estimate:
@@ -116,9 +152,8 @@ def estimate(logs: Floats) -> Estimate:
     if len(logs) < 2:
         low, high = -1.0, math.inf
     else:
-        medians = numpy.median(logs[_picks(len(logs))], axis=1)
-        tail = (1 - CONFIDENCE) / 2
-        low, high = (math.expm1(q) for q in numpy.quantile(medians, (tail, 1 - tail)))
+        below, above = _bounds(numpy.sort(logs)[None, :])
+        low, high = math.expm1(below[0]), math.expm1(above[0])
     return Estimate(math.expm1(float(numpy.median(logs))), low, high, tuple(map(float, logs)))
 
 
@@ -177,9 +212,8 @@ def detectable(logs: Floats, limit: float, cases: int) -> float | None:
         return None
     dice = numpy.random.default_rng(_SEED)
     centred = logs - numpy.median(logs)
-    sessions = centred[dice.integers(0, n, size=(_OUTER, n))]
-    medians = numpy.median(sessions[:, dice.integers(0, n, size=(_INNER, n))], axis=2)
-    low = numpy.quantile(medians, (1 - CONFIDENCE) / 2, axis=1)
+    sessions = numpy.sort(centred[dice.integers(0, n, size=(_SESSIONS, n))], axis=1)
+    low, _ = _bounds(sessions)
     first, second = numpy.triu_indices(n)
     means = numpy.sort((sessions[:, first] + sessions[:, second]) / 2, axis=1)[:, rank]
     needed = math.log1p(limit) - numpy.minimum(low, means)
@@ -197,12 +231,9 @@ def assess(measured: Mapping[str, Sequence[Round]], limits: Mapping[str, Limits]
     more = holm({case: signed_rank([x - math.log1p(least[case]) for x in head.logs]) for case, head in heads.items()})
     less = holm({case: signed_rank([-x - math.log1p(least[case]) for x in head.logs]) for case, head in heads.items()})
     cases = {
-        case: Assessed(
-            head, nulls[case], limits[case], least[case], more[case], less[case],
-            detectable(numpy.asarray(head.logs), least[case], len(heads)) if math.isfinite(least[case]) else None,
-        )
+        case: Assessed(head, nulls[case], limits[case], least[case], more[case], less[case], len(heads))
         for case, head in heads.items()
-    }  # fmt: skip
+    }
     return Series(cases, tuple(_troubles(nulls, limits)))
 
 
@@ -220,9 +251,8 @@ def _troubles(nulls: Mapping[str, Estimate], limits: Mapping[str, Limits]) -> li
     ]
     wide = [case for case, null in nulls.items() if null.reach > limits[case].promise]
     if len(wide) * 2 > len(nulls):
-        found.append(
-            f"in {len(wide)} of {len(nulls)} cases two copies of the same program cannot be told to be equally fast: {', '.join(wide)}"
-        )
+        copies = "two copies of the same program cannot be told to be equally fast"
+        found.append(f"in {len(wide)} of {len(nulls)} cases {copies}: {', '.join(wide)}")
     return found
 
 

@@ -106,6 +106,7 @@ def measured(
     found = []
     for case in cases:
         told = one.cases[case]
+        of_base = values(first, case, quantity.field, BASE) + values(first, case, quantity.field, NULL)
         details = [f"two copies of base: {decide.between(told.null)}"]
         if two is not None and case in two.cases:
             details.append(f"confirming rounds: {decide.between(two.cases[case].head)}")
@@ -113,7 +114,7 @@ def measured(
         details += [f"the session: {trouble}" for trouble in one.troubles]
         found.append(Finding(
             quantity.gate, case, quantity.name, judged[case].level, judged[case].text,
-            base=round(statistics.median(values(first, case, quantity.field, BASE) + values(first, case, quantity.field, NULL))),
+            base=round(statistics.median(of_base)),
             head=round(statistics.median(values(first, case, quantity.field, HEAD))),
             unit=quantity.unit, details=tuple(details), change=told.head.change, low=told.head.low,
             high=told.head.high if math.isfinite(told.head.high) else None, detectable=told.detectable,

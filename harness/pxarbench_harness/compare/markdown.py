@@ -39,7 +39,7 @@ def _share(share: float | None) -> str:
 
 def _exact(found: Sequence[Finding]) -> Table:
     rows = tuple(
-        (f.case, f.name or "–", _marked(f), show.value(f.base, f.unit, exact=True), show.value(f.head, f.unit, exact=True), f.text)
+        (f.case, f.name or "–", _marked(f), *(show.value(side, f.unit, exact=True) for side in (f.base, f.head)), f.text)
         for f in found
     )  # fmt: skip
     return Table(("case", "what", "verdict", "base", "head", "finding"), rows, texts=3)
@@ -82,11 +82,11 @@ def page(verdict: Verdict, *, warnings_fail: bool = False) -> str:
             blocks.append(Details(show.subject(f), (Bullets(f.details),)))
     blocks.append(Heading("How", 3))
     blocks.append(Paragraph(
-        f"{settings.get('rounds')} rounds; in each, every case ran in base, in a copy of base and in head, there and back, in a "
-        f"seeded order. Head against base: median of the ratios within half rounds, with its bootstrap interval of 95 %. "
+        f"{settings.get('rounds')} rounds; in each, every case ran in base, in a copy of base and in head, there and back, in "
+        f"a seeded order. Head against base: median of the ratios within half rounds, with its bootstrap interval of 95 %. "
         f"A regression is at least the limit, with the whole interval above it, significant for all cases together (Holm), and "
-        f"seen again in as many further rounds. Limit: the floor of {settings.get('limits')}, or what base differs from its own "
-        f"copy. Detectable: the least change that such rounds would have found in 95 of 100 sessions."
+        f"seen again in as many further rounds. Limit: the floor of {settings.get('limits')}, or what base differs from its "
+        f"own copy. Detectable: the least change that such rounds would have found in 95 of 100 sessions."
     ))  # fmt: skip
     blocks.append(Bullets((
         f"tree: {settings.get('files'):,} files, {settings.get('bytes'):,} bytes; cases {settings.get('cases')}; "

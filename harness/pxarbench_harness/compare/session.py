@@ -14,10 +14,11 @@ from pathlib import Path
 
 from .. import locate, measure
 from ..gates.verdict import Finding, Level, Verdict
+from ..run import CommandFailed
 from . import findings as judge
 from .builds import Build, place
 from .cases import NEEDED_BYTES, Bench, Case, CaseFailed, named, version
-from .decide import HEAD
+from .decide import BASE, HEAD
 from .rounds import CONFIRM, FIRST, Sample, run_rounds, warm_up
 
 _MEMORY = Path("/dev/shm")
@@ -75,7 +76,7 @@ def compare(base: Build, head: Build, settings: Settings, samples_file: Path, sa
         arms = place(base, head, Path(programs))
         bench = Bench(work, files=settings.files)
         say("preparing the tree and the stores")
-        bench.prepare(arms["base"])
+        bench.prepare(arms[BASE], chosen)
         found, usable = _warmed(bench, chosen, arms)
         with open(samples_file, "w", encoding="ascii") as out:
 
@@ -148,22 +149,17 @@ def _warmed(bench: Bench, cases: Sequence[Case], arms: dict[str, Path]) -> tuple
 
 def _instructions(base: Build, head: Build, work: Path, say: Callable[[str], None]) -> tuple[list[Finding], list[str]]:
     """Counts of both builds on this machine, and the cases that gave one. Without valgrind: nothing, which is said."""
-    from ..gates import instructions
+    from ..gates import instruction_cases, instructions
 
     if instructions.find_valgrind() is None:
         say("instructions are not counted: valgrind is not installed")
         return [], []
-    say("counting instructions of both builds")
-    old, new = (instructions.count(build.binary, work) for build in (base, head))
-    found = [
-        Finding("instructions", instructions.case_id(name), "", Level.ERROR, f"{side} could not be counted: {why.splitlines()[0]}")
-        for side, counts in (("base", old), ("head", new))
-        for name, why in sorted(counts.failed.items())
-    ]
-    both = sorted(old.counts.keys() & new.counts.keys())
-    # A build option that differs is a difference between the builds, not a reason not to compare them.
-    found += instructions.judge_all({n: old.counts[n] for n in both}, {n: new.counts[n] for n in both}, written_down=False)
-    return found, [instructions.case_id(name) for name in both]
+    say("counting instructions of both builds, about a minute")
+    try:
+        ran = instructions.between(base.binary, head.binary, work)
+    except (instructions.InstructionsBroken, instruction_cases.CaseBroken, CommandFailed, OSError) as error:
+        return [Finding("instructions", "", "", Level.ERROR, str(error))], []
+    return list(ran.findings), list(ran.executed)
 
 
 def repository_file(path: Path) -> str:

@@ -1,0 +1,268 @@
+"""Deciding about two builds, with simulated sessions: what is found, what is not, and that nobody is accused wrongly."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy
+import pytest
+
+from pxarbench_harness.compare import decide
+from pxarbench_harness.compare.decide import BASE, HEAD, NULL, Limits, Round, Series
+from pxarbench_harness.gates.verdict import Level
+
+LIMITS = Limits(floor=0.02, promise=0.05)
+CASES = 7
+ROUNDS = 10
+
+
+def rounds(
+    dice: numpy.random.Generator, *, noise: float, head: float = 0.0, null: float = 0.0, rare: float = 0.0, n: int = ROUNDS
+) -> list[Round]:
+    """`noise` of one run, as a share; `rare`: share of runs that something disturbs by some 15 %. Whole rounds differ, too."""
+    made = []
+    for _ in range(n):
+        round_ = dice.normal(0, 0.05)
+        values = {}
+        for arm, shift in ((BASE, 0.0), (NULL, null), (HEAD, head)):
+            logs = round_ + dice.normal(0, noise, 2) + math.log1p(shift)
+            logs += numpy.where(dice.random(2) < rare, dice.exponential(0.15, 2), 0)
+            values[arm] = list(1e8 * numpy.exp(logs))
+        made.append(values)
+    return made
+
+
+def session(dice: numpy.random.Generator, heads: dict[str, float], **of: float) -> Series:
+    measured = {case: rounds(dice, head=head, **of) for case, head in heads.items()}  # type: ignore[arg-type]
+    return decide.assess(measured, dict.fromkeys(measured, LIMITS))
+
+
+def levels(dice: numpy.random.Generator, heads: dict[str, float], **of: float) -> dict[str, Level]:
+    first = session(dice, heads, **of)
+    again = decide.suspects(first)
+    confirmed = session(dice, {case: heads[case] for case in again}, **of) if again else None
+    return {case: judged.level for case, judged in decide.judge(first, confirmed).items()}
+
+
+def cases(slow: float = 0.0) -> dict[str, float]:
+    return {f"case-{number}": slow if number == 0 else 0.0 for number in range(CASES)}
+
+
+def dice(seed: int) -> numpy.random.Generator:
+    return numpy.random.default_rng(seed)
+
+
+# ---- what is found ----
+
+
+@pytest.mark.parametrize(("slow", "noise", "least"), [(0.05, 0.01, 40), (0.1, 0.02, 40), (0.05, 0.02, 28)])
+def test_slower_builds_are_found(slow: float, noise: float, least: int) -> None:
+    rolled = dice(1)
+    found = [levels(rolled, cases(slow), noise=noise)["case-0"] for _ in range(40)]
+    assert found.count(Level.REGRESSION) >= least, found
+
+
+def test_a_slowdown_of_five_percent_is_found_although_every_tenth_run_is_disturbed() -> None:
+    rolled = dice(2)
+    found = [levels(rolled, cases(0.1), noise=0.01, rare=0.1)["case-0"] for _ in range(20)]
+    assert found.count(Level.REGRESSION) >= 19, found
+
+
+def test_faster_builds_are_no_regression() -> None:
+    rolled = dice(3)
+    found = [levels(rolled, cases(-0.1), noise=0.01)["case-0"] for _ in range(20)]
+    assert found == [Level.IMPROVED] * 20
+
+
+def test_less_than_the_floor_is_no_regression_however_sure() -> None:
+    rolled = dice(4)
+    found = [levels(rolled, cases(0.015), noise=0.001) for _ in range(20)]
+    assert {level for one in found for level in one.values()} == {Level.OK}
+
+
+def test_other_cases_are_not_accused() -> None:
+    rolled = dice(5)
+    for _ in range(20):
+        found = levels(rolled, cases(0.2), noise=0.02)
+        assert found.pop("case-0") is Level.REGRESSION
+        assert Level.REGRESSION not in found.values()
+
+
+# ---- no false alarm ----
+
+
+@pytest.mark.parametrize(("noise", "rare"), [(0.005, 0.0), (0.01, 0.0), (0.02, 0.1), (0.05, 0.05), (0.1, 0.2)])
+def test_equal_builds_are_not_accused(noise: float, rare: float) -> None:
+    rolled = dice(6)
+    sessions = [levels(rolled, cases(), noise=noise, rare=rare) for _ in range(100)]
+    assert sum(Level.REGRESSION in found.values() for found in sessions) == 0
+    if noise <= 0.01:
+        assert all(set(found.values()) == {Level.OK} for found in sessions)
+
+
+def test_suspicions_of_equal_builds_are_rarer_than_alpha_even_without_a_floor() -> None:
+    rolled, none = dice(7), Limits(floor=0.0, promise=0.05)
+    suspected = 0
+    for _ in range(300):
+        measured = {case: rounds(rolled, noise=0.02) for case in cases()}
+        series = decide.assess(measured, dict.fromkeys(measured, none))
+        suspected += any(one.is_more for one in series.cases.values())
+    assert suspected <= 300 * decide.ALPHA
+
+
+# ---- noisy sessions ----
+
+
+def test_two_copies_that_differ_make_the_whole_session_inconclusive() -> None:
+    rolled = dice(8)
+    measured = {case: rounds(rolled, noise=0.005, head=0.3, null=0.06 if case == "case-3" else 0.0) for case in cases()}
+    series = decide.assess(measured, dict.fromkeys(measured, LIMITS))
+    assert "case-3: two copies of the same program differ by +" in series.troubles[0]
+    assert decide.suspects(series) == []
+    found = decide.judge(series, None)
+    assert {one.level for one in found.values()} == {Level.INCONCLUSIVE}
+    assert "too noisy" in found["case-0"].text
+
+
+def test_copies_that_scatter_make_the_session_inconclusive() -> None:
+    rolled = dice(9)
+    series = session(rolled, cases(0.3), noise=0.4)
+    assert "cannot be told to be equally fast" in series.troubles[-1]
+    assert {one.level for one in decide.judge(series, None).values()} == {Level.INCONCLUSIVE}
+
+
+def test_noise_raises_the_limit() -> None:
+    rolled = dice(10)
+    quiet = session(rolled, cases(), noise=0.001).cases["case-0"]
+    loud = session(rolled, cases(), noise=0.05).cases["case-0"]
+    assert quiet.limit == LIMITS.floor
+    assert loud.limit == loud.null.reach > LIMITS.floor
+
+
+def test_what_cannot_be_excluded_is_not_ok() -> None:
+    rolled = dice(11)
+    found = [levels(rolled, cases(0.045), noise=0.03)["case-0"] for _ in range(20)]
+    assert Level.OK not in found or found.count(Level.OK) <= 2
+    assert Level.INCONCLUSIVE in found
+
+
+# ---- confirmation ----
+
+
+def test_what_is_not_confirmed_is_inconclusive() -> None:
+    rolled = dice(12)
+    first = session(rolled, cases(0.1), noise=0.01)
+    assert decide.suspects(first) == ["case-0"]
+    calm = session(rolled, {"case-0": 0.0}, noise=0.01)
+    found = decide.judge(first, calm)["case-0"]
+    assert found.level is Level.INCONCLUSIVE
+    assert "did not confirm" in found.text
+    noisy = Series(calm.cases, ("x: two copies differ",))
+    found = decide.judge(first, noisy)["case-0"]
+    assert found.level is Level.INCONCLUSIVE
+    assert "too noisy" in found.text
+
+
+def test_a_suspect_that_nobody_measured_again_is_an_error() -> None:
+    first = session(dice(13), cases(0.1), noise=0.01)
+    with pytest.raises(ValueError, match="case-0: was not measured again"):
+        decide.judge(first, None)
+
+
+# ---- the parts ----
+
+
+def signed_rank_by_counting(values: list[float]) -> float:
+    real = [value for value in values if value]
+    sizes = sorted(abs(value) for value in real)
+    ranks = [sizes.index(abs(v)) + 1 + (sizes.count(abs(v)) - 1) / 2 for v in real]
+    reached = sum(rank for rank, value in zip(ranks, real, strict=True) if value > 0)
+    sums = [sum(rank for rank, up in zip(ranks, signs, strict=True) if up) for signs in product((0, 1), repeat=len(real))]
+    return sum(one >= reached for one in sums) / len(sums)
+
+
+@pytest.mark.parametrize("values", [
+    [1.0, 2.0, 3.0, 4.0], [-1.0, 2.0, 3.0], [1.0, 1.0, -1.0, 2.0], [0.0, 0.0], [], [0.0, 5.0, -3.0, 3.0, 3.0], [-4.0, -5.0],
+])  # fmt: skip
+def test_signed_rank_against_counting_all_signs(values: list[float]) -> None:
+    assert decide.signed_rank(values) == pytest.approx(signed_rank_by_counting(values))
+
+
+def test_holm_adjusts_as_in_the_textbook() -> None:
+    assert decide.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert decide.holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
+    assert decide.holm({}) == {}
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 20])
+def test_rounds_min_is_the_least_with_which_agreement_is_significant(number: int) -> None:
+    def shows(n: int) -> bool:
+        return decide.signed_rank([1.0 + x for x in range(2 * n)]) * number < decide.ALPHA
+
+    least = decide.rounds_min(number)
+    assert shows(least)
+    assert not shows(least - 1)
+
+
+def test_walsh_rank_is_where_the_test_turns() -> None:
+    values = [float(x) for x in dice(14).normal(0.5, 1, 12)]
+    rank = decide._walsh_rank(12, 3)
+    assert rank is not None
+    means = sorted((a + b) / 2 for i, a in enumerate(values) for b in values[i:])
+    assert decide.signed_rank([v - (means[rank] - 1e-9) for v in values]) * 3 < decide.ALPHA
+    assert decide.signed_rank([v - (means[rank] + 1e-9) for v in values]) * 3 >= decide.ALPHA
+
+
+@pytest.mark.parametrize("noise", [0.005, 0.02])
+def test_the_detectable_change_is_detected(noise: float) -> None:
+    rolled = dice(15)
+    told = [session(rolled, cases(), noise=noise).cases["case-0"].detectable for _ in range(5)]
+    size = float(numpy.median([one for one in told if one is not None]))
+    found = [levels(rolled, cases(size), noise=noise)["case-0"] for _ in range(40)]
+    assert found.count(Level.REGRESSION) >= 35, (size, found)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 10, 20])
+def test_the_interval_is_what_ever_more_resamples_come_to(n: int) -> None:
+    values = dice(17).normal(0, 1, n)
+    medians = numpy.median(values[dice(18).integers(0, n, size=(40_000, n))], axis=1)
+    first, second, chances = decide._resampled(n)
+    assert chances.sum() == pytest.approx(1)
+    ordered = numpy.sort(values)
+    exact = (ordered[first] + ordered[second]) / 2
+    for at in numpy.quantile(values, (0.1, 0.3, 0.5, 0.7, 0.9)):
+        assert chances[exact <= at].sum() == pytest.approx((medians <= at).mean(), abs=0.015)
+    found = decide.estimate(values)
+    assert ordered[0] <= math.log1p(found.low) <= numpy.median(values) <= math.log1p(found.high) <= ordered[-1]
+
+
+def test_with_too_few_rounds_nothing_is_detectable() -> None:
+    assert decide.detectable(numpy.asarray([0.1, 0.2]), 0.02, 7) is None
+    assert decide.detectable(numpy.asarray([0.1]), 0.02, 1) is None
+
+
+def test_equal_samples_are_equal() -> None:
+    same = [{BASE: [100, 100], NULL: [100, 100], HEAD: [100, 100]}] * ROUNDS
+    series = decide.assess({"a": same}, {"a": LIMITS})
+    assert (series.cases["a"].head.change, series.cases["a"].p_more, series.cases["a"].limit) == (0.0, 1.0, LIMITS.floor)
+    assert decide.judge(series, None)["a"].level is Level.OK
+
+
+def test_the_answer_depends_on_nothing_but_the_samples() -> None:
+    measured = {case: rounds(dice(16), noise=0.02, head=0.04) for case in cases()}
+    limits = dict.fromkeys(measured, LIMITS)
+    assert decide.assess(measured, limits) == decide.assess(measured, limits)
+
+
+@pytest.mark.parametrize(
+    "values", [{BASE: [1], NULL: [1], HEAD: [0]}, {BASE: [1], NULL: [1, 2], HEAD: [1]}, {BASE: [], NULL: [], HEAD: []}]
+)
+def test_what_are_no_samples_is_refused(values: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError, match="are no samples"):
+        decide.assess({"a": [values]}, {"a": LIMITS})
+
+
+def test_one_half_round_says_nothing() -> None:
+    series = decide.assess({"a": [{BASE: [1], NULL: [1], HEAD: [9]}]}, {"a": LIMITS})
+    assert decide.judge(series, None)["a"].level is Level.INCONCLUSIVE
