@@ -591,15 +591,14 @@ def test_sleeping_is_not_seen(measured: Callable[..., Count]) -> None:
 # ---- with the program ----
 
 
-def test_counts_of_the_program_agree(pxarbench: Path, tmp_path: Path) -> None:
-    """Whatever else the machine does: backups have four threads."""
+def test_counts_of_the_program(pxarbench: Path, tmp_path: Path) -> None:
+    """One command without threads, and the one with most to bring back to where it was after each of its runs."""
     if instructions.find_valgrind() is None:
         pytest.skip("valgrind is not installed")
     first = instructions.count(pxarbench, tmp_path, only=["pxar-list", "backup-metadata-changed"])
-    second = instructions.count(pxarbench, tmp_path, only=["backup-metadata-changed"])
+    second = instructions.count(pxarbench, tmp_path, only=["pxar-list"])
     assert not first.failed and not second.failed and set(first.cases) == {"pxar-list", "backup-metadata-changed"}
-    levels = {one.level for one in instructions.judge_all(second.cases, {name: first.cases[name] for name in second.cases})}
-    assert levels == {Level.OK}
+    assert first.cases["pxar-list"] == second.cases["pxar-list"]
     assert "encoded 7" in first.cases["backup-metadata-changed"].work
     assert not list(tmp_path.iterdir())
 
