@@ -210,6 +210,7 @@ def test_what_is_wrong_in_hooks_and_containers_is_named(repository: rules.Reposi
         (CONTAINER, "Containerfile", " \\\n    && rm -rf /var/lib/apt/lists/*", "", "package lists stay"),
         (CONTAINER, "Containerfile", "COPY", "ADD", "'ADD' is no instruction"),
         (CONTAINER, "Containerfile", "FROM ${BASE}\n", "", "no FROM"),
+        (CONTAINER, "Containerfile", "COPY", "FROM debian:bookworm\nCOPY", "more than one FROM"),
         (CONTAINER, "Containerfile", "lists/*\n", "lists/* \\", "ends in the middle"),
     ):
         assert old in text
