@@ -142,6 +142,8 @@ def test_the_statistic_is_the_definition() -> None:
 
 def test_more_series_ask_for_more_evidence() -> None:
     assert changes.significance(1) == changes.FAMILY_SIGNIFICANCE == 10 * changes.significance(10) == changes.significance(0)
+    # Of however many: a change that is beyond doubt is still found.
+    assert len(changes.shifts(noisy(1, [(15, 1.0), (15, 1.5)]), significance=changes.significance(10**6))) == 1
 
 
 # ---- which way, and who ----

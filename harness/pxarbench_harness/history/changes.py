@@ -64,8 +64,8 @@ def steps(values: Sequence[float], tolerance: float = 0.0) -> list[Change]:
 
 
 def significance(series: int) -> float:
-    """Of one test when so many series are looked at together (Bonferroni)."""
-    return FAMILY_SIGNIFICANCE / max(1, series)
+    """Of one test when so many series are looked at together (Bonferroni); not less than the permutations can show."""
+    return max(FAMILY_SIGNIFICANCE / max(1, series), 2 / (PERMUTATIONS_MAX + 1))
 
 
 def shifts(

@@ -38,6 +38,7 @@ class Analysis:
     found: tuple[Found, ...]  # the newest first
     significance: float  # of the test of one measured series
     too_short: int  # measured series with too few runs to show any change
+    tested: int  # measured series with enough
 
     @property
     def standing(self) -> tuple[Found, ...]:
@@ -67,7 +68,7 @@ def analyse(
     found.sort(key=lambda f: (-places[f.first.run.id], _rank(f.direction), f.series.key.case, f.series.key.name))
     said = (*notes, *ordered.notes)
     return Analysis(
-        len(ordered.runs), ordered.by, said, tuple(collected), tuple(found), significance, len(measured) - len(long)
+        len(ordered.runs), ordered.by, said, tuple(collected), tuple(found), significance, len(measured) - len(long), len(long)
     )
 
 
@@ -210,6 +211,11 @@ def _details(analysis: Analysis) -> list[Block]:
     return blocks
 
 
+def _family_chance(analysis: Analysis) -> float:
+    """At most, of any false change among the measured series."""
+    return min(1.0, analysis.significance * max(1, analysis.tested))
+
+
 def _effort(one: Found) -> tuple[int, bool]:
     """Of finding the commit, the least first: processor times follow the time as a whole."""
     return list(Kind).index(one.series.key.kind), one.series.key.name in _NOT_DRAWN
@@ -221,7 +227,7 @@ def _how(analysis: Analysis) -> list[Block]:
         "An exact number changed where it differs from the one before. A counted one changed where it leaves its level by more "
         f"than {100 * culprit.COUNTED_TOLERANCE:.1f} %.",
         f"Measured values: E-divisive with a permutation test (level {analysis.significance:.2g} per series, so that the "
-        f"chance of any false change among all of them is {changes.FAMILY_SIGNIFICANCE:.0%}), a level of at least "
+        f"chance of any false change among all of them is {_family_chance(analysis):.0%}), a level of at least "
         f"{changes.RUNS_MIN} runs, and changes of at least {culprit.LEAST_ELSE:.0%} (memory: "
         f"{culprit.LEAST['peak_rss_bytes']:.0%}). The range of commits is that in which the change lies with 95 %.",
         "Times of different days are compared here, so this is a reason to look, not a verdict: `ci/compare` and `ci/bisect` "
