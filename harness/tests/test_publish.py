@@ -18,9 +18,11 @@ def session(tmp_path: Path) -> Path:
     work = f"/var/scratch/pxarbench-work-{made.small()[0].session}-77"
     words = ("/home/somebody/clone/build/release/bin/pxarbench", "backup", f"{locate.cache()}/datasets/x/tree",
              f"--stats={work}/linux/stats.json", "/elsewhere/file")  # fmt: skip
-    folder = made.write(tmp_path / "s", [replace(r, command=words) for r in made.small()])
+    said = (f"restore: /mem/pxarbench-work-{made.small()[0].session}-77/restored-0/tree: exit 1",)
+    folder = made.write(tmp_path / "s", [replace(r, command=words, problems=said) for r in made.small()])
     (folder / "raw").mkdir(exist_ok=True)
     (folder / "raw" / "0001-x.json").write_text(f'{{"command": "{work}/linux"}}')
+    (folder / "raw" / "0001-x.log").write_text("x" * (publish.LOG_BYTES_MAX + 1))
     (folder / "oplog-1.jsonl").write_text("not needed")
     return folder
 
@@ -34,7 +36,8 @@ def test_no_place_of_the_machine_is_left(session: Path, tmp_path: Path) -> None:
     assert words == ("$REPOSITORY/bin/pxarbench".replace("/bin", "/build/release/bin"), "backup",
                      "$PXARBENCH_CACHE/datasets/x/tree", "--stats=$WORK/linux/stats.json", "/elsewhere/file")  # fmt: skip
     assert (target / "raw" / "0001-x.json").read_text() == '{"command": "$WORK/linux"}'
-    assert not (target / "oplog-1.jsonl").exists()
+    assert not (target / "oplog-1.jsonl").exists() and not (target / "raw" / "0001-x.log").exists()
+    assert "restore: $WORK/restored-0/tree: exit 1" in (target / "report.md").read_text()
     for path in target.rglob("*"):
         if path.suffix in (".html", ".md", ".txt", ".json", ".jsonl"):
             text = path.read_text()

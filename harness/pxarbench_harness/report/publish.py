@@ -8,6 +8,7 @@ reports brings the samples back that they point to.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,9 @@ from .. import locate, record, run
 REPORTS = ("report.html", "report.md", "report.txt", "report.rfc.txt")
 KEPT = ("plan.json", "records.jsonl", "doctor.json", "roofline.json", "during.json", "exhaustive.json", "blocks", "raw")
 SUFFIXES = (".json", ".jsonl", ".log", ".txt")
+#: What a program that names every file says of a large tree is left out.
+LOG_BYTES_MAX = 64 << 10
+_WORK = re.compile(r"/[^\s=:\"']*/pxarbench-work-[^/\s=:\"']*-[0-9]+")
 
 
 class NotPublished(Exception):
@@ -29,12 +33,10 @@ def places(folder: Path) -> dict[str, str]:
     """What stands in this session's words, and its name; longer ones first."""
     found = {str(folder.resolve()): "$OUTPUT", str(locate.REPOSITORY): "$REPOSITORY", str(locate.cache()): "$PXARBENCH_CACHE"}
     for one in record.read(folder / "records.jsonl"):
+        for word in (*one.command, *one.problems):
+            # On disk and in memory; see session.work_folder.
+            found.update(dict.fromkeys(_WORK.findall(word), "$WORK"))
         for word in one.command:
-            # The work folder is called after the session; see session.work_folder.
-            before, there, _ = word.partition(f"/pxarbench-work-{one.session}-")
-            if there:
-                rest = word[len(before) + 1 :].partition("/")[0]
-                found[f"{before[before.index('/') :]}/{rest}"] = "$WORK"
             # The program that was measured, wherever its repository was.
             program, built, _ = word.partition("/build/release/bin/")
             if built and program.startswith("/"):
@@ -62,7 +64,8 @@ def publish(folder: Path, target: Path) -> None:
         copy.mkdir()
         for kept in KEPT:
             for path in sorted([folder / kept, *(folder / kept).glob("**/*")]):
-                if path.is_file() and path.suffix in SUFFIXES and path.stat().st_size:
+                size = path.stat().st_size if path.is_file() and path.suffix in SUFFIXES else 0
+                if size and (path.suffix != ".log" or size <= LOG_BYTES_MAX):
                     into = copy / path.relative_to(folder)
                     into.parent.mkdir(exist_ok=True)
                     into.write_text(shortened(path.read_text(errors="surrogateescape"), names), errors="surrogateescape")
