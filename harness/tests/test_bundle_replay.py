@@ -400,7 +400,7 @@ def test_ground() -> None:
     def standing(
         tree: str, portable: str, filesystem: str, known: dict[str, str] = there, has: frozenset[str] = some
     ) -> Standing:
-        return judge.ground("d", known, tree * 64, portable * 64, filesystem, has).standing
+        return judge.ground("d", known, tree * 64, portable * 64, "generated", filesystem, has).standing
 
     assert standing("a", "b", "xfs") is Standing.SAME
     assert standing("a", "b", "tmpfs") is Standing.ALIKE, "archives leave xattrs out there"

@@ -41,8 +41,9 @@ class Ground:
 
 
 def ground(
-    name: str, there: Mapping[str, str], tree_digest: str, portable_digest: str, filesystem: str, attributes: frozenset[str]
-) -> Ground:
+    name: str, there: Mapping[str, str], tree_digest: str, portable_digest: str, source: str, filesystem: str,
+    attributes: frozenset[str],
+) -> Ground:  # fmt: skip
     """`there`: of Manifest.datasets. Everything else is of here: `filesystem` its type alone, `attributes` facets of files that
     not every file system shows."""
     if tree_digest == there["tree_digest"]:
@@ -56,8 +57,8 @@ def ground(
         return Ground(name, Standing.ALIKE, f"dataset {name}: {reason}")
     return Ground(
         name, Standing.OTHER,
-        f"dataset {name}: the tree is another one here: {tree_digest[:12]}, there {there['tree_digest'][:12]} "
-        f"made from {there['source']}",
+        f"dataset {name}: the tree is another one here: {tree_digest[:12]} ({source}), there {there['tree_digest'][:12]} "
+        f"({there['source']})",
     )  # fmt: skip
 
 

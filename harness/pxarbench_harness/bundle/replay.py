@@ -71,7 +71,7 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
                 kind = measure.filesystem(dataset.root).partition(" ")[0]
                 there = manifest.datasets[recipe.name]
                 grounds[key] = judge.ground(
-                    recipe.name, there, dataset.tree.digest(), dataset.tree.portable_digest(), kind,
+                    recipe.name, there, dataset.tree.digest(), dataset.tree.portable_digest(), dataset.source, kind,
                     _attributes(dataset.tree, manifest, key),
                 )  # fmt: skip
     other = {key: known.reason for key, known in grounds.items() if known.standing is Standing.OTHER} | unlike
