@@ -94,7 +94,7 @@ def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
 def _make(word: str, sources: Path, build: Path, jobs: int, say: Callable[[str], None]) -> Path:
     say(f"building {word} (preset {PRESET})")
     for words in (
-        ["cmake", "--preset", PRESET, "-B", build, "-S", sources, "-DBUILD_TESTING=OFF"],
+        ["cmake", "--preset", PRESET, "-B", build, "-S", sources],
         ["cmake", "--build", build, "--target", "pxarbench", "-j", str(jobs)],
     ):
         try:
