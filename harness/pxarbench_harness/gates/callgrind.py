@@ -4,7 +4,8 @@ Judged are, of everything from main() on:
 
 - *instructions*: those in the program's own code, and those that the C library executes because the program called it (found
   from the calls, not from where they lie: what OpenSSL makes the C library do is OpenSSL's). Functions that wait or lock
-  are left out, with all that they do: how often threads wait for each other depends on timing.
+  are left out, with all that they do: how often threads wait for each other depends on timing. Each call of the allocator
+  counts as 100 instructions, about what it takes: what it really takes depends on which blocks the other threads left free.
 - *allocations*: calls of malloc and its relatives, made by the program or by the C library for it.
 - *library calls*: calls of libraries other than the C library. What these execute depends on their version and on the
   processor, so it is not judged: hashing twice shows as calls, another level of compression as bytes and time.
@@ -39,6 +40,12 @@ _ALLOCATING = frozenset((
     "opendir", "fdopendir",
 ))  # fmt: skip
 _WAITING = re.compile(r"_*(pthread_|sem_|sched_|thrd_|mtx_|cnd_)|_*(clock_nanosleep|nanosleep|usleep|sleep|poll|ppoll|futex)$")
+#: Those that count as so many instructions a call.
+_TARIFF = 100
+_TARIFFED = frozenset((
+    "malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign", "free", "cfree",
+    "strdup", "strndup",
+))  # fmt: skip
 _BEFORE_MAIN = ("_start", "(below main)")
 _VARIANT = re.compile(r"__(memcpy|memmove|memset|strlen)\w*?_((?:sse|avx|evex|erms)\w*)")
 _OWN, _LIBC, _LOADER, _STUB, _OTHER = "own", "libc", "loader", "stub", "other"
@@ -205,9 +212,10 @@ def counted(profile: Profile, program: str) -> Count:
         if group != _LIBC or arc.caller[1] in _BEFORE_MAIN or _WAITING.match(_name(target)):
             continue
         entries.add(target)
-        if _name(target).lstrip("_") in _ALLOCATING:
+        plain = _name(target).lstrip("_")
+        if plain in _ALLOCATING:
             allocations += arc.calls
-        functions[f"libc {_name(target)}"] += arc.instructions
+        functions[f"libc {_name(target)}"] += arc.calls * _TARIFF if plain in _TARIFFED else arc.instructions
     below: dict[Function, list[Function]] = {}
     for arc in profile.arcs:
         if _group(arc.caller[0], program) == _LIBC and _group(arc.callee[0], program) == _LIBC:
