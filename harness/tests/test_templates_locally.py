@@ -317,6 +317,12 @@ def test_events_are_those_that_jobs_are_for(tmp_path: Path) -> None:
     assert [locally.event_of(gitlab, job) for job in gitlab.jobs] == ["pull_request", "schedule"]
 
 
+def test_jobs_with_an_account_get_stand_ins(tmp_path: Path) -> None:
+    chosen = {job.key: (template, job) for template, job in locally.choose(check.locate.REPOSITORY, [])}
+    with_account = {key for key, (template, job) in chosen.items() if locally.has_account(template, job)}
+    assert with_account == {"comment", "pxarbench-comment", "pxarbench-history"}
+
+
 # ---- command line ----
 
 

@@ -2,7 +2,7 @@
 
 What GitHub or GitLab would do around the scripts is done with folders (actions.py); expressions are evaluated, conditions kept,
 time limits too. What runs is what is committed, not the working tree. Not imitated: services of the two systems that need an
-account. `gh` and `sudo` are stand-ins in jobs without a container, and say so.
+account: in jobs that have one, and in jobs without a container, `gh`, `curl` and `sudo` are stand-ins, and say so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ SHELL = ("bash", "--noprofile", "--norc", "-eo", "pipefail")
 STAND_INS = {
     "sudo": '#!/bin/sh\n# Stand-in: the job runs as root.\nexec "$@"\n',
     "gh": '#!/bin/sh\necho "stand-in for gh: $*" >&2\ncase "$*" in *pulls*) echo 1 ;; esac\n',
+    "curl": '#!/bin/sh\necho "stand-in for curl: $*" >&2\ncase "$*" in */user) echo \'{"id": 1}\' ;; *) echo "[]" ;; esac\n',
 }
+#: Variables of a project that only a job with an account has; `rules` ask for them.
+ACCOUNT = {"PXARBENCH_TOKEN": "no-token"}
 EVENTS = ("pull_request", "push", "schedule", "workflow_run")
 
 DESCRIPTION = "Runs the jobs of the templates on this machine, each in a clean Debian 12 made with debootstrap. Needs root."
@@ -78,6 +81,14 @@ def event_of(template: Template, job: Job) -> str:
         return next((event for event in EVENTS if event in template.document["on"]), "push")
     rules = " ".join(rule.get("if", "") for rule in extended(template.document, job.key).get("rules", ()))
     return "schedule" if '== "schedule"' in rules else "pull_request"
+
+
+def has_account(template: Template, job: Job) -> bool:
+    """Whether it runs only where there is one, or outside of containers."""
+    if template.system == "github":
+        return job.image is None
+    rules = " ".join(rule.get("if", "") for rule in extended(template.document, job.key).get("rules", ()))
+    return any(f"${name}" in rules for name in ACCOUNT)
 
 
 def _log_name(text: str) -> str:
@@ -216,7 +227,7 @@ def environment(world: World, template: Template, job: Job, scope: expressions.S
         "GITLAB_CI": "true", "CI_PROJECT_DIR": WORKSPACE["gitlab"], "CI_PIPELINE_SOURCE": source,
         "CI_COMMIT_SHA": world.revision, "CI_MERGE_REQUEST_DIFF_BASE_SHA": world.base_revision, "CI_DEFAULT_BRANCH": "main",
         "CI_PROJECT_ID": "1", "CI_PIPELINE_URL": "https://example.invalid/pipelines/1", "CI_MERGE_REQUEST_IID": "1",
-        "CI_PROJECT_URL": actions.ORIGIN.removesuffix(".git"),
+        "CI_PROJECT_URL": actions.ORIGIN.removesuffix(".git"), "CI_API_V4_URL": "https://example.invalid/api/v4",
     }  # fmt: skip
     for name, text in job.env.items():
         env[name] = re.sub(r"\$\{?(\w+)\}?", lambda match: env.get(match.group(1), ""), text)
@@ -242,7 +253,8 @@ def run_job(world: World, template: Template, job: Job) -> list[Outcome]:
         world, template, job, workspace, runner, room, shelf, time.monotonic() + 60 * (job.timeout_minutes or 360)
     )
     running.env = environment(world, template, job, running.scope({}))
-    if template.system == "github" and job.image is None:
+    if has_account(template, job):
+        running.env |= ACCOUNT if template.system == "gitlab" else {}
         programs = room.folder / "upper/usr/local/bin"
         programs.mkdir(parents=True)
         for name, text in STAND_INS.items():
