@@ -371,7 +371,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print templates, jobs and steps, and stop")
     parser.add_argument("--event", choices=EVENTS, help="what is said to have happened (default: what the job is for)")
     parser.add_argument("--revision", default="HEAD", metavar="REV", help="what is checked out (default: %(default)s)")
-    parser.add_argument("--base-revision", default="HEAD~1", metavar="REV", help="what it is held against (default: %(default)s)")
+    parser.add_argument("--base-revision", default="HEAD~1", metavar="REV", help="to hold it against (default: %(default)s)")
     parser.add_argument("--image", action="store_true", help="start from the image of ci/templates/Containerfile, made once")
     parser.add_argument("--suite", default="bookworm", help="Debian's release (default: %(default)s)")
     parser.add_argument("--mirror", default=chroot.MIRROR, help="where debootstrap fetches it (default: %(default)s)")
