@@ -305,16 +305,19 @@ def test_kill_at_any_moment(repository: Repository, tmp_path: Path, seed: int, p
     for number in range(0, 400, 3):
         with open(tree / f"d{number % 20}" / f"f{number:02}", "ab") as file:
             file.write(noise(str(number), 3000))
-    whole = repository.run(tree, T2).result.check_ok()
+    whole = repository.run(tree, T2).result.check_ok().wall_ns
     dice = random.Random(seed * 1000 + part)
     wanted = dict(repository.wanted)
-    killed = 0
-    for _ in range(5):
+    killed = tried = 0
+    while tried < 5 or (not killed and tried < 50):
+        tried += 1
         shutil.rmtree(repository.path)
         shutil.copytree(tmp_path / "good", repository.path)
         repository.wanted = dict(wanted)
-        done = run.run(repository.words(tree, T2), timeout=dice.uniform(0, 1.1) * whole.wall_ns / 1e9)
+        done = run.run(repository.words(tree, T2), timeout=dice.uniform(0, 1.1) * whole / 1e9)
         killed += done.timed_out
+        # The first run may have been a slow one: the machine is not ours alone.
+        whole = whole if done.timed_out else min(whole, done.wall_ns)
         check_after_kill(repository, tree, T2)
     assert killed > 0
 
