@@ -246,6 +246,13 @@ static enum status read_contents(struct node_reader *r, struct node *n, int fd, 
     return OK;
 }
 
+/* Not a file of several names: only the first of them in archive order needs the contents, and which one that is, the
+ * threads that read ahead cannot know. */
+static bool is_read_ahead(const struct node_reader *r, const struct node *n)
+{
+    return r->options.want_contents && n->links <= 1 && n->size <= NODE_CONTENTS_MAX;
+}
+
 static enum status read_open_file(struct node_reader *r, struct node *n, int fd, struct error *err)
 {
     struct stat st;
@@ -264,7 +271,7 @@ static enum status read_open_file(struct node_reader *r, struct node *n, int fd,
     enum status status = attr_read(r->attr_reader, fd, &n->features, n->name, &n->attributes, r->not_stored, err);
     if (status != OK)
         return skip_or_fail(n, status, notice_of_attributes(status, err), err);
-    return r->options.want_contents && n->size <= NODE_CONTENTS_MAX ? read_contents(r, n, fd, err) : OK;
+    return is_read_ahead(r, n) ? read_contents(r, n, fd, err) : OK;
 }
 
 static enum status read_regular(struct node_reader *r, struct node *n, int dir_fd, struct error *err)

@@ -79,7 +79,7 @@ MUST_CHECK enum status node_fail_stat(const struct node *n, struct error *err);
 
 struct node_reader_options {
     size_t read_size_max;  /* bytes per read call; 0: no limit */
-    bool want_contents;    /* read files up to NODE_CONTENTS_MAX, too */
+    bool want_contents;    /* read files of one name up to NODE_CONTENTS_MAX, too */
     bool skip_e2big_xattr; /* A12 */
 };
 enum { NODE_CONTENTS_MAX = 1 << 20 };

@@ -207,6 +207,23 @@ static void test_reopening_refuses_what_took_the_files_place(void **state)
     readahead_free(r);
 }
 
+static void test_contents_of_files_with_several_names_are_not_read_ahead(void **state)
+{
+    const char *root = *state;
+    char path[256], other[256];
+    snprintf(path, sizeof path, "%s/a", root);
+    write_file(path, 10);
+    snprintf(other, sizeof other, "%s/b", root);
+    assert_int_equal(link(path, other), 0);
+    snprintf(path, sizeof path, "%s/c", root);
+    write_file(path, 20);
+    char *log = malloc(LOG_SIZE);
+    assert_non_null(log);
+    walk(root, 2, true, 0, log);
+    assert_string_equal(log, "a 10\nb 10\nc 20 read\n");
+    free(log);
+}
+
 static void test_what_is_no_directory_is_refused(void **state)
 {
     char path[256];
@@ -244,6 +261,7 @@ int main(void)
         TREE_TEST(test_stopping_half_way_leaves_nothing_behind),
         TREE_TEST(test_entries_max_bounds_what_is_held_on_one_path),
         TREE_TEST(test_reopening_refuses_what_took_the_files_place),
+        TREE_TEST(test_contents_of_files_with_several_names_are_not_read_ahead),
         TREE_TEST(test_what_is_no_directory_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
