@@ -11,7 +11,9 @@ moves it little.
 
 from __future__ import annotations
 
+import bisect
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -29,11 +31,12 @@ CONFIDENCE = 0.95
 #: Share of changes of the size `detectable` that are found. The first rounds and those that confirm must both find one, so
 #: each of them has to find the root of it.
 POWER = 0.95
-#: Sessions that detectable() imagines, and where their chance begins.
-_SESSIONS, _SEED = 400, 1
+#: Of an interval; of one of the sessions that detectable() imagines; these sessions; where their chance begins.
+_RESAMPLES, _SESSION_RESAMPLES, _SESSIONS, _SEED = 1_999, 499, 200, 1
+#: Of up to so many values all signs are counted, unless two are of equal size; else the normal distribution is near enough.
+_EXACT_MAX = 50
 
 Floats = numpy.typing.NDArray[numpy.float64]
-Ranks = numpy.typing.NDArray[numpy.int64]
 #: Arm -> its values in one round, all above 0; the first of each arm belong together, the second, ...
 Round = Mapping[str, Sequence[float]]
 
@@ -112,39 +115,18 @@ def arm_logs(rounds: Sequence[Round], arm: str) -> Floats:
     return numpy.asarray(logs)
 
 
-@lru_cache
-def _resampled(n: int) -> tuple[Ranks, Ranks, Floats]:
-    """What drawing n of n values with replacement makes of their median: ranks i <= j (from 0), and the chance that it is the
-    mean of the i-th and j-th value. This is what a bootstrap of the median approaches with ever more resamples."""
-    k = (n + 1) // 2
+def _bounds(rows: Floats, resamples: int) -> tuple[Floats, Floats]:
+    """Ends of the percentile bootstrap interval of the median, row by row."""
+    from scipy.stats import bootstrap  # slow to import, and --help does not need it
 
-    def among_first(i: int) -> float:
-        """Chance that the k-th of the drawn is one of the first i."""
-        return math.fsum(math.comb(n, draws) * (i / n) ** draws * (1 - i / n) ** (n - draws) for draws in range(k, n + 1))
+    def median(values: Floats, axis: int) -> Floats:
+        return numpy.asarray(numpy.median(values, axis=axis))
 
-    def around(i: int, j: int) -> float:
-        """Chance that k of the drawn are among the first i, and all others are the j-th or behind it."""
-        return math.comb(n, k) * (i / n) ** k * ((n - j + 1) / n) ** (n - k)
-
-    first, second = numpy.triu_indices(n)
-    chances = numpy.zeros((n, n))
-    for i in range(1, n + 1):
-        for j in range(i + 1, n + 1) if n % 2 == 0 else ():
-            chances[i - 1, j - 1] = around(i, j) - around(i - 1, j) - around(i, j + 1) + around(i - 1, j + 1)
-        chances[i - 1, i - 1] = among_first(i) - among_first(i - 1) - chances[i - 1].sum()
-    return first, second, numpy.maximum(chances[first, second], 0)
-
-
-def _bounds(ordered: Floats) -> tuple[Floats, Floats]:
-    """Ends of the interval of the median, of rows of sorted values."""
-    first, second, chances = _resampled(ordered.shape[1])
-    medians = (ordered[:, first] + ordered[:, second]) / 2
-    by_size = numpy.argsort(medians, axis=1)
-    summed = numpy.cumsum(chances[by_size], axis=1)
-    rows, tail = numpy.arange(len(ordered)), (1 - CONFIDENCE) / 2
-    low = medians[rows, by_size[rows, (summed >= tail).argmax(axis=1)]]
-    high = medians[rows, by_size[rows, (summed >= 1 - tail).argmax(axis=1)]]
-    return low, high
+    interval = bootstrap(
+        (rows,), median, axis=-1, vectorized=True, method="percentile", confidence_level=CONFIDENCE, n_resamples=resamples,
+        random_state=numpy.random.default_rng(_SEED),
+    ).confidence_interval  # fmt: skip
+    return interval.low, interval.high
 
 
 def estimate(logs: Floats) -> Estimate:
@@ -152,31 +134,23 @@ def estimate(logs: Floats) -> Estimate:
     if len(logs) < 2:
         low, high = -1.0, math.inf
     else:
-        below, above = _bounds(numpy.sort(logs)[None, :])
-        low, high = math.expm1(below[0]), math.expm1(above[0])
+        below, above = _bounds(logs, _RESAMPLES)
+        low, high = math.expm1(below), math.expm1(above)
     return Estimate(math.expm1(float(numpy.median(logs))), low, high, tuple(map(float, logs)))
 
 
-@lru_cache
-def _sums(ranks: tuple[int, ...]) -> tuple[float, ...]:
-    """Chance of each sum of the ranks that random signs pick, from 0 on."""
-    ways = numpy.zeros(sum(ranks) + 1)
-    ways[0] = 1
-    for rank in ranks:
-        moved = numpy.zeros_like(ways)
-        moved[rank:] = ways[: len(ways) - rank]
-        ways = (ways + moved) / 2
-    return tuple(ways)
-
-
 def signed_rank(values: Sequence[float]) -> float:
-    """Wilcoxon's test, exact also with ties: chance of so many and so large positive values if they lay evenly about 0."""
+    """Wilcoxon's test: chance of so many and so large positive values if they lay evenly about 0."""
+    from scipy.stats import wilcoxon
+
     real = [value for value in values if value != 0]
-    ordered = sorted(abs(value) for value in real)
-    # Twice the mean rank of equals, to stay with integers.
-    ranks = {size: 2 * ordered.index(size) + ordered.count(size) + 1 for size in ordered}
-    reached = sum(ranks[abs(value)] for value in real if value > 0)
-    return math.fsum(_sums(tuple(ranks[size] for size in ordered))[reached:])
+    if not real:
+        return 1.0
+    counts_all = len(real) <= _EXACT_MAX and len(set(map(abs, real))) == len(real)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # few values, and equal ones: nothing better can be had
+        found = wilcoxon(real, alternative="greater", method="exact" if counts_all else "approx", correction=True)
+    return float(found.pvalue)
 
 
 def holm(chances: Mapping[str, float]) -> dict[str, float]:
@@ -195,13 +169,21 @@ def rounds_min(cases: int) -> int:
 
 @lru_cache
 def _walsh_rank(n: int, cases: int) -> int | None:
-    """signed_rank(values - x) < ALPHA / cases as long as x is below the k-th smallest mean of two values: k, from 0."""
-    chances = _sums(tuple(range(1, n + 1)))
-    total, sums = 0.0, len(chances)
-    while sums > 0 and total + chances[sums - 1] < ALPHA / cases:
-        sums -= 1
-        total += chances[sums]
-    return None if sums == len(chances) else len(chances) - 1 - sums
+    """signed_rank(values - x) < ALPHA / cases as long as x is below the k-th smallest mean of two values: k, from 0. (The sum of
+    the positive ranks is the number of these means above x.)"""
+
+    def shows(rank_sum: int) -> bool:
+        """Whether values would be significant whose positive ranks have this sum."""
+        signed = []
+        for rank in range(n, 0, -1):
+            is_up = rank <= rank_sum
+            rank_sum -= rank if is_up else 0
+            signed.append(rank if is_up else -rank)
+        return signed_rank(signed) * cases < ALPHA
+
+    total = n * (n + 1) // 2
+    least = bisect.bisect_left(range(total + 1), True, key=shows)
+    return total - least if least <= total else None
 
 
 def detectable(logs: Floats, limit: float, cases: int) -> float | None:
@@ -212,8 +194,8 @@ def detectable(logs: Floats, limit: float, cases: int) -> float | None:
         return None
     dice = numpy.random.default_rng(_SEED)
     centred = logs - numpy.median(logs)
-    sessions = numpy.sort(centred[dice.integers(0, n, size=(_SESSIONS, n))], axis=1)
-    low, _ = _bounds(sessions)
+    sessions = centred[dice.integers(0, n, size=(_SESSIONS, n))]
+    low, _ = _bounds(sessions, _SESSION_RESAMPLES)
     first, second = numpy.triu_indices(n)
     means = numpy.sort((sessions[:, first] + sessions[:, second]) / 2, axis=1)[:, rank]
     needed = math.log1p(limit) - numpy.minimum(low, means)
