@@ -40,9 +40,6 @@ class Group:
     files: int = 0  # of a generated dataset; 0: the recipe's
     chunk_kib: int = 64
     values: tuple[tuple[str, Values], ...] = ()  # of the recipe, instead of what it says
-    #: Whether what the kernel counts as read has to be what the program tells of. Not where files have several names: the
-    #: read-ahead of modes that read everything reads small files once per name.
-    counts_kernel: bool = True
     modes: tuple[str, ...] = MODES
 
     @property
@@ -75,8 +72,7 @@ GROUPS = (
         values=(("average_kib", 64),),
     ),
     Group("duplicates", ("none", "duplicate:5%:uniform>delete-duplicate:50%:uniform", "delete:30%:uniform"), files=240),
-    Group("hardlinks", ("none", "hardlink-add:5%:uniform", "hardlink-break:10%:uniform", "edit:2%:clustered"), files=120,
-          counts_kernel=False),
+    Group("hardlinks", ("none", "hardlink-add:5%:uniform", "hardlink-break:10%:uniform", "edit:2%:clustered"), files=120),
     Group("home-like", ("none", "edit:1%:uniform", "delete:10%:clustered"), files=1000, chunk_kib=4096),
 )  # fmt: skip
 

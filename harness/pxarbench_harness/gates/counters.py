@@ -157,7 +157,7 @@ def _of_session(made: sessions.Session, group: Group, startup: int | None, into:
         into.ids[case] = name
         into.numbers[case] = {
             VERSION: cases.version(recipe.digest, measured, plan.settings),
-            **numbers(measured, records.get("proof"), startup if group.counts_kernel else None),
+            **numbers(measured, records.get("proof"), startup),
         }
         into.executed.append(name)
         if not any(f.gate == CHECKS and f.case == name for f in into.findings):
