@@ -1,10 +1,12 @@
 """Planted defects: known mistakes, put into a copy of the sources one at a time, that tests must notice.
 
-fixtures/planted/NAME.toml says what is replaced by what, and which tests go red then:
+fixtures/planted/NAME.toml says what is replaced by what, and which tests go red then; fixtures/planted/gates/NAME.toml, which
+gates of ci/gate and ci/compare do (all others have to stay silent):
 
     defect = "one sentence"
     c_tests = ["detect_lookahead_test"]                       # test programs of the build
     tests = ["harness/tests/test_x.py::test_y"]               # functions of the harness, with all their parameters
+    gates = ["counters"]                                      # of gates/verdict.py
 
     [[replace]]
     file = "bench/core/detect/lookahead.c"
@@ -27,6 +29,7 @@ from pathlib import Path
 from . import locate, run
 
 FOLDER = locate.REPOSITORY / "fixtures" / "planted"
+FOLDER_GATES = FOLDER / "gates"
 COPIED = ("bench", "fixtures", "harness", "datasets", "CMakeLists.txt", "CMakePresets.json", "pyproject.toml")
 BUILD_SECONDS_MAX, TESTS_SECONDS_MAX, CPU_SECONDS_MAX = 1200, 300, 150
 
@@ -49,6 +52,7 @@ class Defect:
     replacements: tuple[Replacement, ...]
     c_tests: tuple[str, ...]
     tests: tuple[str, ...]
+    gates: tuple[str, ...] = ()
 
 
 def load(path: Path) -> Defect:
@@ -56,9 +60,9 @@ def load(path: Path) -> Defect:
         said = tomllib.load(file)
     replacements = tuple(Replacement(r["file"], r["old"], r["new"]) for r in said["replace"])
     c_tests, tests = tuple(said.get("c_tests", ())), tuple(said.get("tests", ()))
-    defect = Defect(path.stem, said["defect"], replacements, c_tests, tests)
-    if not replacements or not (defect.c_tests or defect.tests):
-        raise PlantedError(f"{path.name}: needs something to replace and tests that notice it")
+    defect = Defect(path.stem, said["defect"], replacements, c_tests, tests, tuple(said.get("gates", ())))
+    if not replacements or not (defect.c_tests or defect.tests or defect.gates):
+        raise PlantedError(f"{path.name}: needs something to replace, and tests or gates that notice it")
     return defect
 
 
@@ -122,14 +126,15 @@ def _synchronise(source: Path, target: Path) -> None:
 class Copy:
     """A scratch copy of the repository with a build of its own, used for one defect after the other."""
 
-    def __init__(self, root: Path, jobs: int) -> None:
+    def __init__(self, root: Path, jobs: int, preset: str = "dev") -> None:
         self.root = root
-        self.build = root / "build" / "planted"
+        self.preset = preset
+        self.build = root / "build" / f"planted-{preset}"
         self.jobs = jobs
         self._programs: set[str] = set()
 
     @classmethod
-    def make(cls, root: Path, jobs: int, sources: Path = locate.REPOSITORY) -> Copy:
+    def make(cls, root: Path, jobs: int, sources: Path = locate.REPOSITORY, preset: str = "dev") -> Copy:
         """What is there already of an earlier copy is brought up to date; the build of it goes on from there."""
         root.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
@@ -137,12 +142,12 @@ class Copy:
                 _synchronise(sources / name, root / name)
             elif (sources / name).exists():
                 _refresh(sources / name, root / name)
-        return cls(root, jobs)
+        return cls(root, jobs, preset)
 
     def make_programs(self, names: Sequence[str]) -> None:
         """Raises when a program does not build."""
         if not (self.build / "build.ninja").exists():
-            words = ["cmake", "--preset", "dev", "-B", self.build, "-S", self.root]
+            words = ["cmake", "--preset", self.preset, "-B", self.build, "-S", self.root]
             run.run(words, cwd=self.root, timeout=BUILD_SECONDS_MAX).check_ok()
         self._programs |= set(names)
         words = ["ninja", "-C", self.build, f"-j{self.jobs}", *sorted(self._programs)]
