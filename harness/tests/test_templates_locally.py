@@ -105,7 +105,9 @@ def test_what_is_not_known_is_refused(shelf: actions.Shelf, workspace: Path) -> 
     with pytest.raises(actions.ActionFailed, match="is not known"):
         actions.act(f"actions/setup-python@{COMMIT}", shelf, workspace, {})
     with pytest.raises(actions.ActionFailed, match="compression-level"):
-        actions.upload(shelf, workspace, {"name": "x", "path": "out", "compression-level": 9})
+        actions.act(f"actions/upload-artifact@{COMMIT}", shelf, workspace, {"name": "x", "path": "out", "compression-level": 9})
+    with pytest.raises(actions.ActionFailed, match="needs name"):
+        actions.act(f"actions/upload-artifact@{COMMIT}", shelf, workspace, {"path": "out"})
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,9 @@ on:
   pull_request:
 permissions:
   contents: read
+defaults:
+  run:
+    shell: bash
 env:
   WORD: hello
 jobs:

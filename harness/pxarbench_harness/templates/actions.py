@@ -15,6 +15,15 @@ from typing import Any
 
 from .. import run
 
+#: Of each action that is known here: the inputs that it must have, and those that it may have.
+INPUTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "actions/checkout": (frozenset(), frozenset({"fetch-depth", "persist-credentials", "ref"})),
+    "actions/upload-artifact": (frozenset({"name", "path"}), frozenset({"if-no-files-found", "retention-days"})),
+    "actions/download-artifact": (
+        frozenset({"path"}), frozenset({"name", "pattern", "run-id", "github-token", "merge-multiple"}),
+    ),
+    "actions/cache": (frozenset({"path", "key"}), frozenset({"restore-keys"})),
+}  # fmt: skip
 #: Where jobs see the shelf's origin.
 ORIGIN = "/origin.git"
 #: The user to whom a checkout belongs on GitHub's machines; root, in the container, is another.
@@ -89,15 +98,19 @@ def matching(workspace: Path, pattern: str) -> list[Path]:
     return sorted(path for path in below if any(fnmatch.fnmatch(str(path.relative_to(workspace)), form) for form in forms))
 
 
-def _known(inputs: Mapping[str, Any], *names: str) -> None:
-    unknown = set(inputs) - set(names)
+def input_problem(name: str, inputs: Mapping[str, Any]) -> str | None:
+    """What is wrong with an action's inputs; GitHub only warns of those that it does not know."""
+    if name not in INPUTS:
+        return f"{name} is not known here"
+    must, may = INPUTS[name]
+    unknown, left_out = set(inputs) - must - may, must - set(inputs)
     if unknown:
-        raise ActionFailed(f"what {', '.join(sorted(unknown))} does is not known here")
+        return f"{name}: what {', '.join(sorted(unknown))} does is not known here"
+    return f"{name} needs {', '.join(sorted(left_out))}" if left_out else None
 
 
 def upload(shelf: Shelf, workspace: Path, inputs: Mapping[str, Any]) -> str:
     """Kept below what all paths have in common, as GitHub does. Answers with a sentence."""
-    _known(inputs, "name", "path", "if-no-files-found", "retention-days")
     patterns = [line.strip() for line in str(inputs["path"]).splitlines() if line.strip()]
     found = [path for pattern in patterns for path in matching(workspace, pattern)]
     if not found:
@@ -115,7 +128,6 @@ def upload(shelf: Shelf, workspace: Path, inputs: Mapping[str, Any]) -> str:
 
 
 def download(shelf: Shelf, workspace: Path, inputs: Mapping[str, Any]) -> str:
-    _known(inputs, "name", "pattern", "path", "run-id", "github-token", "merge-multiple")
     target = workspace / str(inputs.get("path", "."))
     if "name" in inputs:
         kept = shelf.artifacts / str(inputs["name"])
@@ -130,7 +142,6 @@ def download(shelf: Shelf, workspace: Path, inputs: Mapping[str, Any]) -> str:
 
 
 def cache(shelf: Shelf, workspace: Path, inputs: Mapping[str, Any]) -> str:
-    _known(inputs, "path", "key", "restore-keys")
     key, place = str(inputs["key"]), workspace / str(inputs["path"])
     exact = shelf.caches / key
     shelf.saves.append((place, exact))
@@ -146,11 +157,10 @@ def cache(shelf: Shelf, workspace: Path, inputs: Mapping[str, Any]) -> str:
 def act(uses: str, shelf: Shelf, workspace: Path, inputs: Mapping[str, Any]) -> str:
     """By the action's name. ActionFailed, run.CommandFailed."""
     name = uses.partition("@")[0]
+    if wrong := input_problem(name, inputs):
+        raise ActionFailed(wrong)
     if name == "actions/checkout":
-        _known(inputs, "fetch-depth", "persist-credentials", "ref")
         checkout(shelf, workspace)
         return "cloned"
     known = {"actions/upload-artifact": upload, "actions/download-artifact": download, "actions/cache": cache}
-    if name not in known:
-        raise ActionFailed(f"{name} is not known here")
     return known[name](shelf, workspace, inputs)

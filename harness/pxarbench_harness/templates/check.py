@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import locate, run
-from . import model, rules
+from . import model, rules, scripts
 
 FOLDER = "ci/templates"
 SCHEMAS = {"github": "github-workflow.v1.json", "gitlab": "gitlab-ci.v1.json", "pre-commit": "pre-commit-config.v1.json"}
@@ -71,10 +71,11 @@ def find(folder: Path) -> list[Path]:
 
 
 def help_of(root: Path) -> Callable[..., str]:
-    """Answers with "" when the script's --help fails: then none of its options exist."""
+    """Answers with "" when the script's --help fails."""
 
     def ask(script: str, *command: str) -> str:
-        answer = run.run([root / script, *command, "--help"], cwd=root, timeout=60)
+        program = [sys.executable, root / script] if script.endswith(".py") else [root / script]
+        answer = run.run([*program, *command, "--help"], cwd=root, timeout=60)
         return answer.text if answer.returncode == 0 else ""
 
     return ask
@@ -143,15 +144,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not files:
         broken.append(f"{folder}: no templates found: the check saw nothing")
     report(f"{len(files)} templates are what their schemas say", "\n".join(broken))
-    repository = rules.Repository(root, help_of(root))
+    repository = scripts.Repository(root, help_of(root))
     report(
-        "scripts, options, expressions, rights, times",
+        "scripts, options, exit codes, secrets, expressions, rights, times",
         "\n".join(str(problem) for template in templates for problem in rules.problems(template, repository)),
     )
     both = [[template for template in templates if template.system == system] for system in ("github", "gitlab")]
-    if all(both):
-        alone = rules.uncommon(*both)
-        report("GitHub and GitLab call the same scripts", "\n".join(f"only one of them calls {name}" for name in alone))
+    if all(both) and not args.files:
+        alone = [f"only one of them calls {name}" for name in rules.uncommon(*both)]
+        left_out = rules.suites_left_out(both[0], repository)
+        report("GitHub and GitLab call the same scripts, all suites among them", "\n".join([*alone, *left_out]))
+        report("workflows that wait for others", "\n".join(rules.unheard(both[0])))
     yaml_files = [path for path in files if path.suffix in (".yml", ".yaml")]
     if not shutil.which("yamllint"):
         print("SKIPPED  yamllint: not installed")

@@ -296,7 +296,9 @@ def build_image(world: World, containerfile: Path) -> chroot.System:
     """The layers that a Containerfile makes: its COPY and RUN, in order. CommandFailed names the line."""
     parts = instructions(containerfile)
     copied = [world.root / rest.split()[0] for _, word, rest in parts if word == "COPY"]
-    key = hashlib.sha256(b"\0".join([containerfile.read_bytes(), *(path.read_bytes() for path in copied)])).hexdigest()[:16]
+    below = [str(layer).encode() for layer in world.system.layers]
+    made_of = [*below, containerfile.read_bytes(), *(path.read_bytes() for path in copied)]
+    key = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
     made = locate.cache() / "chroots" / f"image-{key}"
     if made.is_dir():
         return chroot.System((made, *world.system.layers))
