@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from pxarbench_harness import locate, run
-from pxarbench_harness.history import bisect, bisect_cli, git, probe
+from pxarbench_harness.gates import verdict as verdicts
+from pxarbench_harness.gates.verdict import Finding, Level, Verdict
+from pxarbench_harness.history import bisect, bisect_cli, git, parsers, probe
 from pxarbench_harness.history.bisect import BAD, GOOD, SKIP, STOP, Step
 from pxarbench_harness.history.probe import ProbeBroken, ProbeFailed, Question, Ratio
 from pxarbench_harness.record import Record
@@ -163,15 +166,18 @@ def test_the_ends_are_measured_first(tmp_path: Path, said: Said) -> None:
     assert scratch.repository.must("worktree", "list").count("\n") == 0
 
 
-def test_a_step_that_cannot_judge_stops_the_search(tmp_path: Path, said: Said) -> None:
+@pytest.mark.parametrize("numbers", [(7, 7, 9, 9), (7, 7, 7, None, 9, 9, 9)], ids=["at once", "after one was skipped"])
+def test_a_step_that_cannot_judge_stops_the_search(numbers: tuple[int | None, ...], tmp_path: Path, said: Said) -> None:
     """What is wrong with the tool says nothing of the commit: neither good nor bad nor skipped."""
-    scratch = made(tmp_path, values(7, 7, 9, 9))
+    scratch = made(tmp_path, values(*numbers))
     work = tmp_path / "work"
-    # A program that takes the folder away in which the next one is to be measured, and puts a file there.
-    evil = f"[ $({{program}}) = 9 ] && rm -rf {work} && touch {work}; {{program}}"
-    assert bisect_cli.main(scratch.words(0, 3, "--command", evil)) == 1
+    # Behind both ends: a program that takes the folder away in which it is measured, and puts a file there.
+    count = tmp_path / "count"
+    evil = f"echo >> {count}; [ $(wc -l < {count}) -gt 2 ] && rm -rf {work} && touch {work}; {{program}}"
+    assert bisect_cli.main(scratch.words(0, len(numbers) - 1, "--command", evil)) == 1
     text = said()
-    assert "stopped: " in text and "git bisect run ended with" in text and "first bad commit" not in text
+    assert "a step could not go on: " in text and "first bad commit" not in text and "first bad one" not in text
+    assert ("cannot be told: does not build" in text) == (None in numbers)
     assert scratch.repository.must("worktree", "list").count("\n") == 0
 
 
@@ -195,7 +201,8 @@ def commands() -> set[str]:
     return found
 
 
-def test_an_interrupted_search_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_search_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     nap = f"sleep 60.{os.getpid()}"  # no other process has this command
     scratch = made(tmp_path, [*values(7), f"touch {tmp_path}/started; {nap}; echo 7", *values(9)])
     before = scratch.untouched()
@@ -205,11 +212,24 @@ def test_an_interrupted_search_leaves_nothing(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(timeout=30) == 130
     assert before == scratch.untouched()
     assert not list(tmp_path.glob("pxarbench-bisect-*"))
     assert nap not in commands()
+
+
+def test_kept_builds_are_those_of_the_command(tmp_path: Path, said: Said) -> None:
+    scratch = made(tmp_path, values(7, 9))
+    kept = ["--cache-folder", str(tmp_path / "builds"), "--command", "{program}"]
+    assert bisect_cli.main(scratch.words(0, 1, *kept)) == 0
+    said()
+    for other in ("sh ./build.sh && sed -i s/7/6/ bin/program", f"{BUILD} # again"):
+        assert bisect_cli.main([*scratch.words(0, 1, *kept), "--build", other]) == 0
+        assert f"number: {6 if 'sed' in other else 7} before" in said()
+    for program in (tmp_path / "builds").glob(f"{scratch.commits[0][:16]}-*/{PROGRAM}"):
+        program.unlink()
+    assert bisect_cli.main(scratch.words(0, 1, *kept)) == 0, "made again"
 
 
 def test_a_single_commit_needs_no_steps(tmp_path: Path, said: Said) -> None:
@@ -287,6 +307,33 @@ def test_ratios(found: tuple[float, float, float], whole: float, code: int) -> N
     assert bisect.judge_ratio(Ratio(*found), Ratio(whole, whole, whole)) == code
 
 
+@pytest.mark.parametrize(
+    "good,bad,name,same",
+    [
+        (10**8, 10**8 + 90_000, "instructions", True),
+        (10**8, 10**8 + 110_000, "instructions", False),
+        (10**8, 10**8 - 110_000, "instructions", False),
+        (1_000, 1_500, "instructions", True),
+        (1_000, 1_501, "instructions", False),
+        (1_000, 1_008, "allocations", True),
+        (1_000, 1_009, "allocations", False),
+        ("a", "b", "instructions", False),
+    ],
+)
+def test_counts_of_instructions_differ_from_run_to_run(
+    good: probe.Value, bad: probe.Value, name: str, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values_of_both = iter((good, bad))
+    monkeypatch.setattr(bisect, "build", lambda *_: Path("x"))
+    monkeypatch.setattr(probe, "value", lambda *_: next(values_of_both))
+    plan = bisect.Plan("", Question("instructions-x", name, "instructions"), "g", "b")
+    if same:
+        with pytest.raises(bisect.NothingToFind, match="runs of one program differ as much"):
+            bisect._ends(plan, lambda _: None)
+    else:
+        assert bisect._ends(plan, lambda _: None)[0].bad_value == bad
+
+
 def test_a_difference_has_to_be_sure() -> None:
     assert bisect.differs(Ratio(0.1, 0.01, 0.2)) and bisect.differs(Ratio(-0.1, -0.2, -0.01))
     assert not bisect.differs(Ratio(0.1, -0.01, 0.2))
@@ -336,6 +383,55 @@ def test_an_interval_that_does_not_decide_gets_more_rounds(tmp_path: Path, monke
     assert done.code == SKIP and "contains the middle" in done.text
 
 
+def test_rounds_are_not_doubled_beyond_what_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = made(tmp_path, values(100, 107, 110))
+    asked = measuring(monkeypatch, {100: 0.05})
+    plan = a_plan(scratch, 2)
+    plan, _, _ = bisect._ends(replace(plan, question=replace(plan.question, rounds=60)), lambda _: None)
+    assert bisect.step(plan, scratch.commits[1], lambda _: None).code == BAD
+    plan = replace(plan, question=replace(plan.question, rounds=100))
+    assert bisect.step(plan, scratch.commits[1], lambda _: None).code == SKIP
+    assert max(rounds for _, rounds in asked) == 100
+
+
+COMPARED = Finding("time", "restore", "wall", Level.OK, "slower", 100, 110, "ns", (), 0.1, 0.05, 0.15)
+
+
+@pytest.mark.parametrize(
+    "finding,wanted",
+    [
+        (COMPARED, Ratio(0.1, 0.05, 0.15)),
+        (replace(COMPARED, high=None), Ratio(0.1, 0.05, math.inf)),
+        (replace(COMPARED, low=None, high=None), Ratio(0.1, 0.1, 0.1)),
+        (replace(COMPARED, details=("two copies of base: +0.1 %", "the session: two copies differ")), "slower"),
+        (replace(COMPARED, change=None), "slower"),
+        (None, "ended badly"),
+        ("ci/compare: --case restore: unknown; there are none\n(ci/compare --help)\n", "--case restore: unknown; there are none"),
+    ],
+)
+def test_what_a_comparison_says(
+    finding: Finding | str | None, wanted: Ratio | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compare(words: Sequence[str], **_: object) -> run.Result:
+        output = Path(words[words.index("--output") + 1])
+        if isinstance(finding, Finding):
+            output.mkdir()
+            verdicts.write(output / "verdict.json", Verdict(
+                "compare", "2026-01-01T00:00:00Z", "a", "b", "", "", (finding,), ("restore",)
+            ))  # fmt: skip
+        said = finding if isinstance(finding, str) else "ended badly"
+        return run.Result(tuple(words), 1, b"", said.encode(), 0)
+
+    monkeypatch.setattr(run, "run", compare)
+    question = Question("restore", "wall_ns", "time", work=str(tmp_path))
+    if isinstance(wanted, Ratio):
+        assert probe.ratio(question, Path("g"), Path("b")) == wanted
+    else:
+        # What was asked for wrongly stops the search; everything else may be the commit's fault.
+        with pytest.raises(ProbeBroken if isinstance(finding, str) else ProbeFailed, match=wanted):
+            probe.ratio(question, Path("g"), Path("b"))
+
+
 def test_ends_that_may_be_noise_are_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = made(tmp_path, values(100, 110))
     measuring(monkeypatch, {10: 0.2})
@@ -351,7 +447,9 @@ def test_ends_that_may_be_noise_are_not_searched(tmp_path: Path, monkeypatch: py
     [
         (["--source", "session", "--dataset", "tiny"], "needs --dataset and --mode"),
         (["--source", "command"], "needs --command"),
-        (["--command", "x", "--rounds", "1"], "--rounds must be at least 2"),
+        (["--command", "x", "--rounds", "1"], "--rounds must be from 2 to 100"),
+        (["--command", "x", "--rounds", "101"], "--rounds must be from 2 to 100"),
+        (["--source", "time", "--rounds", "2"], "--rounds must be at least 3 for source time"),
         (["--command", "x", "--program", "../x"], "below the files of the commit"),
         (["--command", "x", "--program", "/bin/true"], "below the files of the commit"),
         (["--command", "x", "--files", "-1"], "--files"),
@@ -380,7 +478,7 @@ def test_sources_are_known_by_their_cases() -> None:
     from pxarbench_harness.gates import counters, encodings, instructions
 
     def source(case: str, name: str = "n") -> str:
-        return bisect_cli._source(bisect_cli.parser().parse_args([case, name, "a", "b"]))
+        return bisect_cli._source(parsers.bisect().parse_args([case, name, "a", "b"]))
 
     assert source("restore", "wall_ns") == "time" and source("restore", "peak-rss_bytes") == "memory"
     assert source("restore", "stored") == "bytes"

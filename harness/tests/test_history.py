@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ import jsonschema
 import pytest
 import report_sessions as made
 
+from pxarbench_harness import locate, run
 from pxarbench_harness.gates import verdict as verdicts
 from pxarbench_harness.gates.verdict import Finding, Level, Verdict
-from pxarbench_harness.history import cli, collect, git, line, series, store
+from pxarbench_harness.history import cli, collect, git, line, parsers, series, store
 from pxarbench_harness.history.line import Case, LineBroken, Measured, Run
 from pxarbench_harness.history.series import Choice, Kind
 from pxarbench_harness.history.store import BranchStore, FileStore, HistoryBroken
@@ -127,6 +129,23 @@ def test_what_is_missing_is_named(name: str) -> None:
 def test_no_line_at_all(text: str) -> None:
     with pytest.raises(LineBroken):
         line.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "path,value,said",
+    [
+        ("branch", "\ud800", "branch: holds half a character"),
+        ("left_out", ["a", "\udfff"], "left_out/1: holds half"),
+        ("cases/0/what/dataset", "\udc80", "cases/0/what/dataset: holds half"),
+        ("cases/0/measured/wall_ns", [2.0, 3.0, 1.0, 5], "wall_ns: low is above high"),
+    ],
+)
+def test_what_no_schema_can_say_is_refused_as_well(path: str, value: Any, said: str) -> None:
+    values = json.loads(line.to_json(a_run()))
+    holder, last = _at(values, path)
+    holder[last] = value
+    with pytest.raises(LineBroken, match=said):
+        line.from_json(json.dumps(values))
 
 
 def test_a_name_that_is_there_twice_is_refused() -> None:
@@ -320,6 +339,54 @@ def test_verdicts_become_values_by_gate() -> None:
     assert sorted(one.left_out) == ["b: counters: did not run", "b: time: too noisy", "c: the snapshot differs"]
 
 
+@pytest.mark.parametrize("head", [-1, True])
+def test_what_is_no_value_is_not_remembered(head: float) -> None:
+    gates = ("counters", "instructions", "time")
+    one = collect.of(verdict=a_verdict(*(Finding(gate, "a", "n", Level.OK, "", 1, head) for gate in gates)))
+    assert one.cases == ()
+
+
+def test_required_cases_that_did_not_run_are_left_out() -> None:
+    one = collect.of(verdict=a_verdict(Finding("counters", "a", "n", Level.OK, "", 1, 1), required=("a", "gone")))
+    assert one.left_out == ("gone: is required, and did not run",)
+
+
+def test_values_of_an_unknown_machine_are_those_that_need_none() -> None:
+    one = collect.of(verdict=replace(a_verdict(
+        Finding("counters", "a", "n", Level.OK, "", 1, 1), Finding("instructions", "a", "n", Level.OK, "", 1, 1),
+        Finding("time", "b", "wall", Level.OK, "", 1.0, 1.0, "ns"),
+    ), host_fingerprint=""))  # fmt: skip
+    assert [(c.case, c.source) for c in one.cases] == [("a", "counters")]
+    said = "which machine it was is not known"
+    assert one.left_out == (f"a: instructions: {said}", f"b: time: {said}")
+
+
+def test_comparisons_have_the_version_of_their_benchmark() -> None:
+    def version(**settings: object) -> str:
+        finding = Finding("time", "restore", "wall", Level.OK, "", 1.0, 1.0, "ns")
+        said = {"cases": "c1", "files": 5, "bytes": 7, "rounds": 10, **settings}
+        (case,) = collect.of(verdict=replace(a_verdict(finding), kind="compare", settings=said)).cases
+        return case.version
+
+    assert version() == version(rounds=30) != ""
+    assert len({version(), version(cases="c2"), version(files=6), version(bytes=8)}) == 4
+
+
+def test_records_and_verdict_of_two_machines_are_refused(records: list[Record]) -> None:
+    finding = Finding("counters", "a", "n", Level.OK, "", 1, 1)
+    verdict = replace(a_verdict(finding), head_commit="6081b32b3070", host=dict(records[0].host))
+    assert collect.of(records, verdict).machine == collect.of(records).machine
+    with pytest.raises(ValueError, match="another machine than the verdict"):
+        collect.of(records, replace(verdict, host={**verdict.host, "cpu": "other"}))
+
+
+def test_changes_are_not_forgotten_when_the_commit_is_named(records: list[Record]) -> None:
+    changed = [replace(r, commit=f"{r.commit}+changes") for r in records]
+    assert collect.of(changed).is_changed and collect.of(changed, commit="f" * 40).is_changed
+    assert not collect.of(records, commit="f" * 40).is_changed
+    assert not collect.of([replace(r, commit="unknown") for r in records], commit="f" * 40).is_changed
+
+
 def test_a_verdict_without_values_is_remembered_for_its_levels() -> None:
     one = collect.of(verdict=a_verdict(Finding("checks", "", "", Level.REGRESSION, "all wrong")))
     assert one.cases == () and one.gates == {"checks": "regression"} and one.exit_code == 2
@@ -359,6 +426,20 @@ def test_a_line_that_was_cut_off_keeps_to_itself(tmp_path: Path) -> None:
         store.read(kept)
     found = store.read(kept, skip_broken=True)
     assert [r.id for r in found.runs] == [a_run(1).id, a_run(3).id] and len(found.broken) == 1
+
+
+def test_only_what_can_be_read_is_there_already(tmp_path: Path) -> None:
+    """The end of a line that was cut off is lost, its id is not; another line may quote an id."""
+    kept = FileStore(tmp_path / "h")
+    kept.append(a_run(1))
+    kept.append(a_run(2))
+    whole = kept.path.read_bytes()
+    kept.path.write_bytes(whole[:-40])
+    assert f'"id":"{a_run(2).id}"'.encode() in kept.path.read_bytes()
+    assert kept.append(a_run(2)) and not kept.append(a_run(2))
+    assert [r.id for r in store.read(kept, skip_broken=True).runs] == [a_run(1).id, a_run(2).id]
+    case = replace(a_run().cases[0], what={"id": a_run(3).id})
+    assert kept.append(a_run(4, cases=(case,))) and kept.append(a_run(3))
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
@@ -507,6 +588,67 @@ def test_two_clones_share_a_remote(tmp_path: Path, nobody: None) -> None:
     assert local.repository.must("rev-list", "--count", "refs/heads/numbers") == "4"
 
 
+def test_a_ref_that_ends_alike_is_another(tmp_path: Path, nobody: None) -> None:
+    remote = a_repository(tmp_path / "remote")
+    remote.must("update-ref", "refs/heads/a/refs/heads/numbers", "main")
+    clone = a_repository(tmp_path / "clone")
+    clone.must("remote", "add", "origin", str(tmp_path / "remote"))
+    kept = BranchStore(clone, "numbers", "origin")
+    assert kept.load() == b"" and kept.append(a_run(1)) and not kept.append(a_run(1))
+    assert remote.must("rev-list", "--count", "refs/heads/numbers") == "1"
+
+
+def test_names_of_64_digits(tmp_path: Path, nobody: None) -> None:
+    repository = git.Repository(tmp_path)
+    repository.must("init", "--quiet", "--object-format=sha256")
+    kept = BranchStore(repository, "numbers")
+    assert kept.append(a_run(1)) and kept.append(a_run(2)) and len(store.read(kept).runs) == 2
+
+
+def _add_to_branch(path: str, branch: str, remote: str, numbers: range) -> None:
+    for number in numbers:
+        BranchStore(git.Repository(Path(path)), branch, remote).append(a_run(number))
+
+
+@pytest.mark.parametrize("remote", ["", "origin"])
+def test_several_add_to_one_branch(tmp_path: Path, remote: str, nobody: None) -> None:
+    """It does not exist yet when they begin."""
+    a_repository(tmp_path / "remote", bare=True)
+    for name in ("0", "1", "2"):
+        a_repository(tmp_path / name).must("remote", "add", "origin", str(tmp_path / "remote"))
+    context = multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=_add_to_branch, args=(str(tmp_path / (str(k) if remote else "0")), "numbers", remote, range(k, 9, 3)))
+        for k in range(3)
+    ]  # fmt: skip
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    kept = BranchStore(git.Repository(tmp_path / "0"), "numbers", remote)
+    assert sorted(r.id for r in store.read(kept).runs) == [a_run(n).id for n in range(9)]
+
+
+def test_variables_of_hooks_mean_another_repository(tmp_path: Path, nobody: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a hook, and below `git rebase --exec`, git is told by variables which repository and index to use."""
+    other = a_repository(tmp_path / "other")
+    repository = a_repository(tmp_path / "r")
+    index = (tmp_path / "other" / ".git" / "index").read_bytes()
+    for name, value in (("GIT_DIR", ".git"), ("GIT_INDEX_FILE", ".git/index"), ("GIT_WORK_TREE", "")):
+        monkeypatch.setenv(name, str(other.path / value))
+    kept = BranchStore(repository, "numbers")
+    assert kept.append(a_run(1)) and len(store.read(kept).runs) == 1
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name)
+    assert "refs/heads/numbers" not in other.must("for-each-ref") and "refs/heads/numbers" in repository.must("for-each-ref")
+    assert index == (tmp_path / "other" / ".git" / "index").read_bytes()
+
+
+def test_times_of_commits_may_be_anything() -> None:
+    assert [git.utc(n) for n in (0, -(2**70), 2**62)] == ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+
+
 def test_who_was_slower_adds_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between reading the branch and moving it somebody else moves it, twice."""
     repository = a_repository(tmp_path / "r")
@@ -525,6 +667,7 @@ def test_who_was_slower_adds_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(BranchStore, "_commit", slow)
     assert kept.append(a_run(2))
     assert {r.id for r in store.read(kept).runs} == {a_run(n).id for n in (1, 2, 7, 8)}
+    monkeypatch.setattr(store, "ATTEMPTS", 5)
     others += [a_run(n) for n in range(20, 30)]
     with pytest.raises(HistoryBroken, match="in 5 attempts"):
         kept.append(a_run(3))
@@ -593,6 +736,23 @@ def test_order_is_that_of_the_commits(tmp_path: Path) -> None:
     assert found.by == "time of the commits" and "does not have ffffffffffff" in found.notes[0]
 
 
+def test_abbreviations_of_one_commit(tmp_path: Path) -> None:
+    repository = a_repository(tmp_path / "r")
+    first = repository.must("rev-parse", "HEAD")
+    second = repository.must("commit-tree", "HEAD^{tree}", "-p", first, "-m", "x", env=git.identity(repository))
+    # Times that would order them otherwise.
+    runs = [a_run(1, commit=second, committed="2020-01-01T00:00:00Z"), a_run(2, commit=first), a_run(3, commit=first[:12])]
+    found = series.ordered(runs, Choice(), repository)
+    assert found.by == "order of the commits" and [r.id for r in found.runs] == [a_run(n).id for n in (2, 3, 1)]
+
+
+def test_what_could_not_be_measured_is_no_value() -> None:
+    case = a_run().cases[0]
+    runs = [a_run(1), a_run(2, cases=(replace(case, measured={"wall_ns": Measured(0)}),)), a_run(3)]
+    (walls,) = [s for s in series.collect(runs, Choice()) if s.key.name == "wall_ns"]
+    assert [p.run.id for p in walls.points] == [a_run(1).id, a_run(3).id]
+
+
 # ---- the command ----
 
 
@@ -629,7 +789,7 @@ def test_append_to_a_branch_knows_the_commit(tmp_path: Path, capsys: pytest.Capt
     where = ["--repository", str(tmp_path / "r")]
     assert cli.main(["append", str(path), *where]) == 0
     assert cli.main(["show", *where]) == 0
-    (one,) = store.read(BranchStore(repository, cli.BRANCH)).runs
+    (one,) = store.read(BranchStore(repository, parsers.BRANCH)).runs
     assert one.commit == head and one.committed.startswith("20")
     assert cli.main(["append", str(path), *where, "--print", "--commit", "f" * 12]) == 0
     assert '"commit":"ffffffffffff"' in said(capsys)
@@ -669,3 +829,13 @@ def test_usage_errors_are_1(words: list[str], capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 1 and "usage: ci/history" in said(capsys)
+
+
+def test_help_needs_no_packages(tmp_path: Path) -> None:
+    for name in ("numpy", "scipy", "matplotlib", "jsonschema", "markupsafe", "jinja2", "rich", "psutil"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name}')")
+    harness = locate.REPOSITORY / "harness"
+    for words in (["append", "-h"], ["show", "--help"], ["trend", "--help"], ["bisect", "--help"]):
+        asked = [sys.executable, "-m", "pxarbench_harness.history", *words]
+        text = run.run(asked, env={"PYTHONPATH": f"{tmp_path}:{harness}"}).check_ok().text
+        assert text.startswith("usage: ci/") and "exit codes:" in text

@@ -18,8 +18,9 @@ from pxarbench_harness import locate, run
 from pxarbench_harness.history import changes, culprit, git, trend, trend_cli
 from pxarbench_harness.history.culprit import Direction
 from pxarbench_harness.history.line import Measured, Run
-from pxarbench_harness.history.series import Choice
+from pxarbench_harness.history.series import Choice, Series
 from pxarbench_harness.history.store import FileStore
+from pxarbench_harness.report import html, render
 
 #: A repository, its commits from the oldest on, a history of them.
 Shown = tuple[git.Repository, list[str], Path]
@@ -116,6 +117,21 @@ def test_too_few_show_nothing(count: int) -> None:
     assert changes.shifts(noisy(1, [(count, 1.0)])) == []
 
 
+def test_runs_that_are_needed_are_enough() -> None:
+    """Nothing can be clearer than two levels without noise."""
+    assert [changes.runs_needed(level) for level in (1, 0.05, 0.005)] == [6, 8, 12]
+    for runs, level, told in ((8, 0.05, [4]), (7, 0.05, []), (12, 0.005, [6]), (10, 0.005, [])):
+        values = [1.0] * (runs // 2) + [2.0] * (runs - runs // 2)
+        for seed in range(5):
+            assert [c.at for c in changes.shifts(values, significance=level, seed=seed)] == told, (level, runs)
+
+
+def test_of_very_many_runs_the_last_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "RUNS_MAX", 40)
+    (one,) = changes.shifts(noisy(1, [(30, 1.0), (50, 1.3), (20, 2.0)]), significance=0.01)
+    assert one.at == 80 and 60 < one.earliest <= 80 <= one.latest < 100
+
+
 def test_equal_numbers_show_nothing() -> None:
     assert changes.shifts([1.5] * 40) == []
 
@@ -159,6 +175,7 @@ def test_more_series_ask_for_more_evidence() -> None:
         ("instructions", 2, 1, Direction.BETTER),
         ("payload_bytes", 1, 2, Direction.OTHER),
         ("injected_chunks", 1, 2, Direction.OTHER),
+        ("kernel_bytes_untold", 0, 1, Direction.WORSE),
     ],
 )
 def test_directions(name: str, before: float, after: float, way: Direction) -> None:
@@ -237,6 +254,24 @@ def test_unknown_and_unrelated_commits_are_said_to_be(shown: Shown) -> None:
     assert one.culprit.commits is None and "does not have" in one.culprit.why and one.culprit.command
 
 
+def test_no_search_is_proposed_that_cannot_find_anything(shown: Shown, analysis: trend.Analysis) -> None:
+    _, names, _ = shown
+    (padding,) = [f for f in analysis.found if f.series.key.name == "padding_bytes" and f.direction is Direction.WORSE]
+    series = padding.series
+    many = tuple(git.Commit(name, "", "") for name in names[10:16])
+
+    def told(one: Series, answer: tuple[git.Commit, ...] | str = many) -> culprit.Culprit:
+        return culprit._culprit(one, padding.change, lambda *_: answer)
+
+    assert told(series).command and told(series, "not here").command
+    assert told(series, culprit.Unrelated("no ancestor")).command == ""
+    restic = replace(series, what=replace(series.what, what={**series.what.what, "subject": "restic"}))
+    assert told(restic).command == "" and "no commit changes restic" in told(restic).why
+    for over in ({"case": "--command=touch x"}, {"name": "-x"}, {"version": "--build=x"}):
+        assert told(replace(series, key=replace(series.key, **over))).command == ""
+    assert told(replace(series, what=replace(series.what, what={"mode": "--build=x"}))).command == ""
+
+
 def test_machines_and_versions_are_not_joined(shown: Shown) -> None:
     """Another machine is twice as fast, another version has other numbers: neither is a change."""
     repository, names, _ = shown
@@ -266,6 +301,71 @@ def test_values_of_0_do_not_stop_the_rest(shown: Shown) -> None:
     assert [trend.difference(f) for f in analysis.found if f.series.key.name == "padding_bytes"] == ["+5", "-100.0 %"]
     trend.report(analysis)
 
+
+def test_a_time_of_0_hides_no_change(shown: Shown) -> None:
+    """Of a run that was not measured; the others were."""
+    repository, names, _ = shown
+    runs = made.runs(names[:40], made.Steps({20: 0.3}, {}, {}, {}, {}))
+    case = runs[30].cases[1]
+    runs[30] = replace(runs[30], cases=(replace(case, measured={**case.measured, "wall_ns": Measured(0)}),))
+    walls = [f for f in trend.analyse(runs, Choice(name="wall_ns"), repository).found]
+    assert [f.first.run.commit for f in walls] == [names[20]]
+
+
+@pytest.mark.parametrize(
+    "padding,worse",
+    [
+        ({12: 2_000_000, 14: 1_900_000}, True),  # a step back takes a part of it away
+        ({12: 2_000_000, 14: 1_163_919}, False),
+        ({12: 2_000_000, 14: 1_163_900}, False),
+        ({12: 1_000_000, 14: 1_163_920}, True),
+        ({12: 1_000_000, 14: 1_100_000}, False),
+        ({2: 2_000_000, 12: 1_900_000}, False),  # the first is older than the runs that are looked at
+    ],
+)
+def test_worse_than_before_the_last_runs(padding: dict[int, int], worse: bool, shown: Shown) -> None:
+    repository, names, _ = shown
+    runs = made.runs(names[:20], made.Steps({}, {}, padding, {}, {}))
+    recent = trend.analyse(runs, Choice(name="padding_bytes"), repository).recent(10)
+    assert [f.series.points[f.change.at].run.commit for f in recent] == ([names[max(padding)]] if worse else [])
+
+
+def test_what_is_not_measured_any_more_is_told(shown: Shown, tmp_path: Path) -> None:
+    repository, names, _ = shown
+    runs = made.runs(names[:12])
+    words = ["--file", str(tmp_path / "h"), "--repository", str(repository.path), "--check", "--name", "p*_bytes"]
+
+    def told(*last: Run) -> tuple[str, ...]:
+        return trend.analyse([*runs[:8], *last], Choice(), repository).absent
+
+    data, metadata, counted = runs[8].cases
+    assert told(runs[8]) == ()
+    fewer = replace(runs[8], cases=(metadata, counted))
+    text = f"not in the newest session ({names[8][:12]}): {data.case}: was in the run before"
+    assert told(fewer) == (text,) and told(fewer, runs[9]) == ()
+    failed = replace(fewer, left_out=(f"{data.case}: failed with exit code 1",))
+    assert told(failed) == (text.replace("was in the run before", "failed with exit code 1"),)
+    # Other suites, machines, branches and kinds are no reason.
+    other = replace(runs[8], cases=(replace(data, case="other"),))
+    assert told(other) == () and told(replace(fewer, machine="new")) == () and told(replace(fewer, kind="gate")) == ()
+    assert told(fewer, replace(runs[9], branch="topic")) == ()
+    for run in (*runs[:8], failed):
+        FileStore(tmp_path / "h").append(run)
+    assert trend_cli.main(words) == 4 and trend_cli.main([*words, "--case", "*-metadata-*"]) == 0
+
+
+def test_too_few_runs_tell_nothing(shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repository, names, _ = shown
+    path = tmp_path / "h"
+    words = ["--file", str(path), "--repository", str(repository.path), "--check", "--case", "*-metadata-*"]
+    for number, run in enumerate(made.runs(names[:9]), 1):
+        FileStore(path).append(run)
+        if number in (7, 8):
+            assert trend_cli.main([*words, "--name", "wall_ns"]) == (4 if number < 8 else 0)
+    assert trend_cli.main([*words, "--name", "padding*"]) == 0
+    capsys.readouterr()
+    assert trend_cli.main(words[:-2]) == 0  # six measured series
+    assert "fewer than 11 runs" in re.sub(r"\s+", " ", capsys.readouterr().out)
 
 # ---- what comes of it ----
 
@@ -312,6 +412,15 @@ def test_what_names_bring_along_is_harmless(shown: Shown, tmp_path: Path) -> Non
     page = (tmp_path / "trend.html").read_text()
     assert "<script>alert" not in page and Page(page).faults == []
     assert "\x1b" not in page + (tmp_path / "trend.md").read_text() + (tmp_path / "trend.txt").read_text()
+
+
+def test_subjects_of_commits_are_no_markup(tmp_path: Path) -> None:
+    repository, names = made.repository(tmp_path, ["first", "`<img src=x>`` **bold** [a](b)", "last"])
+    runs = made.runs(names, made.Steps({}, {}, {1: 7}, {}, {}))
+    found = trend.report(trend.analyse(runs, Choice(name="padding*"), repository), with_charts=False)
+    text = render.markdown(found)
+    assert "'\\<img src=x>''" in text and not re.search(r"(?<!\\)<img|(?<!\\)\[a\]", text)
+    assert "<img" not in html.page(found)
 
 
 def test_exit_codes(shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

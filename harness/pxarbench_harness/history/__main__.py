@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+
+from . import parsers
 
 
 def main(words: list[str]) -> int:
     """Each command has a module of its own, for what only it needs is slow to import."""
-    if words[:1] == ["trend"]:
+    command = words[0] if words else ""
+    parse = {"trend": parsers.trend, "bisect": parsers.bisect}.get(command, parsers.history)
+    rest = words if parse is parsers.history else words[1:]
+    if {"-h", "--help"} & set(rest):
+        parse().parse_args(rest)
+    # A job that is cancelled is interrupted, not killed: work trees, and what runs in them, have to go. (A shell starts what
+    # runs in the background with interrupts ignored; a step must obey the search that started it nevertheless.)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    if command == "bisect-step":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if command == "trend":
         from . import trend_cli
 
-        return trend_cli.main(words[1:])
-    if words[:1] in (["bisect"], ["bisect-step"]):
+        return trend_cli.main(rest)
+    if command in ("bisect", "bisect-step"):
         from . import bisect_cli
 
-        return (bisect_cli.main if words[0] == "bisect" else bisect_cli.step)(words[1:])
+        return (bisect_cli.main if command == "bisect" else bisect_cli.step)(words[1:])
     from . import cli
 
-    return cli.main(words)
+    return cli.main(rest)
 
 
 if __name__ == "__main__":

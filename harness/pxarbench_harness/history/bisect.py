@@ -10,6 +10,7 @@ of somebody else's are not touched. The harness is the one this search was start
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -20,10 +21,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .. import run
-from . import git, probe
+from ..gates import instructions
+from . import git, parsers, probe
 from .probe import ProbeBroken, ProbeFailed, Question, Ratio, Value
 
 GOOD, BAD, SKIP, STOP = 0, 1, 125, 255  # as git bisect run wants them
+#: Beside the plan: what the steps found, and why one of them could not go on.
+STEPS, STOPPED = "steps.jsonl", "stopped"
 BUILD_SECONDS_MAX = 3600
 #: Rounds are added to an interval that does not decide, so often.
 TRIES = 2
@@ -101,6 +105,13 @@ def differs(whole: Ratio) -> bool:
     return whole.low > 0 or whole.high < 0
 
 
+def repeats(good: Value, bad: Value, name: str) -> bool:
+    """Whether runs of one program may differ as much: counts of instructions."""
+    if isinstance(good, str) or isinstance(bad, str):
+        return good == bad
+    return abs(bad - good) <= max(2 * instructions.AGREE * abs(good), instructions.FLOORS.get(name, 0))
+
+
 # ---- builds ----
 
 
@@ -108,9 +119,11 @@ def build(plan: Plan, commit: str, say: Callable[[str], None]) -> Path:
     """The program of a commit, kept in the cache. BuildFailed; OSError."""
     if not plan.build:
         return _as_compared(plan, commit, say)
-    home = Path(plan.cache) / commit[:16]
+    # By another command it is another program.
+    how = hashlib.sha256(f"{plan.build}\0{plan.program}".encode()).hexdigest()
+    home = Path(plan.cache) / f"{commit[:16]}-{how[:8]}"
     program = home / plan.program
-    if (home / ".built").exists():
+    if (home / ".built").exists() and program.is_file():
         return program
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -151,7 +164,7 @@ def _ratio(plan: Plan, program: Path) -> tuple[int, str]:
         code = judge_ratio(found, plan.ratio)
         if code != SKIP or attempt == TRIES:
             break
-        question = replace(question, rounds=2 * question.rounds)
+        question = replace(question, rounds=min(2 * question.rounds, parsers.ROUNDS_MAX))
     told = found.text if code != SKIP else f"{found.text}: contains the middle between good and bad"
     return code, told
 
@@ -173,6 +186,13 @@ def step(plan: Plan, commit: str, say: Callable[[str], None]) -> Step:
 WORDS = {GOOD: "good", BAD: "bad", SKIP: "cannot be told"}
 
 
+def stopped(state: Path, text: str, say: Callable[[str], None]) -> int:
+    """No commit can be judged: tells git, and the search why."""
+    say(f"stopped: {text}")
+    state.with_name(STOPPED).write_text(text, encoding="utf-8", errors="replace")
+    return STOP
+
+
 def main_of_step(state: Path, say: Callable[[str], None]) -> int:
     """What git bisect run starts in the search's work tree."""
     plan = read_plan(state)
@@ -180,9 +200,8 @@ def main_of_step(state: Path, say: Callable[[str], None]) -> int:
     try:
         done = step(plan, commit, say)
     except (ProbeBroken, git.GitFailed, OSError, run.CommandFailed) as error:
-        say(f"{commit[:12]}  stopped: {error}")
-        return STOP
-    with open(state.with_name("steps.jsonl"), "a", encoding="utf-8") as file:
+        return stopped(state, f"{commit[:12]}: {error}", say)
+    with open(state.with_name(STEPS), "a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(done)) + "\n")
     say(f"{commit[:12]}  {WORDS[done.code]}: {done.text}")
     return done.code
@@ -221,6 +240,9 @@ def _ends(plan: Plan, say: Callable[[str], None]) -> tuple[Plan, str, str]:
     good, bad = values
     if good == bad:
         raise NothingToFind(f"{plan.question.name} is {probe.described(good)} at both ends")
+    if plan.question.source == "instructions" and repeats(good, bad, plan.question.name):
+        ends = f"{probe.described(good)} and {probe.described(bad)}"
+        raise NothingToFind(f"{plan.question.name} is {ends} at the ends: runs of one program differ as much")
     return replace(plan, good_value=good, bad_value=bad), probe.described(good), probe.described(bad)
 
 
@@ -268,7 +290,9 @@ def _run(plan: Plan, repository: git.Repository, scratch: Path) -> tuple[tuple[S
         words = [sys.executable, "-m", "pxarbench_harness.history", "bisect-step", str(state)]
         # What git itself says on the way is about its own commands; the steps say what is to be known.
         code = inside.run_shown("bisect", "run", *words)
-        log = scratch / "steps.jsonl"
+        if (scratch / STOPPED).exists():
+            raise BisectFailed(f"a step could not go on: {(scratch / STOPPED).read_text(encoding='utf-8')}")
+        log = scratch / STEPS
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         steps = tuple(Step(**json.loads(text)) for text in lines)
         if code == 0:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -29,9 +29,11 @@ FAMILY_SIGNIFICANCE = 0.05
 PERMUTATIONS_MAX = 19_999
 #: A test ends early when chance was as good so often (Besag and Clifford, 1991): series without a change cost next to nothing.
 _ENOUGH = 20
+#: What it then says of a chance is wrong by a fifth or so.
+_SURE = 0.6
 _BATCH = 100
 #: Of a series only the last so many runs are looked at: the work grows with the square.
-RUNS_MAX = 240
+RUNS_MAX = 500
 _LOCATIONS = 199
 
 
@@ -68,11 +70,26 @@ def significance(series: int) -> float:
     return max(FAMILY_SIGNIFICANCE / max(1, series), 2 / (PERMUTATIONS_MAX + 1))
 
 
+def runs_needed(significance: float) -> int:
+    """Runs of which a change in the middle is beyond chance: two of all ways to divide them look like it."""
+    count = 2 * RUNS_MIN
+    while 2 / math.comb(count, count // 2) > _SURE * significance:
+        count += 1
+    return count
+
+
 def shifts(
     values: Sequence[float], *, significance: float = FAMILY_SIGNIFICANCE, least: float = 0.0, runs_min: int = RUNS_MIN,
     seed: int = 1,
 ) -> list[Change]:  # fmt: skip
-    """Of numbers above 0, in order. Changes of less than `least` (a share) are left out. ValueError: one is not above 0."""
+    """Of numbers above 0, in order; of more than RUNS_MAX the last ones. Changes of less than `least` (a share) are left out.
+
+    ValueError: one is not above 0.
+    """
+    if len(values) > RUNS_MAX:
+        skipped = len(values) - RUNS_MAX
+        found = shifts(values[skipped:], significance=significance, least=least, runs_min=runs_min, seed=seed)
+        return [replace(c, at=c.at + skipped, earliest=c.earliest + skipped, latest=c.latest + skipped) for c in found]
     if any(not math.isfinite(v) or v <= 0 for v in values):
         raise ValueError("only numbers above 0 can be compared by their ratio")
     # Logarithms: what matters is by how much more or less, and one slow run must not weigh more than a fast one.

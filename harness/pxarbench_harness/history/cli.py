@@ -10,52 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import locate, record, run
+from .. import record, run
 from ..gates import verdict as verdicts
 from ..gates.verdict import EXIT_ERROR, EXIT_OK, VerdictBroken
 from ..record import RecordBroken
 from ..report.model import plain
-from . import collect, git, store
+from . import collect, git, parsers, store
 from .line import LineBroken, Run, to_json
 from .store import BranchStore, FileStore, HistoryBroken, Store
 
 EXIT_INTERRUPTED = 130
-BRANCH = "pxarbench-history"
 
 #: What ends a command with exit code 1 and one sentence.
 FAILURES = (
     HistoryBroken, LineBroken, RecordBroken, VerdictBroken, collect.NothingToRemember, git.GitFailed, run.CommandFailed,
     OSError, ValueError,
 )  # fmt: skip
-
-_EPILOG = """\
-examples:
-  ci/history append results/runs/2026-01-02-001 --file history.jsonl
-  ci/history append build/gate/verdict.json --branch pxarbench-history
-  ci/history append results/runs/2026-01-02-001 build/gate/verdict.json --branch pxarbench-history --remote origin
-  ci/history show --file history.jsonl --case '*metadata*'
-
-A FOLDER is that of a session (records.jsonl), or of a gate or a comparison (verdict.json), or both. Appending the same run
-again adds nothing. On a branch the lines lie in history.jsonl; the branch is made when it is not there, shares no commit with
-others, and neither the work tree nor the index is touched. --remote fetches it from there and pushes it.
-
-exit codes: 0 done (also: it was there already), 1 failed, 130 interrupted
-"""
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        # argparse would exit with 2, which means "regression" here.
-        self.print_usage(sys.stderr)
-        self.exit(EXIT_ERROR, f"{self.prog}: error: {message}\n")
-
-
-def add_place(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_argument_group("where the history is (default: branch " + BRANCH + " of --repository)")
-    where.add_argument("--file", type=Path, metavar="FILE", help="a file of lines")
-    where.add_argument("--branch", metavar="NAME", help="a branch of its own")
-    where.add_argument("--remote", default="", metavar="NAME", help="that branch of a remote repository")
-    where.add_argument("--repository", type=Path, default=locate.REPOSITORY, metavar="DIR", help="default: this one")
 
 
 def place(args: argparse.Namespace) -> Store:
@@ -67,32 +37,7 @@ def place(args: argparse.Namespace) -> Store:
     repository = git.Repository(args.repository.absolute())
     if not repository.is_there:
         raise git.GitFailed(f"{args.repository} is no git repository: name a --file, or a --repository")
-    return BranchStore(repository, args.branch or BRANCH, args.remote)
-
-
-def parser() -> Parser:
-    p = Parser(prog="ci/history", description="Remembers runs, one line each.", epilog=_EPILOG,
-               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    append = commands.add_parser("append", help="add one line for a run", epilog=_EPILOG,
-                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    append.add_argument("sources", nargs="+", type=Path, metavar="FOLDER|verdict.json", help="of one run")
-    add_place(append)
-    append.add_argument("--commit", default="", metavar="HEX", help="that was measured (default: what the run says)")
-    append.add_argument("--of-branch", default=None, metavar="NAME",
-                        help="branch that the commit is on; runs of different branches are not compared (default: the one "
-                        "checked out, or $GITHUB_REF_NAME, $CI_COMMIT_REF_NAME)")  # fmt: skip
-    append.add_argument("--note", default="", metavar="TEXT", help="kept with the line, e.g. a link to the job")
-    append.add_argument("--print", action="store_true", help="print the line, and add it nowhere")
-    show = commands.add_parser("show", help="print what is there", epilog=_EPILOG,
-                               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    add_place(show)
-    show.add_argument("--case", metavar="PATTERN", help="the values of these cases, too, e.g. '*metadata*'")
-    show.add_argument("--name", default="*", metavar="PATTERN", help="of these values (default: all)")
-    show.add_argument("--last", type=int, default=20, metavar="N", help="runs (default: 20; 0: all)")
-    show.add_argument("--json", action="store_true", help="the lines themselves, checked")
-    show.add_argument("--skip-broken", action="store_true", help="pass over lines that cannot be read, and name them")
-    return p
+    return BranchStore(repository, args.branch or parsers.BRANCH, args.remote)
 
 
 # ---- append ----
@@ -194,7 +139,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(arguments)
+    args = parsers.history().parse_args(arguments)
     try:
         return _append(args) if args.command == "append" else _show(args)
     except BrokenPipeError:  # of `| head`: nobody wants the rest, nor a complaint at the end

@@ -22,6 +22,10 @@ MEASURED = ("wall_ns", "user_ns", "system_ns", "peak_rss_bytes")
 #: Exact beside integers.COUNTERS. What is uploaded is compressed: another version of the library may change it, but on one
 #: machine it is exact. The store's size is not: file names in it hold times.
 EXACT = (*integers.COUNTERS, "uploaded_bytes", "listed_chunks")
+#: Gates of ci/compare whose cases are its own.
+_OF_COMPARISONS = ("time", "memory", "bytes")
+#: What of a host is equal in whatever is measured there.
+_HOST = ("cpu", "cores", "memory_bytes", "kernel", "distribution", "hypervisor")
 #: The subject whose values are exact. Others draw keys or limits by chance.
 OURS = integers.EXACT_SUBJECT
 
@@ -188,11 +192,14 @@ def _trusted(finding: Finding) -> bool:
 def _of_findings(verdict: Verdict) -> tuple[list[Case], list[str]]:
     versions = verdict.settings.get("versions", {})
     versions = dict(versions) if isinstance(versions, Mapping) else {}
+    if verdict.kind == "compare":
+        one = _hash([verdict.settings.get(name) for name in ("cases", "files", "bytes")], 12)
+        versions = {f.case: one for f in verdict.findings if f.gate in _OF_COMPARISONS} | versions
     versions |= {f.case: f.head for f in verdict.findings if f.name == "version" and f.head is not None}
     # What a check of the result refused is worth nothing, whatever its counters say.
     refused = {f.case: f"{f.case}: {f.text}" for f in verdict.findings if f.gate == "checks" and f.level.is_bad and f.case}
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    left_out = list(refused.values())
+    left_out = [*refused.values(), *(f"{case}: is required, and did not run" for case in verdict.missing)]
     for finding in verdict.findings:
         if finding.case in refused or finding.gate in ("checks", "required") or finding.name == "version":
             continue
@@ -230,7 +237,11 @@ def of(
     hosts = {machine(r.host) for r in records}
     if len(hosts) > 1:
         raise ValueError("the records are of different machines")
+    both = [records[0].host, verdict.host] if records and verdict else []
+    if any(len({str(host[name]) for host in both if name in host}) > 1 for name in _HOST):
+        raise ValueError("the records are of another machine than the verdict")
     commits = {commit_of(name) for name in named} - {("", False)}
+    is_changed = any(changed for _, changed in commits)
     if commit:
         commits = {commit_of(commit)}
         if ("", False) in commits or ("", True) in commits:
@@ -244,6 +255,10 @@ def of(
     if not cases and not more and not left_out and not why and verdict is None:
         raise NothingToRemember("no measured run is among the records")
     host: Mapping[str, Any] = records[0].host if records else verdict.host if verdict else {}
+    here = machine(host) if host.get("cpu") else verdict.host_fingerprint[:200] if verdict else ""
+    if not here:
+        why += [f"{c.case}: {c.source}: which machine it was is not known" for c in more if c.counted or c.measured]
+        more = [replace(c, counted={}, measured={}) for c in more if c.exact or c.digests]
     started = min([r.started for r in records] + ([verdict.started] if verdict else []))
     dropped = list(dict.fromkeys(text[:TEXT_MAX] for text in left_out + why))
     if len(dropped) > NOTES_MAX:
@@ -253,10 +268,10 @@ def of(
         kind="session" if records else verdict.kind if verdict and verdict.kind in KINDS else "gate",
         started=started.replace("+00:00", "Z"),
         commit=chosen[0],
-        is_changed=any(changed for _, changed in commits),
+        is_changed=is_changed or any(changed for _, changed in commits),
         committed=committed,
         branch=branch,
-        machine=machine(host) if host.get("cpu") else verdict.host_fingerprint[:200] if verdict else "",
+        machine=here,
         machine_text=machine_text(host),
         cases=tuple(sorted([*cases, *more], key=lambda c: (c.source, c.case, c.version))),
         gates=_levels(verdict) if verdict else {},

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from . import changes, git
+from . import changes, collect, git
 from .changes import Change
 from .series import Kind, Point, Series
 
@@ -25,6 +25,7 @@ _LESS = frozenset(
         "reencoded_files", "reencoded", "reencoded_bytes", "collateral_files", "collateral", "file_bytes_read", "bytes_read",
         "uploaded_bytes", "uploaded_raw", "new_bytes", "new_chunks", "padding_bytes", "padding", "partial_chunks",
         "dead_chunks", "unreferenced_chunks", "warnings", "missed", "read_needlessly", "rejected_ranges", "index_entries",
+        "kernel_bytes_untold", "stream_bytes",
         "restore_chunks", "metadata_bytes", "catalog_bytes", "instructions", "allocations", "library calls", "stored", "read",
     }
 )  # fmt: skip
@@ -85,17 +86,22 @@ def changes_of(series: Series, significance: float) -> list[Change]:
         case Kind.DIGEST:
             return changes.steps(numbered([str(p.value) for p in points]))
         case Kind.MEASURED:
-            values = [p.number for p in points]
-            if min(values, default=0) <= 0:
-                return []  # memory or time that nobody could measure
-            least = LEAST.get(series.key.name, LEAST_ELSE)
-            return changes.shifts(values, significance=significance, least=least)
+            return changes.shifts([p.number for p in points], significance=significance, least=least_of(series.key.name))
+
+
+def least_of(name: str) -> float:
+    """Share by which a measured value has to change before it is told."""
+    return LEAST.get(name, LEAST_ELSE)
 
 
 def numbered(texts: Sequence[str]) -> list[int]:
     """Equal ones have equal numbers, in the order in which they first appear, from 1."""
     known: dict[str, int] = {}
     return [known.setdefault(text, len(known) + 1) for text in texts]
+
+
+class Unrelated(str):
+    """Why commits cannot be listed, when no search among them is possible either."""
 
 
 Names = Callable[[str, str], "tuple[git.Commit, ...] | str"]
@@ -111,7 +117,7 @@ def names(repository: git.Repository | None) -> Names:
             if repository.commit(name) is None:
                 return f"this repository does not have {name[:12]}"
         if not repository.is_ancestor(good, bad):
-            return f"{good[:12]} is no ancestor of {bad[:12]}: the commits lie on different lines"
+            return Unrelated(f"{good[:12]} is no ancestor of {bad[:12]}: the commits lie on different lines")
         return tuple(repository.between(good, bad))
 
     return between
@@ -132,11 +138,16 @@ def found(series: Series, significance: float, between: Names) -> list[Found]:
 def _culprit(series: Series, change: Change, between: Names) -> Culprit:
     points = series.points
     good, bad = points[change.earliest - 1].run.commit, points[change.latest].run.commit
-    if good == bad:
+    if good.startswith(bad) or bad.startswith(good):
         if change.chance is None:
             return Culprit(good, bad, None, "both values are of the same commit: they do not repeat")
         return Culprit(good, bad, None, "both levels are of the same commit: it was the machine, not the program")
+    subject = series.what.what.get("subject", collect.OURS)
+    if subject != collect.OURS:
+        return Culprit(good, bad, None, f"no commit changes {subject}: it was the machine, or another version of it")
     listed = between(good, bad)
+    if isinstance(listed, Unrelated):
+        return Culprit(good, bad, None, listed)
     command = command_of(series, good, bad)
     if isinstance(listed, str):
         return Culprit(good, bad, None, listed, command)
@@ -148,11 +159,11 @@ def _culprit(series: Series, change: Change, between: Names) -> Culprit:
 def command_of(series: Series, good: str, bad: str) -> str:
     """What finds the commit."""
     key, what = series.key, series.what.what
-    words = ["ci/bisect", key.case, key.name, good[:12], bad[:12], "--source", key.source]
-    if key.version:
-        words += ["--version", key.version]
+    options = {"source": key.source, "version": key.version}
     if key.source == "session":
-        for option, name in (("--dataset", "dataset"), ("--mutation", "mutation"), ("--mode", "mode"), ("--cache", "cache")):
-            if what.get(name):
-                words += [option, what[name]]
-    return shlex.join(words)
+        options |= {name: what.get(name, "") for name in ("dataset", "mutation", "mode", "cache")}
+    # What begins with a dash would be taken for an option: ci/history writes no such line.
+    if any(value.startswith("-") for value in (key.case, key.name, *options.values())):
+        return ""
+    words = ["ci/bisect", key.case, key.name, good[:12], bad[:12]]
+    return shlex.join([*words, *(word for name, value in options.items() if value for word in (f"--{name}", value))])

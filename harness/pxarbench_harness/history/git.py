@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,12 @@ from .. import run
 
 NETWORK_SECONDS_MAX = 120
 _FORMAT = "--format=%H%x00%ct%x00%s"
+_LAST_SECOND = 253_402_300_799
+#: Set in hooks and by `git rebase --exec`, where they mean another repository or index than the one that is asked for here.
+_ELSEWHERE = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE", "GIT_PREFIX",
+)  # fmt: skip
 
 
 class GitFailed(Exception):
@@ -34,14 +41,16 @@ class Repository:
         self, *words: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> run.Result:
         """Whatever comes of it. Configuration that would make git talk, page, sign or run hooks is switched off."""
+        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat"}
+        return run.run([*self._git(), *words], stdin=stdin, env={**quiet, **(env or {})}, timeout=timeout)
+
+    def _git(self) -> list[str | Path]:
         git = shutil.which("git")
         if git is None:
             raise GitFailed("git is not installed")
+        there = [f"-u{name}" for name in _ELSEWHERE if name in os.environ]
         fixed = ["-c", f"safe.directory={self.path}", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]
-        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat"}
-        return run.run(
-            [git, "--no-pager", *fixed, "-C", self.path, *words], stdin=stdin, env={**quiet, **(env or {})}, timeout=timeout
-        )
+        return [*(["env", *there] if there else []), git, "--no-pager", *fixed, "-C", self.path]
 
     def must(self, *words: str, **options: object) -> str:
         """Standard output, stripped. GitFailed quotes what git said."""
@@ -53,10 +62,8 @@ class Repository:
 
     def run_shown(self, *words: str) -> int:
         """Of bisect run, which takes long: what its steps say is seen at once. Exit code."""
-        git = shutil.which("git")
-        assert git is not None
         env = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "GIT_PAGER": "cat"}
-        return run.passed_on([git, "-c", f"safe.directory={self.path}", "-C", self.path, *words], env=env)
+        return run.passed_on([*self._git(), *words], env=env)
 
     @property
     def is_there(self) -> bool:
@@ -82,17 +89,21 @@ class Repository:
         rows = [line.split("\0") for line in text.split("\n") if line.count("\0") == 2]
         return [Commit(name, utc(int(seconds)), subject) for name, seconds, subject in rows]
 
-    def order(self, names: Sequence[str]) -> list[str]:
-        """The same names (in hexadecimal digits), ancestors before their descendants; those that are not here are left out."""
+    def places(self, names: Sequence[str]) -> dict[str, int]:
+        """Of names (in hexadecimal digits) their places, those of ancestors before those of descendants; names that are not here
+        are left out."""
         if not names:
-            return []
+            return {}
         asked = "".join(f"{name}^{{commit}}\n" for name in names).encode()
         told = self.must("cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).split("\n")
-        full = {text.split(" ")[0]: name for text, name in zip(told, names, strict=True) if text.endswith(" commit")}
+        full: dict[str, list[str]] = {}  # a commit may be known by several abbreviations
+        for text, name in zip(told, names, strict=True):
+            if text.endswith(" commit"):
+                full.setdefault(text.split(" ")[0], []).append(name)
         if not full:
-            return []
+            return {}
         text = self.must("rev-list", "--topo-order", "--reverse", "--stdin", stdin="\n".join(full).encode() + b"\n")
-        return [full[name] for name in text.split("\n") if name in full]
+        return {name: place for place, commit in enumerate(text.split("\n")) for name in full.get(commit, ())}
 
     def branch(self) -> str:
         """That is checked out, "" when none is."""
@@ -101,9 +112,8 @@ class Repository:
 
 
 def utc(seconds: int) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    """Anybody may commit at any time: beyond the years 1970 to 9999, the nearer end of these."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(seconds, 0), _LAST_SECOND)))
 
 
 def is_branch_name(text: str) -> bool:

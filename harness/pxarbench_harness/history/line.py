@@ -139,10 +139,8 @@ class _Object:
             raise LineBroken(f"{self.name(key)}: is missing")
         return self.left.pop(key, default)
 
-    def text(self, key: str, pattern: str = "", *, longest: int = TEXT_MAX) -> str:
-        value = self.take(key)
-        if not isinstance(value, str) or len(value) > longest:
-            raise LineBroken(f"{self.name(key)}: is no text of at most {longest} characters")
+    def text(self, key: str, pattern: str = "") -> str:
+        value = _text(self.take(key), self.name(key))
         if pattern and re.fullmatch(pattern.strip("^$"), value) is None:
             raise LineBroken(f"{self.name(key)}: {value[:80]!r} does not match {pattern}")
         return value
@@ -157,10 +155,7 @@ class _Object:
         values = self.take(key, default=[])
         if not isinstance(values, list) or len(values) > most:
             raise LineBroken(f"{self.name(key)}: is no list of at most {most}")
-        for value in values:
-            if not isinstance(value, str) or len(value) > TEXT_MAX:
-                raise LineBroken(f"{self.name(key)}: holds what is no text of at most {TEXT_MAX} characters")
-        return tuple(values)
+        return tuple(_text(value, f"{self.name(key)}/{number}") for number, value in enumerate(values))
 
     def table(self, key: str, convert: Callable[[Any, str], Any]) -> dict[str, Any]:
         values = self.take(key, default={})
@@ -194,6 +189,8 @@ def _number(value: Any, where: str) -> float:
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or len(value) > TEXT_MAX:
         raise LineBroken(f"{where}: is no text of at most {TEXT_MAX} characters")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise LineBroken(f"{where}: holds half a character, which no file can take")
     return value
 
 
@@ -204,6 +201,8 @@ def _measured(value: Any, where: str) -> Measured:
     n = _integer(value[3], where)
     if n == 0:
         raise LineBroken(f"{where}: n is 0")
+    if low is not None and high is not None and low > high:
+        raise LineBroken(f"{where}: low is above high")
     return Measured(_number(value[0], where), low, high, n)
 
 

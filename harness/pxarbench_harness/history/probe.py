@@ -17,9 +17,8 @@ import numpy
 from .. import record, run
 from ..gates import verdict as verdicts
 from ..gates.verdict import Finding
-from . import collect, line
+from . import collect
 
-SOURCES = (*line.SOURCES, "command")
 #: Of two programs that run in turn: judged by the interval of their ratio. Everything else by the number itself.
 COMPARED_SOURCES = ("time", "memory", "bytes")
 
@@ -40,7 +39,7 @@ class Question:
 
     case: str
     name: str
-    source: str  # of SOURCES
+    source: str  # of parsers.SOURCES
     dataset: str = ""  # the next five: of source session
     files: int = 0
     mutation: str = ""
@@ -307,8 +306,10 @@ def _of_compare(question: Question, good: Path, program: Path, work: Path) -> Ra
     result = run.run(words, env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
     path = work / "compare" / "verdict.json"
     if not path.exists():
-        said = _end(result)
-        raise ProbeBroken(said) if "ci/compare: --" in said or "unknown" in said else ProbeFailed(said)
+        said = result.stderr.decode(errors="replace").strip().splitlines()
+        if said and said[-1] == "(ci/compare --help)":  # it was asked for something that does not exist
+            raise ProbeBroken(" ".join(said[:-1]))
+        raise ProbeFailed(_end(result))
     try:
         findings = verdicts.read(path).findings
     except verdicts.VerdictBroken as error:
@@ -316,10 +317,12 @@ def _of_compare(question: Question, good: Path, program: Path, work: Path) -> Ra
     for f in findings:
         named = question.name in (f.name, collect.value_name(f))
         if f.case == question.case and f.gate == question.source and named:
-            if f.change is None:
+            noisy = [text for text in f.details if text.startswith("the session: ")]
+            if f.change is None or noisy:
                 raise ProbeFailed(f.text)
-            low, high = (f.change if f.low is None else f.low), (f.change if f.high is None else f.high)
-            return Ratio(f.change, low, high)
+            if f.low is None:  # exact
+                return Ratio(f.change, f.change, f.change)
+            return Ratio(f.change, f.low, math.inf if f.high is None else f.high)
     own = {collect.value_name(f) for f in findings if f.gate == question.source and f.case == question.case}
     names = ", ".join(sorted(own))
     raise ProbeBroken(f"there is no {question.name}; there are {names or 'none'}")

@@ -100,7 +100,7 @@ def ordered(runs: Iterable[Run], choice: Choice, repository: git.Repository | No
     notes = tuple(f"left out: {count} run{'s' if count > 1 else ''} {reason}" for reason, count in out.items())
     places: dict[str, int] = {}
     if repository is not None and repository.is_there:
-        places = {name: place for place, name in enumerate(repository.order(sorted({run.commit for run in chosen})))}
+        places = repository.places(sorted({run.commit for run in chosen}))
     unknown = sorted({run.commit for run in chosen} - places.keys())
     if chosen and not unknown:
         chosen.sort(key=lambda run: (places[run.commit], run.started, run.id))
@@ -120,7 +120,8 @@ def _values(case: Case) -> Iterable[tuple[Kind, str, float | str, Measured | Non
     for name, count in case.counted.items():
         yield Kind.COUNTED, name, count, None
     for name, measured in case.measured.items():
-        yield Kind.MEASURED, name, measured.value, measured
+        if measured.value > 0:  # 0: memory or time that nobody could measure
+            yield Kind.MEASURED, name, measured.value, measured
 
 
 def collect(runs: Sequence[Run], choice: Choice) -> list[Series]:

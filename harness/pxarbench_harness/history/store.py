@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ from .line import LINE_BYTES_MAX, SCHEMA, LineBroken, Run, from_json, to_json
 NAME = "history.jsonl"
 BYTES_MAX = 512 << 20
 RUNS_MAX = 200_000
-ATTEMPTS = 5
+ATTEMPTS = 12
+#: Of the first wait before another attempt; each may be twice as long as the one before, up to a limit.
+WAIT_SECONDS, WAIT_SECONDS_MAX = 0.05, 5.0
 
 
 class HistoryBroken(Exception):
@@ -74,8 +78,7 @@ def _with(data: bytes, run: Run) -> bytes | None:
     """With one line more; None: it is there already. A last line that was cut off keeps to itself."""
     if data and SCHEMA.encode() not in data.partition(b"\n")[0]:
         raise HistoryBroken("what is there is no history, and stays as it is")
-    marker = f'"id":"{run.id}"'.encode()
-    if any(marker in line for line in data.split(b"\n")):
+    if _has(data, run.id):
         return None
     line = to_json(run).encode()
     if len(line) > LINE_BYTES_MAX:
@@ -83,6 +86,19 @@ def _with(data: bytes, run: Run) -> bytes | None:
     if len(data) + len(line) + 2 > BYTES_MAX:
         raise HistoryBroken(f"the history would be larger than {BYTES_MAX} bytes: begin a new one")
     return data + (b"\n" if data and not data.endswith(b"\n") else b"") + line + b"\n"
+
+
+def _has(data: bytes, run: str) -> bool:
+    """Whether a run of this id can be read: a line that was cut off, or that only quotes the id, is none."""
+    marker = f'"id":"{run}"'.encode()
+    for line in data.split(b"\n"):
+        if marker in line:
+            try:
+                if from_json(line.decode("utf-8")).id == run:
+                    return True
+            except (LineBroken, UnicodeDecodeError):
+                pass
+    return False
 
 
 # ---- a file ----
@@ -121,7 +137,7 @@ class FileStore:
                     os.fsync(file.fileno())
                 os.replace(part, path)
             except BaseException:
-                os.unlink(part)
+                Path(part).unlink(missing_ok=True)
                 raise
         return True
 
@@ -179,12 +195,13 @@ class BranchStore:
         """Without a remote: of the branch here, else of what was fetched last. "": there is neither."""
         if self.remote:
             listed = self.repository.must("ls-remote", "--heads", self.remote, self._ref, timeout=git.NETWORK_SECONDS_MAX)
-            if not listed:
+            # The pattern also fits refs that only end in it.
+            names = [line.split("\t")[0] for line in listed.split("\n") if line.endswith(f"\t{self._ref}")]
+            if not names:
                 return ""
-            name = listed.split()[0]
             words = ["fetch", "--quiet", "--no-tags", "--no-auto-gc", self.remote, self._ref]
             self.repository.must(*words, timeout=git.NETWORK_SECONDS_MAX)
-            return name
+            return names[0]
         return self._local() or self._known(f"refs/remotes/origin/{self.branch}")
 
     def _local(self) -> str:
@@ -212,19 +229,22 @@ class BranchStore:
     def append(self, run: Run) -> bool:
         self._not_checked_out()
         said = ""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                # By chance: those who collided must not meet again.
+                time.sleep(random.uniform(0, min(WAIT_SECONDS_MAX, WAIT_SECONDS * 2**attempt)))
             here = "" if self.remote else self._local()
             tip = here or self._tip()
             whole = _with(self._at(tip), run)
             if whole is None:
                 return False
             commit = self._commit(tip, whole, f"history: {run.kind} of {run.commit or 'an unknown commit'}")
-            # Both refuse when somebody else was faster: then once more, on top of theirs.
+            # Both refuse when somebody else was faster: then once more, on top of theirs. ("": it must not be there.)
             if self.remote:
                 words = ["push", "--quiet", self.remote, f"{commit}:{self._ref}"]
                 moved = self.repository.ask(*words, timeout=git.NETWORK_SECONDS_MAX)
             else:
-                moved = self.repository.ask("update-ref", "-m", "pxarbench history", self._ref, commit, here or "0" * 40)
+                moved = self.repository.ask("update-ref", "-m", "pxarbench history", self._ref, commit, here)
             if moved.returncode == 0:
                 return True
             said = moved.stderr.decode(errors="replace").strip()[-500:]

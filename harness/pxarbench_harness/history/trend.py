@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from .series import Choice, Kind, Series
 
 #: Charts of a page; those with the newest changes come first.
 CHARTS_MAX = 40
-COMMITS_SHOWN = 20
+COMMITS_SHOWN, ABSENT_SHOWN = 20, 20
 _NAMED_TICKS = 14
 
 _UNITS = {"_ns": (1e9, "s"), "_bytes": (2.0**20, "MiB")}
@@ -39,6 +40,7 @@ class Analysis:
     significance: float  # of the test of one measured series
     too_short: int  # measured series with too few runs to show any change
     tested: int  # measured series with enough
+    absent: tuple[str, ...] = ()  # what the newest runs do not have, in words
 
     @property
     def standing(self) -> tuple[Found, ...]:
@@ -46,11 +48,32 @@ class Analysis:
         return tuple(f for f in self.found if f.direction is Direction.WORSE and self.is_last(f))
 
     def recent(self, runs: int) -> tuple[Found, ...]:
-        """Of `standing` those that began in the last so many runs of their series: older ones have been told often enough."""
-        return tuple(f for f in self.standing if len(f.series.points) - f.change.at <= runs)
+        """The last changes of series that are worse now than before the last so many runs. What changed earlier has been told
+        often enough; a step back that takes a part of it away does not hide the rest."""
+        window: dict[int, list[Found]] = {}  # of each series, the newest first
+        for f in self.found:
+            if len(f.series.points) - f.change.at <= runs:
+                window.setdefault(id(f.series), []).append(f)
+        return tuple(changed[0] for changed in window.values() if _is_worse(changed[-1], changed[0]))
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether any series has runs enough to show a change."""
+        measured = [s for s in self.series if s.key.kind is Kind.MEASURED]
+        counted = [s for s in self.series if s.key.kind is not Kind.MEASURED]
+        return len(measured) > self.too_short or any(len(s.points) > 1 for s in counted)
 
     def is_last(self, one: Found) -> bool:
         return one is next(f for f in self.found if f.series is one.series)
+
+
+def _is_worse(first: Found, last: Found) -> bool:
+    """From the level before one change to the level behind another, later or the same."""
+    key, before, after = first.series.key, first.change.before, last.change.after
+    if key.kind is Kind.DIGEST or culprit.direction(key.name, before, after) is not Direction.WORSE:
+        return False
+    least = {Kind.MEASURED: culprit.least_of(key.name), Kind.COUNTED: culprit.COUNTED_TOLERANCE}.get(key.kind, 0.0)
+    return abs(after - before) > least * before
 
 
 def analyse(
@@ -60,16 +83,43 @@ def analyse(
     ordered = series.ordered(runs, choice, repository)
     collected = series.collect(ordered.runs, choice)
     measured = [s for s in collected if s.key.kind is Kind.MEASURED]
-    long = [s for s in measured if len(s.points) >= 2 * changes.RUNS_MIN]
+    long = [s for s in measured if len(s.points) >= changes.runs_needed(changes.FAMILY_SIGNIFICANCE)]
     significance = changes.significance(len(long))
+    too_short = sum(len(s.points) < changes.runs_needed(significance) for s in measured)
     between = _remembered(culprit.names(repository))
     found = [f for s in collected for f in culprit.found(s, significance, between)]
     places = {run.id: place for place, run in enumerate(ordered.runs)}
     found.sort(key=lambda f: (-places[f.first.run.id], _rank(f.direction), f.series.key.case, f.series.key.name))
     said = (*notes, *ordered.notes)
     return Analysis(
-        len(ordered.runs), ordered.by, said, tuple(collected), tuple(found), significance, len(measured) - len(long), len(long)
-    )
+        len(ordered.runs), ordered.by, said, tuple(collected), tuple(found), significance, too_short, len(long),
+        tuple(_absent(ordered.runs, choice)),
+    )  # fmt: skip
+
+
+def _absent(runs: Sequence[Run], choice: Choice) -> list[str]:
+    """What the newest run of each set of cases left out, or lacks of what the one before it on its machine had: a case that is
+    not measured any more cannot get worse. Of the branch that was measured last; sets of cases are told apart by having none in
+    common."""
+    line = [run for run in runs if run.branch == runs[-1].branch]
+    seen: set[tuple[str, str]] = set()
+    found = []
+    for number in range(len(line) - 1, -1, -1):
+        run = line[number]
+        names = _names(run)
+        if not names & seen:
+            before = next((o for o in reversed(line[:number]) if o.machine == run.machine and names & _names(o)), run)
+            gone = {case for _, case in _names(before) - names}
+            said = [*run.left_out, *(f"{case}: was in the run before" for case in sorted(gone))]
+            chosen = [text for text in said if fnmatch.fnmatchcase(text.partition(":")[0], choice.case)]
+            found += [f"not in the newest {run.kind} ({run.commit[:12]}): {text}" for text in chosen]
+        seen |= names
+    return found
+
+
+def _names(run: Run) -> set[tuple[str, str]]:
+    """Its cases, those among them that it left out."""
+    return {(run.kind, case.case) for case in run.cases} | {(run.kind, text.partition(":")[0]) for text in run.left_out}
 
 
 def _remembered(between: culprit.Names) -> culprit.Names:
@@ -132,8 +182,13 @@ def _range(one: Found) -> str:
     if found.commits is None:
         return f"{found.good[:12]}..{found.bad[:12]}"
     if len(found.commits) == 1:
-        return f"{found.bad[:12]} {found.commits[0].subject[:60]}"
+        return f"{found.bad[:12]} {_subject(found.commits[0], 60)}"
     return f"{found.good[:12]}..{found.bad[:12]}, {len(found.commits)} commits"
+
+
+def _subject(commit: git.Commit, most: int) -> str:
+    """Without what would end our own quotes: anybody may have written it."""
+    return commit.subject[:most].replace("`", "'")
 
 
 def headline(one: Found) -> str:
@@ -168,7 +223,10 @@ def _summary(analysis: Analysis) -> list[Block]:
         f"series. {many(len(analysis.found), 'change')} in {len(moved)} of them; "
         f"{many(len(analysis.standing), 'series', 'series')} ended worse than before the last change."
     )
-    return [Paragraph(text), *([Bullets(analysis.notes)] if analysis.notes else [])]
+    rest = len(analysis.absent) - ABSENT_SHOWN
+    more = (f"and {rest} more that the newest runs do not have",) if rest > 0 else ()
+    notes = (*analysis.notes, *analysis.absent[:ABSENT_SHOWN], *more)
+    return [Paragraph(text), *([Bullets(notes)] if notes else [])]
 
 
 def _table(found: Sequence[Found]) -> Table:
@@ -199,7 +257,7 @@ def _details(analysis: Analysis) -> list[Block]:
         if first.why:
             lines.append(first.why)
         for commit in (first.commits or ())[:COMMITS_SHOWN]:
-            lines.append(f"`{commit.name[:12]}` {commit.committed[:10]} {commit.subject[:100]}")
+            lines.append(f"`{commit.name[:12]}` {commit.committed[:10]} {_subject(commit, 100)}")
         if first.commits is not None and len(first.commits) > COMMITS_SHOWN:
             lines.append(f"and {len(first.commits) - COMMITS_SHOWN} more")
         # An exact number is found with a run per step; a time needs many.
@@ -235,7 +293,7 @@ def _how(analysis: Analysis) -> list[Block]:
     ]
     if analysis.too_short:
         few = many(analysis.too_short, "measured series", "measured series")
-        lines.append(f"{few} with fewer than {2 * changes.RUNS_MIN} runs: too few to show a change.")
+        lines.append(f"{few} with fewer than {changes.runs_needed(analysis.significance)} runs: too few to show a change.")
     return [Details("How changes are found", (Bullets(tuple(lines)),))]
 
 

@@ -11,47 +11,8 @@ from pathlib import Path
 from ..gates.verdict import EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_OK, EXIT_REGRESSION
 from ..report import charts, html, render
 from ..report.model import Chart, plain
-from . import cli, git, store, trend
+from . import cli, git, parsers, store, trend
 from .series import Choice
-
-_EPILOG = """\
-examples:
-  ci/trend --file history.jsonl -o trend                    trend/trend.html, trend.md, trend.txt, charts as PNG and SVG
-  ci/trend --branch pxarbench-history --remote origin -o trend
-  ci/trend --file history.jsonl --case '*metadata*' --name 'wall*'
-  ci/trend --file history.jsonl --check                     for a nightly job
-
-A number that changed its level is told with the commits between the last run before and the first run after it, and with the
-ci/bisect command that finds the one. Runs of other branches, machines and versions of the benchmark are never joined.
-
-exit codes: 0 done; 1 failed, or there are no runs; with --check also 2: the last change of some number was for the worse, and
-came with the last runs (--recent), 4: no series is long enough to tell; 130 interrupted
-"""
-
-
-def parser() -> cli.Parser:
-    p = cli.Parser(prog="ci/trend", description="Draws a history, and tells where a number changed its level, and why.",
-                   epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    cli.add_place(p)
-    what = p.add_argument_group("which runs and values (patterns as of a shell)")
-    what.add_argument("--of-branch", metavar="NAME", help="runs of commits of this branch (default: all, each by itself)")
-    what.add_argument("--machine", metavar="HEX", help="runs of this machine (default: all, each by itself)")
-    what.add_argument("--case", default="*", metavar="PATTERN", help="default: all")
-    what.add_argument("--name", default="*", metavar="PATTERN", help="of the quantity, e.g. wall_ns, 'padding*' (default: all)")
-    what.add_argument("--last", type=int, default=240, metavar="N", help="runs of each series (default: 240)")
-    what.add_argument("--across-machines", action="store_true",
-                      help="exact numbers, which are equal everywhere, of all machines in one series")  # fmt: skip
-    what.add_argument("--with-changed", action="store_true", help="also runs with changes that were not committed")
-    what.add_argument("--skip-broken", action="store_true", help="pass over lines that cannot be read, and name them")
-    out = p.add_argument_group("what comes of it")
-    out.add_argument("-o", "--output", type=Path, metavar="DIR", help="for trend.html, trend.md, trend.txt and the charts")
-    out.add_argument("--format", choices=("text", "markdown"), default="text", help="of what is printed (default: text)")
-    out.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
-    out.add_argument("--check", action="store_true", help="exit with 2 when the last change of a number was for the worse, "
-                     "and recent")  # fmt: skip
-    out.add_argument("--recent", type=int, default=20, metavar="N",
-                     help="of --check: changes first seen in the last N runs of a series (default: 20)")  # fmt: skip
-    return p
 
 
 def write(folder: Path, analysis: trend.Analysis) -> list[str]:
@@ -106,12 +67,11 @@ def _trend(args: argparse.Namespace) -> int:
 def _code(analysis: trend.Analysis, recent: int) -> int:
     if analysis.recent(recent):
         return EXIT_REGRESSION
-    told = any(len(s.points) > 1 for s in analysis.series)
-    return EXIT_OK if told else EXIT_INCONCLUSIVE
+    return EXIT_OK if analysis.can_tell and not analysis.absent else EXIT_INCONCLUSIVE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(arguments)
+    args = parsers.trend().parse_args(arguments)
     try:
         return _trend(args)
     except cli.FAILURES as error:
