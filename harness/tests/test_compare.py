@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pxarbench_harness import locate, run
-from pxarbench_harness.compare import builds, cli, findings, markdown, session
+from pxarbench_harness.compare import builds, cli, findings, markdown, session, workplace
 from pxarbench_harness.compare.builds import Build, BuildFailed
 from pxarbench_harness.compare.cases import CASES, NAMES, Bench, CaseFailed, Numbers, named
 from pxarbench_harness.compare.decide import BASE, HEAD, NULL
@@ -38,13 +40,16 @@ def numbers(wall: int = 100, **other: int) -> Numbers:
 
 
 class FakeBench:
-    """Answers with the length of the arm's name, and the number of the run."""
+    """Answers with the length of the arm's name, and the number of the run. `fails`: (case, arm, which of its runs)."""
 
-    def __init__(self) -> None:
+    def __init__(self, fails: tuple[str, str, int] = ("", "", 0)) -> None:
         self.runs: list[tuple[str, str]] = []
+        self.fails = fails
 
     def measure(self, case: object, arm: str, binary: Path, *, prove: bool = False) -> Numbers:
         self.runs.append((case.name, arm))  # type: ignore[attr-defined]
+        if (*self.runs[-1], self.runs.count(self.runs[-1])) == self.fails:
+            raise CaseFailed(f"{case.name}, {arm}: exit 139")  # type: ignore[attr-defined]
         return numbers(1000 * len(binary.name) + len(self.runs))
 
 
@@ -52,7 +57,9 @@ def test_rounds_visit_all_cases_and_hand_over_each_sample_at_once() -> None:
     bench, seen = FakeBench(), []
     arms = {BASE: Path("/a"), NULL: Path("/bb"), HEAD: Path("/ccc")}
     cases = [named("chunk"), named("restore")]
-    found = run_rounds(bench, cases, arms, rounds=2, seed=3, series=FIRST, sink=seen.append, before=7)  # type: ignore[arg-type]
+    found = run_rounds(
+        bench, cases, lambda _case: arms, rounds=2, seed=3, series=FIRST, sink=seen.append, before=7,  # type: ignore[arg-type]
+    )  # fmt: skip
     assert seen == found
     assert [sample.number for sample in found] == list(range(7, 7 + 24))
     assert [case for case, _ in bench.runs] == (["chunk"] * 6 + ["restore"] * 6) * 2
@@ -62,6 +69,20 @@ def test_rounds_visit_all_cases_and_hand_over_each_sample_at_once() -> None:
     assert all(value // 1000 == len(arms[arm].name) for one in rounds for arm, of in one.items() for value in of)
     assert len(values(found, "chunk", "wall_ns", HEAD)) == 4
     assert found[0].as_json()["wall_ns"] == found[0].numbers.wall_ns
+
+
+def test_a_case_in_which_head_fails_once_is_lost_and_the_others_go_on() -> None:
+    arms = dict.fromkeys((BASE, NULL, HEAD), Path("/a"))
+    cases, lost = [named("chunk"), named("restore")], dict[str, CaseFailed]()
+    bench = FakeBench(("chunk", HEAD, 3))
+    given = {"rounds": 4, "seed": 3, "series": FIRST, "sink": lambda _sample: None}
+    found = run_rounds(bench, cases, lambda _case: arms, lost=lost, **given)  # type: ignore[arg-type]
+    assert {name: str(error) for name, error in lost.items()} == {"chunk": "chunk, head: exit 139"}
+    assert len(by_round(found, "restore", "wall_ns")) == 4
+    assert bench.runs.count(("chunk", HEAD)) == 3
+    for arm, no_lost in ((BASE, {}), (HEAD, None)):
+        with pytest.raises(CaseFailed, match="exit 139"):
+            run_rounds(FakeBench(("chunk", arm, 1)), cases, lambda _case: arms, lost=no_lost, **given)  # type: ignore[arg-type]
 
 
 def made(case: str, of: dict[str, Callable[[int], Numbers]], rounds: int = 4) -> list[Sample]:
@@ -101,9 +122,12 @@ def test_bytes_read_may_differ_by_digits_of_the_kernel_only() -> None:
 
 
 def test_a_head_whose_stored_bytes_differ_from_run_to_run_is_told() -> None:
-    found = counted("restore", lambda at: numbers(stored_bytes=70 + at % 2))["stored"]
-    assert found.level is Level.WARNING
-    assert "differs from run to run" in found.text
+    for more, level in ((1, Level.REGRESSION), (-1, Level.WARNING)):
+        found = counted("restore", lambda at, more=more: numbers(stored_bytes=70 + more * (at == 5)))["stored"]
+        assert found.level is level
+        assert "differs from run to run" in found.text
+    once = counted("restore", lambda at: numbers(read_bytes=500 + 1000 * (at == 5)))["read"]
+    assert once.level is Level.WARNING
 
     def varying(at: int) -> Numbers:
         return numbers(stored_bytes=70 + at % 2)
@@ -116,6 +140,11 @@ def test_a_head_whose_stored_bytes_differ_from_run_to_run_is_told() -> None:
 def test_nothing_stored_is_not_compared() -> None:
     found = counted("chunk", lambda at: numbers(stored_bytes=0), lambda at: numbers(stored_bytes=0))
     assert set(found) == {"read"}
+
+
+def test_a_kernel_that_does_not_count_what_is_read_is_told() -> None:
+    found = counted("chunk", lambda at: numbers(read_bytes=0), lambda at: numbers(read_bytes=0))["read"]
+    assert (found.level, found.gate) == (Level.WARNING, "bytes")
 
 
 # ---- measured ----
@@ -142,6 +171,14 @@ def test_a_confirmed_slowdown_has_all_its_numbers() -> None:
     assert (found.base, found.head) == (pytest.approx(1e8, rel=0.01), pytest.approx(1.06e8, rel=0.01))
 
 
+def test_of_a_case_that_is_lost_while_it_is_confirmed_nothing_is_said() -> None:
+    first = [*wall(1e8, 1.06e8), *wall(1e8, 1.06e8, "restore")]
+    assert findings.suspects(first, ["chunk", "restore"], LIMITS) == ["chunk", "restore"]
+    again = [*wall(1e8, 1.06e8, "restore"), *wall(1e8, 1.06e8)[:8]]
+    found = findings.measured(first, again, ["chunk", "restore"], findings.MEASURED[0], LIMITS, {"chunk"})
+    assert [(f.case, f.level) for f in found] == [("restore", Level.REGRESSION)]
+
+
 def test_advised_gates_warn_instead() -> None:
     (found,) = findings.measured(wall(1e8, 1.06e8), wall(1e8, 1.06e8), ["chunk"], findings.MEASURED[0], LIMITS)
     (advised,) = findings.advised([found], ("time",))
@@ -157,8 +194,11 @@ def test_advised_gates_warn_instead() -> None:
     ("floor = 0.02", "floor = 'x'", "wall.floor"), ("floor = 0.02", "floor = -1", "wall.floor"),
     ("floor = 0.02", "floor = true", "wall.floor"), ("floor = 0.02", "floor = nan", "wall.floor"),
     ("promise = 0.05", "", "wall.promise"), ("promise = 0.05", "promise = 0.02", "not above"),
-    ("[processor]", "[other]", "processor.floor"), ("[bytes]", "[[bytes]]", "bytes.floor"), ("[wall]", "[wall", "limits.toml"),
-    ("[wall.case.restore]", "[wall.case.restore.x]", "wall.case.restore.floor"), ("slack = 256", "slack = inf", "bytes.slack"),
+    ("[processor]", "[other]", "there is no other"), ("[processor]", "[wall.case.chunk]", "processor.floor"),
+    ("[bytes]", "[[bytes]]", "bytes.floor"), ("[wall]", "[wall", "limits.toml"),
+    ("[wall.case.restore]", "[wall.case.restore.x]", "wall.case.restore.x"), ("slack = 256", "slack = inf", "bytes.slack"),
+    ("floor = 0.02", "floor = 2", "wall.floor is 2.0, a share below 1"), ("floor = 0.02", "flor = 0.02", "wall.flor"),
+    ("[wall.case.restore]", "[case.restore]", "there is no case"), ("slack = 256", "slack = 256\nslak = 1", "bytes.slak"),
 ])  # fmt: skip
 def test_broken_limits_are_named(tmp_path: Path, old: str, new: str, names: str) -> None:
     text = findings.LIMITS_FILE.read_text()
@@ -268,7 +308,7 @@ def test_arms_have_paths_of_equal_length(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def bench(pxarbench: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """In memory if there is room: two stores have 131,072 folders."""
-    with session.work_folder(None if session.in_memory() else tmp_path_factory.mktemp("work")) as work:
+    with workplace.work_folder(None if workplace.in_memory() else tmp_path_factory.mktemp("work")) as work:
         made = Bench(work, files=300)
         made.prepare(pxarbench)
         yield made
@@ -310,6 +350,7 @@ def test_a_store_that_is_not_as_it_was_is_seen(bench: Bench) -> None:
     ("pxar-create", "exit 0", "root.mpxar"),
     ("backup-data-first", "exit 0", "stats.json"),
     ("backup-data-first", "PROGRAM \"$@\"; echo spoiled >&2; exit 1", "spoiled"),
+    ("restore", 'PROGRAM "$@" && mkdir "$6/left" && touch "$6/left/over"', "2 left behind in the store: .*/left$"),
 ])  # fmt: skip
 def test_programs_that_do_not_do_their_work_are_named(
     bench: Bench, pxarbench: Path, tmp_path: Path, case: str, script: str, says: str
@@ -318,6 +359,40 @@ def test_programs_that_do_not_do_their_work_are_named(
     with pytest.raises(CaseFailed, match=says) as failed:
         bench.measure(named(case), HEAD, liar, prove=True)
     assert str(failed.value).startswith(f"{case}, head: ")
+
+
+# ---- the folder of a comparison ----
+
+
+def test_a_folder_that_was_left_is_removed_and_one_in_use_is_counted(tmp_path: Path) -> None:
+    left, not_ours = tmp_path / f"{workplace.PREFIX}left", tmp_path / "other"
+    (left / "store").mkdir(parents=True)
+    not_ours.mkdir()
+    with workplace.work_folder(tmp_path) as one:
+        assert not left.exists()
+        assert workplace.others(one) == 0
+        with workplace.work_folder(tmp_path) as two:
+            assert one.exists() and workplace.others(one) == workplace.others(two) == 1
+        assert workplace.others(one) == 0
+    assert list(tmp_path.iterdir()) == [not_ours]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_stopped_leaves_nothing_and_exits_130(pxarbench: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Stopped in the middle of a run, and impatiently once more."""
+    work, started = tmp_path / "work", tmp_path / "started"
+    slow = wrapper(tmp_path, f'[ "$1" = chunk ] && {{ touch {started}; sleep 100; }}\nexec {pxarbench} "$@"')
+    words = [slow, slow, "--case", "chunk", "--rounds", "3", "--no-instructions", "--work", work, "--output", tmp_path / "out"]
+    environment = {"PYTHONPATH": os.fspath(locate.REPOSITORY / "harness"), "TMPDIR": os.fspath(tmp_path)}
+    stop = f"until [ -e {started} ]; do sleep 0.1; done; kill -s {number.name[3:]} $1; sleep 0.02; kill -s {number.name[3:]} $1"
+    script = f'set -m; "$@" & other=$!; ( set -- $other; {stop} ) & wait $other'
+    result = run.run(
+        ["bash", "-c", script, "bash", sys.executable, "-m", "pxarbench_harness.compare", *words], env=environment, timeout=90
+    )
+    assert result.returncode == 130, result.stderr
+    assert b"interrupted" in result.stderr
+    assert list(work.iterdir()) == []
+    assert not list(tmp_path.glob("pxarbench-*"))
 
 
 # ---- a whole session ----

@@ -63,7 +63,7 @@ def test_slower_builds_are_found(slow: float, noise: float, least: int) -> None:
     assert found.count(Level.REGRESSION) >= least, found
 
 
-def test_a_slowdown_of_five_percent_is_found_although_every_tenth_run_is_disturbed() -> None:
+def test_a_slowdown_of_ten_percent_is_found_although_every_tenth_run_is_disturbed() -> None:
     rolled = dice(2)
     found = [levels(rolled, cases(0.1), noise=0.01, rare=0.1)["case-0"] for _ in range(20)]
     assert found.count(Level.REGRESSION) >= 19, found
@@ -111,6 +111,33 @@ def test_suspicions_of_equal_builds_are_rarer_than_alpha_even_without_a_floor() 
     assert suspected <= 150 * decide.ALPHA
 
 
+def test_disturbances_that_last_from_one_half_into_the_other_accuse_nobody() -> None:
+    """Halves of a round are neighbours in time, so what lasts for two or three runs hits both: they are not independent, as the
+    test takes them to be. Suspicions get more; what further rounds confirm does not."""
+    rolled, suspected, accused, sessions = dice(19), 0, 0, 60
+    none = Limits(floor=0.0, promise=0.5)
+
+    def bursts() -> list[Round]:
+        noise = rolled.normal(0, 0.007, (ROUNDS, 6))
+        for lasts in (2, 3):
+            begins = rolled.exponential(0.12, (ROUNDS, 6 + lasts)) * (rolled.random((ROUNDS, 6 + lasts)) < 0.025)
+            noise += sum(begins[:, at : at + 6] for at in range(lasts))
+        made = []
+        for logs in 1e8 * numpy.exp(noise):
+            order = [str(arm) for arm in rolled.permutation([BASE, NULL, HEAD])]
+            made.append({arm: [logs[at], logs[5 - at]] for at, arm in enumerate(order)})
+        return made
+
+    for _ in range(sessions):
+        first = decide.assess({str(case): bursts() for case in range(CASES)}, {str(case): none for case in range(CASES)})
+        again = decide.suspects(first)
+        suspected += bool(again)
+        confirmed = decide.assess({case: bursts() for case in again}, dict.fromkeys(again, none)) if again else None
+        accused += Level.REGRESSION in {told.level for told in decide.judge(first, confirmed).values()}
+    assert suspected <= sessions * 0.1
+    assert accused == 0
+
+
 # ---- noisy sessions ----
 
 
@@ -145,6 +172,14 @@ def test_what_cannot_be_excluded_is_not_ok() -> None:
     found = [levels(rolled, cases(0.045), noise=0.03)["case-0"] for _ in range(20)]
     assert Level.OK not in found or found.count(Level.OK) <= 2
     assert Level.INCONCLUSIVE in found
+
+
+@pytest.mark.parametrize(("change", "says"), [(0.03, "+3.0 % (+2.5 % to +4.8 %), within the limit of 3.5 %"),
+                                              (0.04, "+4.0 % (+2.5 % to +4.8 %)")])  # fmt: skip
+def test_what_is_above_a_noisy_limit_is_not_called_within_it(change: float, says: str) -> None:
+    head, null = decide.Estimate(change, 0.025, 0.048, (0.03,)), decide.Estimate(0.0, -0.035, 0.03, (0.0,))
+    series = Series({"a": decide.Assessed(head, null, LIMITS, 0.035, 0.5, 1.0, 1)}, ())
+    assert decide.judge(series, None)["a"] == decide.Judged(Level.OK, says)
 
 
 # ---- confirmation ----
@@ -191,10 +226,11 @@ def test_signed_rank_against_counting_all_signs(values: list[float]) -> None:
 
 @pytest.mark.parametrize("values", [
     [1.0] * 9 + [2.0] * 3 + [-1.0] * 2, [1.0] * 12, [-2.0] * 3 + [1.0] * 9,
+    [1.0] * 12 + [-1.0] * 3, [3.0] * 4 + [-1.0, 2.0] * 5,
 ])  # fmt: skip
-def test_signed_rank_of_equals_is_near_what_counting_says(values: list[float]) -> None:
-    """Peaks of memory are whole pages: many are equal."""
-    assert decide.signed_rank(values) == pytest.approx(signed_rank_by_counting(values), abs=0.02)
+def test_signed_rank_of_equals_is_what_counting_says(values: list[float]) -> None:
+    """Peaks of memory are whole pages: many are equal, and the normal distribution would accuse too many."""
+    assert decide.signed_rank(values) == pytest.approx(signed_rank_by_counting(values), abs=0.004)
 
 
 def test_holm_adjusts_as_in_the_textbook() -> None:

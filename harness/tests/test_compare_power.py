@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ from pxarbench_harness import run
 from pxarbench_harness.compare import findings, power
 from pxarbench_harness.compare.cases import Case, Numbers, named
 from pxarbench_harness.compare.decide import BASE, NULL
+from pxarbench_harness.compare.rounds import CONFIRM, Sample
 from pxarbench_harness.gates.verdict import Level
 
 LIMITS = findings.read_limits()
-ABOUT = {"program": "p", "rounds": 6}
+ABOUT = {"program": "p", "rounds": 6, "of": "chunk restore", "rules": "then"}
+SAMPLES: dict[int, list[Sample]] = {}
 
 
 class SimulatedBench:
@@ -42,16 +46,18 @@ def trials() -> list[power.Trial]:
     made = []
     for number in range(3):
         bench = SimulatedBench(number)
-        said, runs = power.trial(
-            bench, cases, arms(), rounds=6, seed=number, limits=LIMITS, say=lambda _text: None,  # type: ignore[arg-type]
-        )  # fmt: skip
-        made.append(power.Trial(number, runs, tuple(said)))
+        given = {"rounds": 6, "seed": number, "limits": LIMITS, "say": lambda _text: None}
+        first, confirm = power.trial(bench, cases, arms(), arms(), **given)  # type: ignore[arg-type]
+        SAMPLES[number] = [*first, *confirm]
+        said = power.judged(first, confirm, power.heads_of(arms()), ["chunk", "restore"], LIMITS)
+        made.append(power.Trial(number, len(first) + len(confirm), tuple(said)))
     return made
 
 
 def test_planted_slowdowns_are_counted(trials: list[power.Trial]) -> None:
     rows = {(row.case, row.quantity, row.planted): row for row in power.rows(trials, power.SLOWDOWNS)}
-    assert len(rows) == 2 * 3 * 6
+    assert len(rows) == 2 * (3 + 2) * 6  # three that are measured, two that are counted
+    assert rows["chunk", "stored", 0.10].levels[Level.OK] == 3
     for case in ("chunk", "restore"):
         assert rows[case, "wall", 0.0].trials == 6
         assert rows[case, "wall", 0.0].levels[Level.OK] == 6
@@ -64,6 +70,12 @@ def test_planted_slowdowns_are_counted(trials: list[power.Trial]) -> None:
 def test_suspects_alone_are_measured_again(trials: list[power.Trial]) -> None:
     first = len(arms()) * 2 * 6 * 2
     assert all(first < trial.runs < 2 * first for trial in trials)
+    for samples in SAMPLES.values():
+        again = [sample for sample in samples if sample.series == CONFIRM]
+        assert [sample.number for sample in samples] == list(range(len(samples)))
+        # As in ci/compare: each round visits all cases.
+        assert {(s.round, s.case) for s in again[: len(again) // 6]} == {(0, "chunk"), (0, "restore")}
+        assert power.arm_name(0.01) not in {sample.arm for sample in again}
 
 
 def test_the_table_and_the_page(trials: list[power.Trial]) -> None:
@@ -76,7 +88,7 @@ def test_the_table_and_the_page(trials: list[power.Trial]) -> None:
     row = next(line for line in page.splitlines() if line.startswith("| chunk"))
     assert row.startswith("| chunk | 0 of 6 | 0 of 3 |")
     assert "| 3 of 3 |" in row
-    assert "6 sessions of 6 comparisons; 0 with a false alarm" in page
+    assert "6 sessions of 10 comparisons; 0 with a false alarm" in page
 
 
 def test_trials_survive_an_interruption(trials: list[power.Trial]) -> None:
@@ -87,7 +99,8 @@ def test_trials_survive_an_interruption(trials: list[power.Trial]) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "says"), [
-    ("pxarbench-power/1", "pxarbench-power/2", "f:1: schema"), ('"rounds": 6', '"rounds": 7', "f:1: was made with another"),
+    ("pxarbench-power/1", "pxarbench-power/2", "f:1: schema"),
+    ('"rounds": 6', '"rounds": 7', r"f:1: was made with another rounds \(7, not 6\)"),
     ('"regression"', '"worse"', "worse"), ('"runs"', '"rums"', "runs"),
     ('{"schema"', '{schema', "f:1: Expecting"),
 ])  # fmt: skip
@@ -96,6 +109,33 @@ def test_trials_of_something_else_are_refused(trials: list[power.Trial], old: st
     assert old in text
     with pytest.raises(ValueError, match=says):
         power.from_lines(text.replace(old, new, 1), ABOUT, "f")
+
+
+def test_trials_are_judged_again_from_their_samples(trials: list[power.Trial], tmp_path: Path) -> None:
+    for one in trials:
+        power.write_samples(power.samples_file(tmp_path, one.number), SAMPLES[one.number])
+    assert power.read_samples(power.samples_file(tmp_path, 0)) == SAMPLES[0]
+    (tmp_path / "trials.jsonl").write_text("".join(power.to_line(replace(one, said=()), ABOUT) for one in trials))
+    # Of the last one the confirming rounds are missing: what is suspected in it cannot be judged.
+    first = [sample for sample in SAMPLES[2] if sample.series != CONFIRM]
+    power.write_samples(power.samples_file(tmp_path, 2), first)
+    told: list[str] = []
+    power.judge_again(tmp_path, told.append)
+    assert len(told) == 1 and "trial 3: " in told[0] and "was not measured again" in told[0]
+    about = {**ABOUT, "rules": power.rules(LIMITS)}
+    assert power.from_lines((tmp_path / "trials.jsonl").read_text(), about, "f") == trials[:2]
+    assert "2 trials" in (tmp_path / "power.md").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]\n", b'{"number": 1}\n'])
+def test_broken_samples_are_named(tmp_path: Path, content: bytes) -> None:
+    file = power.samples_file(tmp_path, 0)
+    file.write_bytes(content if not content else gzip.compress(content))
+    if content:
+        with pytest.raises(ValueError, match="samples-001"):
+            power.read_samples(file)
+    else:
+        assert power.read_samples(file) == []
 
 
 @pytest.mark.skipif(shutil.which(os.environ.get("CC") or "cc") is None, reason="no C compiler")

@@ -43,6 +43,10 @@ class CaseFailed(Exception):
     """A command failed or did not do its work; the text names the case, the arm and what was wrong."""
 
 
+class StoreBroken(CaseFailed):
+    """It changed or removed what was in a store before: no run after it can be believed."""
+
+
 @dataclass(frozen=True)
 class Numbers:
     """Of one run."""
@@ -210,7 +214,8 @@ class Bench:
             raise CaseFailed(f"{doing}: {error}") from None
 
     def measure(self, case: Case, arm: str, binary: Path, *, prove: bool = False) -> Numbers:
-        """One run, after which everything is as it was before. `prove`: also look whether it did its work. CaseFailed."""
+        """One run, after which everything is as it was before. `prove`: also look whether it did its work, and nothing else in
+        the stores. CaseFailed."""
         self.stats.unlink(missing_ok=True)
         if case.name == "pxar-create":
             self.out.mkdir()
@@ -224,6 +229,8 @@ class Bench:
             raise CaseFailed(f"{case.name}, {arm}: {error}") from error
         finally:
             self._clean(case)
+        if prove:
+            self._prove_clean(case, arm)
         return Numbers(
             usage.wall_ns, usage.user_ns, usage.system_ns, usage.peak_rss_bytes, usage.io.get("rchar", 0), stored
         )  # fmt: skip
@@ -243,6 +250,19 @@ class Bench:
             said = "an archive is empty"
         if said:
             raise CaseFailed(said)
+
+    def _prove_clean(self, case: Case, arm: str) -> None:
+        """What should not be there is removed: the next arm is to find what this one found."""
+        for name in {case.store, case.reads} & self._states.keys():
+            state = self._states[name]
+            now = state.now()
+            left = sorted({*now.files, *now.folders} - state.listing.files.keys() - state.listing.folders.keys())
+            try:
+                state.rewind(now)
+            except StateChanged as error:
+                raise StoreBroken(f"{case.name}, {arm}: {error}") from None
+            if left:
+                raise CaseFailed(f"{case.name}, {arm}: {len(left)} left behind in the store: {left[0]}")
 
     def _new(self, case: Case) -> tuple[list[Path], list[Path]]:
         """Chunks and indexes of the snapshot that a run has made."""

@@ -14,6 +14,7 @@ from ..gates.verdict import EXIT_ERROR, GATES, to_json
 
 EXIT_INTERRUPTED = 130
 ROUNDS, ROUNDS_MAX = 10, 100
+WRITTEN = ("verdict.json", "compare.md", "samples.jsonl")
 
 _EXAMPLES = """
 BASE and HEAD are git revisions, folders of sources, build folders or programs. What has to be built is built the same way
@@ -61,8 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = p.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
+    from .workplace import stoppable
+
     try:
-        return _main(p, args)
+        with stoppable():
+            return _main(p, args)
     except KeyboardInterrupt:
         print("ci/compare: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -111,6 +115,7 @@ def _compare(args: argparse.Namespace, settings: object) -> int:
     from .. import locate, run
     from ..datasets.workspace import DatasetFailed
     from ..gates import show
+    from ..gates.golden import write_whole
     from . import builds, cases, markdown, session
 
     assert isinstance(settings, session.Settings)
@@ -120,23 +125,24 @@ def _compare(args: argparse.Namespace, settings: object) -> int:
 
     output = (args.output or locate.results() / "latest-compare").absolute()
     try:
+        for name in WRITTEN:  # nobody is to take an older verdict for this one's
+            (output / name).unlink(missing_ok=True)
         base, head = (builds.find(word, jobs=args.jobs, say=say) for word in (args.base, args.head))
         if base.sha256 == head.sha256:
             say("both are the same program: what differs is noise")
         output.mkdir(parents=True, exist_ok=True)
-        compared = session.compare(base, head, settings, output / "samples.jsonl", say)
+        verdict = session.compare(base, head, settings, output / "samples.jsonl", say).verdict
+        page = markdown.page(verdict, warnings_fail=args.warnings_as_failures)
+        write_whole(output / "compare.md", page)
+        write_whole(output / "verdict.json", to_json(verdict))
     except (
         builds.BuildFailed, cases.CaseFailed, DatasetFailed, run.CommandFailed, OSError, shutil.Error
     ) as error:  # fmt: skip
         say(str(error))
         return EXIT_ERROR
-    verdict = compared.verdict
-    (output / "verdict.json").write_text(to_json(verdict), encoding="utf-8")
-    page = markdown.page(verdict, warnings_fail=args.warnings_as_failures)
-    (output / "compare.md").write_text(page, encoding="utf-8")
     print()
     show.terminal(verdict, warnings_fail=args.warnings_as_failures)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.write(show.annotations(verdict))
-    print(f"written: {output}/ (verdict.json, compare.md, samples.jsonl)")
+    print(f"written: {output}/ ({', '.join(WRITTEN)})")
     return verdict.exit_code(warnings_fail=args.warnings_as_failures)

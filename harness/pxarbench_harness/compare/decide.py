@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -31,10 +30,13 @@ CONFIDENCE = 0.95
 #: Share of changes of the size `detectable` that are found. The first rounds and those that confirm must both find one, so
 #: each of them has to find the root of it.
 POWER = 0.95
-#: Of an interval; of one of the sessions that detectable() imagines; these sessions; where their chance begins.
-_RESAMPLES, _SESSION_RESAMPLES, _SESSIONS, _SEED = 1_999, 499, 200, 1
-#: Of up to so many values all signs are counted, unless two are of equal size; else the normal distribution is near enough.
+#: Of an interval; of one of the sessions that detectable() imagines; these sessions; at a time, for the memory's sake; where
+#: their chance begins.
+_RESAMPLES, _SESSION_RESAMPLES, _SESSIONS, _BATCH, _SEED = 1_999, 499, 200, 50, 1
+#: Of up to so many values all signs are counted; of more, the normal distribution is near enough.
 _EXACT_MAX = 50
+#: Random signs for values of equal size, where the normal distribution would promise too much.
+_SIGNS = 19_999
 
 Floats = numpy.typing.NDArray[numpy.float64]
 #: Arm -> its values in one round, all above 0; the first of each arm belong together, the second, ...
@@ -124,7 +126,7 @@ def _bounds(rows: Floats, resamples: int) -> tuple[Floats, Floats]:
 
     interval = bootstrap(
         (rows,), median, axis=-1, vectorized=True, method="percentile", confidence_level=CONFIDENCE, n_resamples=resamples,
-        random_state=numpy.random.default_rng(_SEED),
+        batch=_BATCH, random_state=numpy.random.default_rng(_SEED),
     ).confidence_interval  # fmt: skip
     return interval.low, interval.high
 
@@ -141,15 +143,22 @@ def estimate(logs: Floats) -> Estimate:
 
 def signed_rank(values: Sequence[float]) -> float:
     """Wilcoxon's test: chance of so many and so large positive values if they lay evenly about 0."""
-    from scipy.stats import wilcoxon
+    from scipy.stats import permutation_test, rankdata, wilcoxon
 
-    real = [value for value in values if value != 0]
-    if not real:
+    real = numpy.asarray([value for value in values if value != 0])
+    if not (real > 0).any():
         return 1.0
-    counts_all = len(real) <= _EXACT_MAX and len(set(map(abs, real))) == len(real)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # few values, and equal ones: nothing better can be had
-        found = wilcoxon(real, alternative="greater", method="exact" if counts_all else "approx", correction=True)
+    if len(set(numpy.abs(real))) == len(real):
+        method = "exact" if len(real) <= _EXACT_MAX else "approx"
+        return float(wilcoxon(real, alternative="greater", method=method, correction=True).pvalue)
+
+    def rank_sum(signed: Floats, axis: int) -> Floats:
+        return numpy.asarray(signed.sum(axis=axis))
+
+    found = permutation_test(
+        (rankdata(numpy.abs(real)) * numpy.sign(real),), rank_sum, permutation_type="samples", vectorized=True,
+        n_resamples=_SIGNS, alternative="greater", random_state=numpy.random.default_rng(_SEED),
+    )  # fmt: skip
     return float(found.pvalue)
 
 
@@ -169,8 +178,8 @@ def rounds_min(cases: int) -> int:
 
 @lru_cache
 def _walsh_rank(n: int, cases: int) -> int | None:
-    """signed_rank(values - x) < ALPHA / cases as long as x is below the k-th smallest mean of two values: k, from 0. (The sum of
-    the positive ranks is the number of these means above x.)"""
+    """signed_rank(values - x) < ALPHA / cases as long as x is below the k-th smallest mean of two values: k, from 0. (The sum
+    of the positive ranks is the number of these means above x.)"""
 
     def shows(rank_sum: int) -> bool:
         """Whether values would be significant whose positive ranks have this sum."""
@@ -267,16 +276,20 @@ def _judged(case: str, one: Assessed, first: Series, confirmed: Series | None) -
         if not again.is_more:
             text = f"{between(one.head)}, which further rounds did not confirm: {between(again.head)}"
             return Judged(Level.INCONCLUSIVE, text)
-        text = f"{between(one.head)}, confirmed by {between(again.head)}; the limit is {one.limit:.1%}"
+        text = f"{between(one.head)}, confirmed by {between(again.head)}; the limit is {_share(one.limit)}"
         return Judged(Level.REGRESSION, text)
     if one.is_less:
         return Judged(Level.IMPROVED, between(one.head))
     if one.head.high < one.limits.promise:
-        said = between(one.head)
-        return Judged(Level.OK, f"{said}, within the limit of {one.limit:.1%}" if one.head.low > 0 else said)
-    least = f"a change of {one.limits.promise:.0%} cannot be excluded"
-    rest = "too few rounds" if one.detectable is None else f"so many rounds of this noise show {one.detectable:.1%} or more"
+        within = one.head.low > 0 and one.head.change <= one.limit
+        return Judged(Level.OK, between(one.head) + (f", within the limit of {_share(one.limit)}" if within else ""))
+    least = f"a change of {_share(one.limits.promise)} cannot be excluded"
+    rest = "too few rounds" if one.detectable is None else f"so many rounds of this noise show {_share(one.detectable)} or more"
     return Judged(Level.INCONCLUSIVE, f"{between(one.head)}: {least}, {rest}")
+
+
+def _share(share: float) -> str:
+    return percent(share).lstrip("+")
 
 
 def percent(share: float) -> str:

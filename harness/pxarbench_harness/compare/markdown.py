@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ..gates import show
 from ..gates.verdict import Finding, Level, Verdict
 from ..report import render
 from ..report.model import Block, Bullets, Details, Heading, Paragraph, Report, Table
 
-NULL = "two copies of base: "
+#: How details of findings.py begin.
+NULL, SESSION = "two copies of base: ", "the session: "
 _TITLES = {"time": "Time", "memory": "Peak memory", "bytes": "Bytes", "instructions": "Instructions", "checks": "Checks"}
 _MEASURED = ("time", "memory")
 _COLUMNS = ("case", "what", "verdict", "base", "head", "head against base", "base against its copy", "limit", "detectable")
 _ROWS = 60  # of what did not change, none is shown
+
+
+def _details(finding: Finding) -> tuple[str, ...]:
+    """What the table and the sentences below it do not tell."""
+    return tuple(line for line in finding.details if not line.startswith((NULL, SESSION)))
 
 
 def _marked(finding: Finding) -> str:
@@ -49,9 +57,12 @@ def _gate(gate: str, found: Sequence[Finding]) -> Iterator[Block]:
     yield Heading(_TITLES.get(gate, gate), 3)
     if gate in _MEASURED:
         yield _measured(found)
-        spoken = [f for f in found if f.level is not Level.OK]
-        if spoken:
-            yield Bullets(tuple(f"{f.case}, {f.name}: {f.text}" for f in spoken))
+        about: dict[tuple[str, str], list[str]] = {}  # a noisy session is the same sentence for each case
+        for f in found:
+            if f.level is not Level.OK:
+                about.setdefault((f.name, f.text), []).append(f.case)
+        if about:
+            yield Bullets(tuple(", ".join(filter(None, (*cases, name))) + f": {text}" for (name, text), cases in about.items()))
         return
     differing = [f for f in found if f.level is not Level.OK]
     same = len(found) - len(differing)
@@ -64,6 +75,12 @@ def _gate(gate: str, found: Sequence[Finding]) -> Iterator[Block]:
         yield Paragraph(f"{same} of {len(found)} {what}.")
 
 
+def _command(settings: Mapping[str, Any]) -> str:
+    words = ["ci/compare", str(settings.get("base")), str(settings.get("head"))]
+    words += ["--rounds", str(settings.get("rounds")), "--seed", str(settings.get("seed"))]
+    return shlex.join(words).replace("`", "'")
+
+
 def page(verdict: Verdict, *, warnings_fail: bool = False) -> str:
     """Markdown."""
     settings = verdict.settings
@@ -71,15 +88,17 @@ def page(verdict: Verdict, *, warnings_fail: bool = False) -> str:
         Heading(f"{show.headline(verdict, warnings_fail=warnings_fail).split(' (')[0]}", 2),
         Bullets((f"base: {verdict.base}", f"head: {verdict.head}")),
     ]
+    if settings.get("base program") and settings.get("base program") == settings.get("head program"):
+        blocks.append(Paragraph("Both are the same program: what differs is noise."))
     for gate in dict.fromkeys(("checks", "required", *_TITLES)):
         found = [f for f in verdict.all_findings if f.gate == gate]
         if found:
             blocks += _gate(gate, found)
-    told = [f for f in verdict.all_findings if f.details and f.level is not Level.OK]
+    told = [f for f in verdict.all_findings if _details(f) and f.level is not Level.OK]
     if told:
         blocks.append(Heading("Details", 3))
         for f in told[:_ROWS]:
-            blocks.append(Details(show.subject(f), (Bullets(f.details),)))
+            blocks.append(Details(show.subject(f), (Bullets(_details(f)),)))
     blocks.append(Heading("How", 3))
     blocks.append(Paragraph(
         f"{settings.get('rounds')} rounds; in each, every case ran in base, in a copy of base and in head, there and back, in "
@@ -91,9 +110,9 @@ def page(verdict: Verdict, *, warnings_fail: bool = False) -> str:
     blocks.append(Bullets((
         f"tree: {settings.get('files'):,} files, {settings.get('bytes'):,} bytes; cases {settings.get('cases')}; "
         f"measured again: {settings.get('measured again')}; {settings.get('runs'):,} runs",
+        f"not seen: peak memory below {show.value(settings.get('least memory seen'), 'bytes')}, that of what starts programs",
         f"host {verdict.host_fingerprint}: {verdict.host.get('cpu')}, {verdict.host.get('cores')} cores, "
         f"kernel {verdict.host.get('kernel')}, {verdict.host.get('tree_filesystem')}; started {verdict.started}",
-        f"again: `ci/compare {settings.get('base')} {settings.get('head')} --rounds {settings.get('rounds')} "
-        f"--seed {settings.get('seed')}`",
+        f"again: `{_command(settings)}`",
     )))  # fmt: skip
     return render.markdown(Report(tuple(blocks)))

@@ -5,15 +5,19 @@
 A trial is what ci/compare does, with more arms at once: the program, its copy, two further copies (A/A: every accusation is a
 false alarm), and one per slowdown. All arms are the same program behind stretch.c, which afterwards keeps a processor busy for
 that share of the time: what differs is the duration alone, and by how much is known. Rounds, orders, tests and confirmation are
-those of ci/compare; sharing base and copy between the slowdowns of a trial saves more than half of the runs.
+those of ci/compare; sharing base and copy between the slowdowns of a trial saves more than half of the runs. So many arms make
+a half of a round three times as long as in ci/compare, and what drifts cancels out less: a trial finds rather less than that.
 
-Each trial is written when it is done: the same command goes on after an interruption, and with more --trials.
+Each trial is written when it is done, with all of its samples: the same command goes on after an interruption, and with more
+--trials. --judge-again applies other rules or limits to the samples that are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -22,7 +26,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +36,10 @@ from ..gates.verdict import EXIT_ERROR, Level
 from ..report import render
 from ..report.model import Bullets, Heading, Paragraph, Report, Table
 from . import builds, decide, findings
-from .cases import NAMES, Bench, Case, CaseFailed, named, version
+from .cases import NAMES, Bench, Case, CaseFailed, Numbers, named, version
 from .cli import EXIT_INTERRUPTED, ROUNDS, ROUNDS_MAX
 from .rounds import CONFIRM, FIRST, Sample, run_rounds, warm_up
-from .session import work_folder
+from .workplace import stoppable, work_folder
 
 SCHEMA = "pxarbench-power/1"
 SLOWDOWNS = (0.01, 0.02, 0.03, 0.05, 0.10)
@@ -84,12 +88,13 @@ def suspects(
 def judged(
     first: Sequence[Sample], confirm: Sequence[Sample], arms: Sequence[str], cases: Sequence[str], limits: findings.AllLimits
 ) -> list[Said]:
+    """What ci/compare would say about each arm. ValueError: a suspect was not measured again."""
     said = []
     for arm in arms:
         one, two = _of(first, arm, cases), _of(confirm, arm, cases)
-        for quantity in findings.MEASURED:
-            for found in findings.measured(one, two, cases, quantity, limits):
-                said.append(Said(arm, found.case, quantity.name, found.level, found.change or 0.0, found.detectable))
+        found = [f for quantity in findings.MEASURED for f in findings.measured(one, two, cases, quantity, limits)]
+        for f in (*found, *findings.counted(one, cases, limits)):
+            said.append(Said(arm, f.case, f.name, f.level, f.change or 0.0, f.detectable))
     return said
 
 
@@ -102,7 +107,7 @@ def programs(binary: Path, folder: Path, slowdowns: Sequence[float]) -> dict[str
     shares = {**dict.fromkeys((decide.BASE, decide.NULL, *EQUALS), 0.0), **{arm_name(share): share for share in slowdowns}}
     for arm, share in shares.items():
         home = folder / arm.ljust(len(EQUALS[0]), "-")
-        home.mkdir()
+        home.mkdir(parents=True)
         shutil.copyfile(binary, home / "real")
         (home / "real").chmod(0o755)
         source = Path(__file__).with_name("stretch.c")
@@ -113,23 +118,26 @@ def programs(binary: Path, folder: Path, slowdowns: Sequence[float]) -> dict[str
 
 
 def trial(
-    bench: Bench, cases: Sequence[Case], arms: Mapping[str, Path], *, rounds: int, seed: int, limits: findings.AllLimits,
-    say: Callable[[str], None],
-) -> tuple[list[Said], int]:  # fmt: skip
-    """One, and the number of its runs."""
-    names = [case.name for case in cases]
-    heads = [arm for arm in arms if arm not in (decide.BASE, decide.NULL)]
-    first = run_rounds(bench, cases, arms, rounds=rounds, seed=seed, series=FIRST, sink=lambda _sample: None)
-    again = suspects(first, heads, names, limits)
-    confirm: list[Sample] = []
-    for case, accused in again.items():
-        some = {arm: path for arm, path in arms.items() if arm in (decide.BASE, decide.NULL, *accused)}
-        confirm += run_rounds(
-            bench, [named(case)], some, rounds=rounds, seed=seed, series=CONFIRM, sink=lambda _sample: None,
-            before=len(first) + len(confirm),
-        )  # fmt: skip
-    say(f"measured again: {', '.join(again) or 'nothing'}")
-    return judged(first, confirm, heads, names, limits), len(first) + len(confirm)
+    bench: Bench, cases: Sequence[Case], arms: Mapping[str, Path], copies: Mapping[str, Path], *, rounds: int, seed: int,
+    limits: findings.AllLimits, say: Callable[[str], None],
+) -> tuple[list[Sample], list[Sample]]:  # fmt: skip
+    """Samples of one: first rounds, and confirming ones of the suspects with other copies of the programs."""
+    first = run_rounds(bench, cases, lambda _case: arms, rounds=rounds, seed=seed, series=FIRST, sink=lambda _sample: None)
+    again = suspects(first, heads_of(arms), [case.name for case in cases], limits)
+
+    def accused(case: Case) -> Mapping[str, Path]:
+        return {arm: path for arm, path in copies.items() if arm in (decide.BASE, decide.NULL, *again[case.name])}
+
+    confirm = run_rounds(
+        bench, [case for case in cases if case.name in again], accused, rounds=rounds, seed=seed, series=CONFIRM,
+        sink=lambda _sample: None, before=len(first),
+    )  # fmt: skip
+    say(f"measured again: {', '.join(again) or 'nothing'}; {len(first)} and {len(confirm)} runs")
+    return first, confirm
+
+
+def heads_of(arms: Iterable[str]) -> list[str]:
+    return [arm for arm in arms if arm not in (decide.BASE, decide.NULL)]
 
 
 # ---- the file of trials ----
@@ -140,6 +148,30 @@ class Trial:
     number: int
     runs: int
     said: tuple[Said, ...]
+
+
+def samples_file(folder: Path, number: int) -> Path:
+    return folder / f"samples-{number + 1:03d}.jsonl.gz"
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    with gzip.open(path, "wt", encoding="ascii") as out:
+        for sample in samples:
+            out.write(json.dumps(sample.as_json()) + "\n")
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """OSError, ValueError: names the file."""
+    names = {f.name for f in fields(Numbers)}
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as lines:
+            told = [json.loads(line) for line in lines]
+        return [
+            Sample(**{k: v for k, v in one.items() if k not in names}, numbers=Numbers(**{k: one[k] for k in names}))
+            for one in told
+        ]
+    except (EOFError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def to_line(one: Trial, about: Mapping[str, Any]) -> str:
@@ -156,8 +188,11 @@ def from_lines(text: str, about: Mapping[str, Any], name: str) -> list[Trial]:
             values = json.loads(line)
             if values["schema"] != SCHEMA:
                 raise ValueError(f"schema {values['schema']!r}")
-            if values["about"] != dict(about):
-                raise ValueError("was made with another program, machine, number of rounds or version of the cases")
+            other = [key for key in {**about, **values["about"]} if values["about"].get(key) != about.get(key)]
+            if other:
+                raise ValueError("was made with " + ", ".join(
+                    f"another {key} ({values['about'].get(key)}, not {about.get(key)})" for key in other
+                ))  # fmt: skip
             said = tuple(Said(a, c, q, Level(level), float(change), d) for a, c, q, level, change, d in values["said"])
             trials.append(Trial(int(values["trial"]), int(values["runs"]), said))
         except json.JSONDecodeError as error:
@@ -203,7 +238,7 @@ def rows(trials: Sequence[Trial], slowdowns: Sequence[float]) -> list[Row]:
 def table_csv(found: Sequence[Row]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    levels = (Level.REGRESSION, Level.OK, Level.INCONCLUSIVE, Level.IMPROVED)
+    levels = (Level.REGRESSION, Level.OK, Level.INCONCLUSIVE, Level.WARNING, Level.IMPROVED)
     medians = ("median_change", "median_detectable")
     writer.writerow(["case", "quantity", "planted", "comparisons", *(level.value for level in levels), *medians])
     for row in found:
@@ -235,7 +270,8 @@ def page(trials: Sequence[Trial], found: Sequence[Row], about: Mapping[str, Any]
         Table(names, tuple(cells)),
         Bullets((
             f"A program against itself: {len(sessions)} sessions of {len(equal) // max(1, len(sessions))} comparisons; "
-            f"{accused} with a false alarm (of wall or processor time, or peak memory); {unsure} with something inconclusive.",
+            f"{accused} with a false alarm (of wall or processor time, peak memory or bytes); {unsure} with something "
+            f"inconclusive. Two sessions each share the runs of base and of its copy.",
             "A session is inconclusive as a whole when two copies of the program cannot be told to be equal; that counts as "
             "not detected here.",
             ", ".join(f"{key} {value}" for key, value in about.items()),
@@ -251,7 +287,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python3 -m pxarbench_harness.compare.power", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Plants slowdowns of known size; counts how many ci/compare finds, and how many where are none.",
         epilog="examples:\n  ... --trials 20 --output power       six minutes per trial on two cores; goes on where it was\n"
-        "  ... --trials 2 --rounds 4 --case chunk --output short    does it work at all?\n",
+        "  ... --trials 2 --rounds 4 --case chunk --output short    does it work at all?\n"
+        "  ... --output power --judge-again                         after a change of limits.toml or decide.py\n",
     )  # fmt: skip
     p.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of trials.jsonl, power.csv, power.md")
     p.add_argument("--build", default="HEAD", metavar="BUILD", help="as for ci/compare (default HEAD)")
@@ -259,6 +296,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"per trial (default {ROUNDS})")
     p.add_argument("--case", action="append", default=[], choices=NAMES, help="only this one; may be given several times")
     p.add_argument("--seed", type=int, default=1, metavar="N")
+    p.add_argument("--judge-again", action="store_true", help="no runs: what is said today about the samples that are there")
     p.add_argument("--work", type=Path, metavar="FOLDER", help="of trees and stores (default: in memory if there is room)")
     return p
 
@@ -270,7 +308,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"power: {text}", file=sys.stderr, flush=True)
 
     try:
-        return _run(args, say)
+        with stoppable():
+            return _run(args, say)
     except KeyboardInterrupt:
         say("interrupted; the same command goes on")
         return EXIT_INTERRUPTED
@@ -279,7 +318,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_ERROR
 
 
+def rules(limits: findings.AllLimits) -> str:
+    """A digest of what decides: trials judged by other rules do not belong into one table."""
+    return hashlib.sha256(Path(decide.__file__).read_bytes() + repr(limits).encode()).hexdigest()[:12]
+
+
+def write_tables(folder: Path, trials: Sequence[Trial], about: Mapping[str, Any], rounds: int) -> None:
+    found = rows(trials, SLOWDOWNS)
+    write_whole(folder / "power.csv", table_csv(found))
+    write_whole(folder / "power.md", page(trials, found, about, rounds))
+
+
+def judge_again(folder: Path, say: Callable[[str], None]) -> None:
+    """Trials of which a case is suspected now, and was not when it was measured, cannot be judged, and are left out."""
+    file = folder / "trials.jsonl"
+    text = file.read_text(encoding="utf-8")
+    limits = findings.read_limits()
+    try:
+        old = json.loads(text.partition("\n")[0])["about"]
+        cases, rounds = old["of"].split(), int(old["rounds"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file}:1: {error}") from None
+    about = {**old, "rules": rules(limits)}
+    trials = []
+    for one in from_lines(text, old, str(file)):
+        samples = read_samples(samples_file(folder, one.number))
+        first, confirm = ([s for s in samples if s.series == series] for series in (FIRST, CONFIRM))
+        try:
+            said = judged(first, confirm, heads_of(sorted({s.arm for s in samples})), cases, limits)
+        except ValueError as error:
+            say(f"trial {one.number + 1}: {error}")
+        else:
+            trials.append(replace(one, said=tuple(said)))
+    write_whole(file, "".join(to_line(one, about) for one in trials))
+    write_tables(folder, trials, about, rounds)
+
+
 def _run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    if args.judge_again:
+        judge_again(args.output, say)
+        print((args.output / "power.md").read_text(encoding="utf-8"))
+        return 0
     limits = findings.read_limits()
     names = [name for name in NAMES if name in args.case or not args.case]
     if not decide.rounds_min(len(names)) <= args.rounds <= ROUNDS_MAX:
@@ -287,33 +366,36 @@ def _run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         raise ValueError(f"--rounds {args.rounds}: fewer than {least} show nothing; at most {ROUNDS_MAX}")
     build = builds.find(args.build, say=say)
     args.output.mkdir(parents=True, exist_ok=True)
-    with work_folder(args.work) as work, tempfile.TemporaryDirectory(prefix="pxarbench-arms-") as folder:
+    with work_folder(args.work) as work:
         about = {
             "program": build.sha256[:12], "cases": version(), "of": " ".join(names), "rounds": args.rounds, "seed": args.seed,
-            "host": measure.host(work, work, {}).fingerprint,
+            "rules": rules(limits), "host": measure.host(work, work, {}).fingerprint,
         }  # fmt: skip
         file = args.output / "trials.jsonl"
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         trials = from_lines(text, about, str(file))
         write_whole(file, "".join(to_line(one, about) for one in trials))
+        missing = sorted(set(range(args.trials)) - {one.number for one in trials})
+        cases = [named(name) for name in names]
         bench = Bench(work)
-        arms = programs(build.binary, Path(folder), SLOWDOWNS)
-        if len(trials) < args.trials:
+        if missing:
             say("preparing the tree and the stores")
-            bench.prepare(build.binary, [named(name) for name in names])
-            warm_up(bench, [named(name) for name in names], arms)
-        for number in range(len(trials), args.trials):
+            bench.prepare(build.binary, cases)
+        for number in missing:
             say(f"trial {number + 1} of {args.trials}")
-            said, runs = trial(
-                bench, [named(name) for name in names], arms, rounds=args.rounds, seed=args.seed * 10_000 + number,
-                limits=limits, say=say,
-            )  # fmt: skip
-            trials.append(Trial(number, runs, tuple(said)))
+            # New copies for each trial, as for each ci/compare.
+            with tempfile.TemporaryDirectory(prefix="pxarbench-arms-") as folder:
+                arms, copies = (programs(build.binary, Path(folder) / series, SLOWDOWNS) for series in (FIRST, CONFIRM))
+                warm_up(bench, cases if number == missing[0] else cases[-1:], arms)
+                seed = args.seed * 10_000 + number
+                first, confirm = trial(bench, cases, arms, copies, rounds=args.rounds, seed=seed, limits=limits, say=say)
+            said = judged(first, confirm, heads_of(arms), names, limits)
+            trials.append(Trial(number, len(first) + len(confirm), tuple(said)))
+            write_samples(samples_file(args.output, number), (*first, *confirm))
             with open(file, "a", encoding="utf-8") as out:
                 out.write(to_line(trials[-1], about))
-            found = rows(trials, SLOWDOWNS)
-            write_whole(args.output / "power.csv", table_csv(found))
-            write_whole(args.output / "power.md", page(trials, found, about, args.rounds))
+            write_tables(args.output, trials, about, args.rounds)
+        bench.verify()
     print((args.output / "power.md").read_text(encoding="utf-8") if trials else "no trials")
     return 0
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .cases import Bench, Case, Numbers
-from .decide import Round
+from .cases import Bench, Case, CaseFailed, Numbers
+from .decide import HEAD, Round
 
 #: Series of rounds of a session.
 FIRST, CONFIRM = "first", "confirm"
@@ -41,7 +41,7 @@ def order(seed: int, series: str, case: str, number: int, arms: Sequence[str]) -
 def run_rounds(
     bench: Bench,
     cases: Sequence[Case],
-    arms: Mapping[str, Path],
+    arms: Callable[[Case], Mapping[str, Path]],
     *,
     rounds: int,
     seed: int,
@@ -49,17 +49,28 @@ def run_rounds(
     sink: Callable[[Sample], None],
     before: int = 0,
     tell: Callable[[int], None] = lambda _done: None,
+    lost: dict[str, CaseFailed] | None = None,
 ) -> list[Sample]:
-    """`arms`: name -> program. `sink` gets each sample as soon as it is there; `before`: runs that were made earlier. Each
-    round visits all cases, so that a disturbance of a second hits one round of a few cases, not all rounds of one.
+    """`arms`: of a case, name -> program. `sink` gets each sample as soon as it is there; `before`: runs that were made
+    earlier. Each round visits all cases: a disturbance of a second hits one round of a few cases, not all rounds of one.
 
-    CaseFailed names the case and the arm.
+    `lost` gets cases in which HEAD failed, and why; no more rounds are made of them. CaseFailed: another arm failed, or any
+    when there is no `lost`.
     """
     found: list[Sample] = []
     for number in range(rounds):
         for case in cases:
-            for position, arm in enumerate(order(seed, series, case.name, number, sorted(arms))):
-                numbers = bench.measure(case, arm, arms[arm])
+            if lost is not None and case.name in lost:
+                continue
+            programs = arms(case)
+            for position, arm in enumerate(order(seed, series, case.name, number, sorted(programs))):
+                try:
+                    numbers = bench.measure(case, arm, programs[arm])
+                except CaseFailed as error:
+                    if lost is None or arm != HEAD:
+                        raise
+                    lost[case.name] = error
+                    break
                 found.append(Sample(before + len(found), series, number, case.name, position, arm, numbers))
                 sink(found[-1])
         tell(number + 1)

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .. import locate, measure
+from .. import locate, measure, run
 from ..gates.verdict import Finding, Level, Verdict
-from ..run import CommandFailed
 from . import findings as judge
 from .builds import Build, place
-from .cases import NEEDED_BYTES, Bench, Case, CaseFailed, named, version
+from .cases import Bench, Case, CaseFailed, StoreBroken, named, version
 from .decide import BASE, HEAD
 from .rounds import CONFIRM, FIRST, Sample, run_rounds, warm_up
-
-_MEMORY = Path("/dev/shm")
-_INODES_MIN = 200_000
-
+from .workplace import others, work_folder
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,78 +38,78 @@ class Compared:
     samples: tuple[Sample, ...] = field(repr=False)
 
 
-def in_memory() -> bool:
-    """Is there a file system in memory with enough room?"""
-    if not os.access(_MEMORY, os.W_OK | os.X_OK):
-        return False
-    free = os.statvfs(_MEMORY)
-    return free.f_bavail * free.f_frsize >= NEEDED_BYTES and (free.f_favail >= _INODES_MIN or not free.f_files)
-
-
-@contextmanager
-def work_folder(place: Path | None) -> Iterator[Path]:
-    """A new folder, removed at the end."""
-    parent = place if place is not None else _MEMORY if in_memory() else None
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="pxarbench-compare-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def compare(base: Build, head: Build, settings: Settings, samples_file: Path, say: Callable[[str], None]) -> Compared:
-    """`samples_file` gets a JSON line per run, as soon as it was made. CaseFailed: base does not do its work, or head only
-    sometimes. A head that never does the work of a case is a finding."""
+    """`samples_file` gets a JSON line per run, as soon as it was made. CaseFailed: base does not do its work. A head that does
+    not, always or sometimes, is a finding."""
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     chosen = [named(name) for name in settings.cases]
     # Programs are not started from the work folder: file systems in memory often forbid that.
     with work_folder(settings.work) as work, tempfile.TemporaryDirectory(prefix="pxarbench-arms-") as programs:
         host = measure.host(work, work, {})
-        arms = place(base, head, Path(programs))
+        least_memory = run.run_counted(["true"])[1].peak_rss_bytes
+        texts, programs_are = (base.text, head.text), (base.sha256, head.sha256)
+        arms = place(base, head, Path(programs) / FIRST)
         bench = Bench(work, files=settings.files)
         say("preparing the tree and the stores")
         bench.prepare(arms[BASE], chosen)
         found, usable = _warmed(bench, chosen, arms)
-        with open(samples_file, "w", encoding="ascii") as out:
+        lost: dict[str, CaseFailed] = {}
+        beside: list[int] = []
+        with open(samples_file, "w", encoding="ascii", buffering=1) as out:
 
             def sink(sample: Sample) -> None:
                 out.write(json.dumps(sample.as_json()) + "\n")
 
-            def rounds_of(cases: Sequence[Case], series: str, before: int) -> list[Sample]:
-                tell = _progress(series, settings.rounds, len(cases), say)
+            def rounds_of(cases: Sequence[Case], arms: Mapping[str, Path], series: str, before: int) -> list[Sample]:
+                progress = _progress(series, settings.rounds, len(cases), say)
+
+                def tell(done: int) -> None:
+                    beside.append(others(work))
+                    progress(done)
+
                 return run_rounds(
-                    bench, cases, arms, rounds=settings.rounds, seed=settings.seed, series=series, sink=sink, before=before,
-                    tell=tell,
+                    bench, cases, lambda _case: arms, rounds=settings.rounds, seed=settings.seed, series=series, sink=sink,
+                    before=before, tell=tell, lost=lost,
                 )  # fmt: skip
 
-            first = rounds_of(usable, FIRST, 0)
-            names = [case.name for case in usable]
+            first = rounds_of(usable, arms, FIRST, 0)
+            names = [case.name for case in usable if case.name not in lost]
             again = judge.suspects(first, names, settings.limits)
             confirm: list[Sample] = []
             if again:
                 say(f"measuring again to be sure: {', '.join(again)}")
-                confirm = rounds_of([named(name) for name in again], CONFIRM, len(first))
+                # Other copies: where one lies in memory has a share in how fast it is.
+                copies = place(base, head, Path(programs) / CONFIRM)
+                confirm = rounds_of([named(name) for name in again], copies, CONFIRM, len(first))
+        found += [_failed(name, error, "not in every round: ") for name, error in lost.items()]
+        if any(beside):
+            text = f"others measured beside it on this machine ({max(beside)} at once): each is the noise of the other"
+            found.append(Finding("time", "", "", Level.WARNING, text))
+        try:
             bench.verify()
+        except CaseFailed as error:  # in a run that was not looked at: whose it was is not known
+            found.append(Finding("checks", "", "", Level.ERROR, str(error)))
         for quantity in judge.MEASURED:
-            found += judge.measured(first, confirm, names, quantity, settings.limits) if names else []
-        found += judge.counted(first, names, settings.limits)
+            found += judge.measured(first, confirm, names, quantity, settings.limits, lost) if names else []
+        found += judge.counted(first, [name for name in names if name not in lost], settings.limits)
         executed = list(settings.cases)
-        if settings.instructions:
+        if (base.sha256, head.sha256) != programs_are:
+            found.append(Finding("checks", "", "", Level.ERROR, "a program was built anew while it was measured"))
+        elif settings.instructions:
             more, counted = _instructions(base, head, work, say)
             found += more
             executed += counted
     verdict = Verdict(
-        kind="compare", started=started, base=base.text, head=head.text, head_commit=head.commit,
+        kind="compare", started=started, base=texts[0], head=texts[1], head_commit=head.commit,
         host_fingerprint=host.fingerprint, host=asdict(host), findings=tuple(judge.advised(found, settings.advise)),
         executed=tuple(sorted(executed)), required=settings.cases,
         settings={
             "rounds": settings.rounds, "seed": settings.seed, "cases": version(), "runs": len(first) + len(confirm),
             "measured again": ", ".join(again) or "nothing", "limits": settings.limits_file,
+            "least memory seen": least_memory,
             "advice only": ", ".join(settings.advise) or "nothing", "files": bench.files, "bytes": bench.bytes,
-            "base": base.word, "base is": base.kind, "base program": base.sha256,
-            "head": head.word, "head is": head.kind, "head program": head.sha256,
+            "base": base.word, "base is": base.kind, "base program": programs_are[0],
+            "head": head.word, "head is": head.kind, "head program": programs_are[1],
         },
     )  # fmt: skip
     return Compared(verdict, (*first, *confirm))
@@ -139,12 +133,18 @@ def _warmed(bench: Bench, cases: Sequence[Case], arms: dict[str, Path]) -> tuple
         warm_up(bench, [case], {arm: path for arm, path in arms.items() if arm != HEAD})
         try:
             warm_up(bench, [case], {HEAD: arms[HEAD]})
+        except StoreBroken:
+            raise
         except CaseFailed as error:
-            first, *more = str(error).splitlines()
-            found.append(Finding("checks", case.name, "", Level.REGRESSION, first, details=tuple(more)))
+            found.append(_failed(case.name, error))
         else:
             usable.append(case)
     return found, usable
+
+
+def _failed(case: str, error: CaseFailed, often: str = "") -> Finding:
+    first, *more = str(error).splitlines()
+    return Finding("checks", case, "", Level.REGRESSION, often + first, details=tuple(more))
 
 
 def _instructions(base: Build, head: Build, work: Path, say: Callable[[str], None]) -> tuple[list[Finding], list[str]]:
@@ -152,12 +152,13 @@ def _instructions(base: Build, head: Build, work: Path, say: Callable[[str], Non
     from ..gates import instruction_cases, instructions
 
     if instructions.find_valgrind() is None:
-        say("instructions are not counted: valgrind is not installed")
-        return [], []
+        text = "not counted: valgrind is not installed (--no-instructions: then they are not asked for)"
+        say(f"instructions are {text}")
+        return [Finding("instructions", "", "", Level.WARNING, text)], []
     say("counting instructions of both builds, about a minute")
     try:
         ran = instructions.between(base.binary, head.binary, work)
-    except (instructions.InstructionsBroken, instruction_cases.CaseBroken, CommandFailed, OSError) as error:
+    except (instructions.InstructionsBroken, instruction_cases.CaseBroken, run.CommandFailed, OSError) as error:
         return [Finding("instructions", "", "", Level.ERROR, str(error))], []
     return list(ran.findings), list(ran.executed)
 
