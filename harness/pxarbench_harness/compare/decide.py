@@ -30,9 +30,9 @@ CONFIDENCE = 0.95
 #: Share of changes of the size `detectable` that are found. The first rounds and those that confirm must both find one, so
 #: each of them has to find the root of it.
 POWER = 0.95
-#: Of an interval; of one of the sessions that detectable() imagines; these sessions; at a time, for the memory's sake; where
-#: their chance begins.
-_RESAMPLES, _SESSION_RESAMPLES, _SESSIONS, _BATCH, _SEED = 1_999, 499, 200, 50, 1
+#: Of an interval; of one of the sessions that detectable() imagines; these sessions; where their chance begins.
+_RESAMPLES, _SESSION_RESAMPLES, _SESSIONS, _SEED = 1_999, 499, 200, 1
+_VALUES_MAX = 4_000_000  # of resamples in memory
 #: Of up to so many values all signs are counted; of more, the normal distribution is near enough.
 _EXACT_MAX = 50
 #: Random signs for values of equal size, where the normal distribution would promise too much.
@@ -126,7 +126,7 @@ def _bounds(rows: Floats, resamples: int) -> tuple[Floats, Floats]:
 
     interval = bootstrap(
         (rows,), median, axis=-1, vectorized=True, method="percentile", confidence_level=CONFIDENCE, n_resamples=resamples,
-        batch=_BATCH, random_state=numpy.random.default_rng(_SEED),
+        batch=max(1, _VALUES_MAX // rows.size), random_state=numpy.random.default_rng(_SEED),
     ).confidence_interval  # fmt: skip
     return interval.low, interval.high
 
