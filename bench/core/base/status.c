@@ -71,6 +71,8 @@ const char *status_name(enum status status)
     case ERR_LOCKED: return "locked";
     case ERR_MISMATCH: return "mismatch";
     case ERR_UNSUPPORTED: return "unsupported";
+    case ERR_REFUSED: return "refused";
+    case ERR_NETWORK: return "network";
     case ERR_CLOSED: return "closed";
     case ERR_CANCELLED: return "cancelled";
     }

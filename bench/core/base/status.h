@@ -24,6 +24,8 @@ enum status {
     ERR_LOCKED,      /* somebody else is at it */
     ERR_MISMATCH,    /* two things that must agree do not: digest, size, checksum */
     ERR_UNSUPPORTED, /* asked for something this release does not do */
+    ERR_REFUSED,     /* somebody who may decide so said no: a server, a permission */
+    ERR_NETWORK,     /* a connection failed or ended; trying again may help */
     ERR_CLOSED,      /* producer finished, nothing left */
     ERR_CANCELLED,   /* stopped because another thread failed first */
 };
