@@ -6,8 +6,10 @@ import io
 import json
 import os
 import random
+import shutil
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,6 +212,24 @@ def test_no_bundle_at_all(tmp_path: Path, data: bytes, said: str) -> None:
         unpack(tmp_path / "none", tmp_path / "out")
 
 
+def test_two_at_a_time_do_not_mix(tmp_path: Path) -> None:
+    contents = [{"a": bytes([number]) * 300_000, str(number): b""} for number in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            for done in [pool.submit(pack, one, tmp_path / "b") for one in contents]:
+                done.result()
+            names = unpack(tmp_path / "b", tmp_path / "out")
+            assert files_below(tmp_path / "out") in contents and names
+            shutil.rmtree(tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_names_that_look_like_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pack({"a": b"1"}, Path("-V"))
+    assert unpack(Path("-V"), tmp_path / "out") == ["a"]
+
+
 def test_half_a_file(tmp_path: Path) -> None:
     pack({"a": random.Random(1).randbytes(100_000)}, tmp_path / "b")
     whole = (tmp_path / "b").read_bytes()
@@ -264,6 +284,10 @@ def test_what_the_manifest_does_not_say(tmp_path: Path) -> None:
         (lambda m: m.update({manifest.NAME: b"\xff"}), "codec"),
         (lambda m: m.update({manifest.NAME: b"[" * 100_000}), "no JSON|nested"),
         (edit("pxarbench-bundle/1", "pxarbench-bundle/9"), "schema: "),
+        (edit('"seed": 1', '"seed": 2, "seed": 1'), "twice"),
+        (edit('"seed": 1', '"seed": NaN'), "NaN is no number"),
+        (edit('"gates": []', '"gates": [' + ", ".join(f'{{"a": {n}}}' for n in range(9_000)) + "]"), "gates: more than 20"),
+        (edit('"notes": []', '"notes": [' + ", ".join("1" * 90_000) + "]"), "notes"),
         (edit('"path": "folder/x"', '"path": "../x"'), "no path of a file"),
         (edit('"path": "folder/x"', '"path": "folder/y"'), "lists a file twice"),
         (edit('"kind": "session"', '"kind": "session", "more": 1'), "more"),
@@ -328,6 +352,13 @@ def test_session_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert cli.bundle(["--show", str(target)]) == 0
     shown = capsys.readouterr().out
     assert "session session-1" in shown and "seed 7" in shown and "pxarbench:metadata" in shown
+
+
+def test_last_times_bundle_is_no_part_of_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = folder / "b.tar.zst"
+    assert cli.bundle([str(folder), "-o", str(target)]) == 0
+    first = target.read_bytes()
+    assert cli.bundle([str(folder), "-o", str(target)]) == 0 and target.read_bytes() == first
 
 
 def test_folders_that_are_none(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from test_integers import made
 from pxarbench_harness import archive as archives
 from pxarbench_harness import datasets, integers, record, run
 from pxarbench_harness import session as sessions
-from pxarbench_harness.bundle import again, cli, judge, manifest, program, replay
+from pxarbench_harness.bundle import again, cli, judge, make, manifest, program, replay
 from pxarbench_harness.bundle.again import NotTrusted
 from pxarbench_harness.bundle.archive import BundleBroken
 from pxarbench_harness.bundle.judge import Standing
@@ -46,6 +46,27 @@ def bundled(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
         assert quiet(replace(small_plan(folder, cache, *CHAINS), rounds=2)).problems == []
     assert cli.bundle([str(folder / "out"), "-o", str(folder / "b.tar.zst")]) == 0
     return folder / "b.tar.zst"
+
+
+CASE = "tiny-edit1pct-clustered-metadata-warm"
+
+
+@pytest.fixture(scope="module")
+def small(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of its cases: for what is done again by another program, which takes its time."""
+
+    def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
+        only_first(values, contents)
+        path = contents["folder/records.jsonl"]
+        assert isinstance(path, Path)
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if json.loads(line)["case"] == CASE))
+        summed_up(values, contents)
+
+    return changed(bundled, tmp_path_factory.mktemp("small") / "x", change)
+
+
+def only_first(values: dict[str, Any], _: object) -> None:
+    values["plan"].update(contenders=[["pxarbench", "metadata"]], blocks=values["plan"]["blocks"][:1])
 
 
 Again = Callable[..., tuple[int, str, Verdict | None]]
@@ -88,6 +109,14 @@ def changed(bundle: Path, folder: Path, change: Callable[[dict[str, Any], dict[s
     return folder / "changed.tar.zst"
 
 
+def summed_up(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
+    """integers.csv of the records as they are now."""
+    path = contents["folder/records.jsonl"]
+    assert isinstance(path, Path)
+    lines = integers.of(record.read(path))
+    contents["integers.csv"], values["integers"] = make._text_of(lines), len(lines)
+
+
 def found(verdict: Verdict | None, level: Level) -> list[str]:
     assert verdict is not None
     return [f"{f.case} {f.name}: {f.text}" for f in verdict.at(level)]
@@ -107,28 +136,28 @@ def test_every_integer_again(bundled: Path, replayed: Again) -> None:
     assert any(f.name == "measured/2/reused_files" for f in verdict.findings), "each generation"
 
 
-def test_another_program(bundled: Path, replayed: Again, tmp_path: Path) -> None:
+def test_another_program(small: Path, replayed: Again, tmp_path: Path) -> None:
     """With the same integers it is worth a warning, with others it is a regression."""
     other = tmp_path / "other.py"
     shutil.copy(FAKE, other)
     with open(other, "a", encoding="ascii") as out:
         out.write("# another build\n")
-    code, said, verdict = replayed(bundled, binary=other, output=tmp_path / "same")
+    code, said, verdict = replayed(small, binary=other, output=tmp_path / "same")
     assert code == 0 and found(verdict, Level.WARNING) == [" program: another build of the program than there"], said
-    assert replayed(bundled, "--warnings-as-failures", binary=other, output=tmp_path / "same")[0] == 3
+    assert replayed(small, "--warnings-as-failures", binary=other, output=tmp_path / "same")[0] == 3
     text = other.read_text()
     assert text.count("HEADER = 16") == 1
     other.write_text(text.replace("HEADER = 16", "HEADER = 17"))
-    code, said, verdict = replayed(bundled, binary=other, output=tmp_path / "differs")
+    code, said, verdict = replayed(small, binary=other, output=tmp_path / "differs")
     assert code == 2 and found(verdict, Level.REGRESSION), said
     assert "was " in said and " there, is " in said
 
 
 def test_program_whose_checks_fail(
-    bundled: Path, replayed: Again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path, replayed: Again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_LIE", "flips-a-bit")
-    code, said, verdict = replayed(bundled, output=tmp_path / "lies")
+    code, said, verdict = replayed(small, output=tmp_path / "lies")
     assert code == 2, said
     assert any("problems that were not there" in text for text in found(verdict, Level.REGRESSION))
 
@@ -147,6 +176,7 @@ def test_changed_records_are_found(bundled: Path, replayed: Again, tmp_path: Pat
                 one["outcome"]["reused_files"] += 1
                 lines[number] = json.dumps(one) + "\n"
         path.write_text("".join(lines))
+        summed_up(values, contents)
 
     code, said, verdict = replayed(changed(bundled, tmp_path / "x", change))
     assert code == 2, said
@@ -158,9 +188,55 @@ def test_another_tree(bundled: Path, replayed: Again, tmp_path: Path) -> None:
     def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
         values["datasets"]["tiny"].update(tree_digest="0" * 64, portable_digest="1" * 64)
 
+    code, said, verdict = replayed(changed(bundled, tmp_path / "x", change), output=tmp_path / "none")
+    assert code == 4, said
+    told = found(verdict, Level.INCONCLUSIVE)
+    assert len(told) == 2 and told[0].startswith(" : dataset tiny: the tree is another one here") and "nothing can be" in told[1]
+
+
+def test_no_subject_is_here(bundled: Path, replayed: Again, tmp_path: Path) -> None:
+    def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
+        values["plan"]["contenders"] = [["pxarbench@other", "metadata"]]
+
+    code, said, verdict = replayed(changed(bundled, tmp_path / "x", change), output=tmp_path / "none")
+    assert code == 4 and "a build of its own" in "".join(found(verdict, Level.INCONCLUSIVE)), said
+
+
+def test_what_holds_no_results_proves_nothing(bundled: Path, replayed: Again, tmp_path: Path) -> None:
+    def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
+        del contents["folder/records.jsonl"]
+        contents["integers.csv"], values["integers"] = b"", 0
+
     code, said, verdict = replayed(changed(bundled, tmp_path / "x", change))
-    assert code == 1 and verdict is None
-    assert "nothing can be done again here: dataset tiny: the tree is another one here" in said
+    assert code == 1 and "no result of anything" in "".join(found(verdict, Level.ERROR)), said
+
+
+@pytest.mark.parametrize("text", [None, b"", b"tiny-none-data-warm,measured,0,warnings,0\n"])
+def test_integers_that_records_do_not_say(
+    bundled: Path, replayed: Again, tmp_path: Path, text: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
+        del contents["integers.csv"]
+        if text is not None:
+            contents["integers.csv"], values["integers"] = text, text.count(b"\n")
+
+    bundle = changed(bundled, tmp_path / "x", change)
+    code, said, verdict = replayed(bundle, output=tmp_path / "none")
+    assert code == 1 and verdict is None and "integers.csv " in said
+    assert cli.bundle(["--show", str(bundle)]) == 1 and "integers.csv " in capsys.readouterr().err
+
+
+def test_verdict_of_an_earlier_replay_is_gone(bundled: Path, replayed: Again, tmp_path: Path) -> None:
+    def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
+        values["plan"]["settings"]["extra"] = ["--decisions=x"]
+
+    bundle, output = changed(bundled, tmp_path / "x", change), tmp_path / "out"
+    output.mkdir()
+    words = [str(bundle), "--binary", str(FAKE), "--output", str(output)]
+    for kind, is_left in (("replay", False), ("gate", True)):
+        verdicts.write(output / "verdict.json", replace(gate_verdict(), kind=kind))
+        assert cli.replay(words) == 1
+        assert (output / "verdict.json").exists() == is_left
 
 
 def test_one_of_two_trees_is_another(bundled: Path, replayed: Again, tmp_path: Path) -> None:
@@ -204,14 +280,10 @@ def test_other_steps(bundled: Path, replayed: Again, tmp_path: Path) -> None:
 
 
 def test_cases_that_are_not_in_the_plan(bundled: Path, replayed: Again, tmp_path: Path) -> None:
-    """Records say more than the plan asks for: what was not asked for is neither done nor missing."""
-
-    def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
-        values["plan"].update(restore="none", contenders=[["pxarbench", "metadata"]], blocks=values["plan"]["blocks"][:1])
-
-    code, said, verdict = replayed(changed(bundled, tmp_path / "x", change), output=tmp_path / "fewer")
-    assert verdict is not None and verdict.executed == verdict.required == ("tiny-edit1pct-clustered-metadata-warm",)
-    assert code == 0, said
+    """Records say more than the plan asks for: what was not asked for is neither done nor confirmed."""
+    code, said, verdict = replayed(changed(bundled, tmp_path / "x", only_first), output=tmp_path / "fewer")
+    assert verdict is not None and verdict.executed == verdict.required == (CASE,)
+    assert code == 4 and "the bundle's plan does not ask for it" in "".join(found(verdict, Level.INCONCLUSIVE)), said
 
 
 def test_case_without_a_result_is_no_pass(bundled: Path, replayed: Again, tmp_path: Path) -> None:
@@ -224,10 +296,10 @@ def test_case_without_a_result_is_no_pass(bundled: Path, replayed: Again, tmp_pa
     records = list(record.read(tmp_path / "x" / "folder" / "records.jsonl"))
     running.records = [r for r in records if r.case != "tiny-edit1pct-clustered-data-warm"]
     (tmp_path / "o").mkdir()
-    verdict = replay._verdict(there, where, done, running, {}, {})
+    verdict = replay._verdict(there, where, done, running, records, {}, {})
     assert verdict.missing == ("tiny-edit1pct-clustered-data-warm",) and verdict.exit_code() == 1
     running.inconclusive["tiny-edit1pct-clustered-data-warm"] = "the clock stood still"
-    verdict = replay._verdict(there, where, done, running, {}, {})
+    verdict = replay._verdict(there, where, done, running, records, {}, {})
     assert verdict.exit_code() == 4
     assert "1 case not compared: the clock stood still" in "".join(found(verdict, Level.INCONCLUSIVE))
 
@@ -321,6 +393,7 @@ def recipe_of(**values: Any) -> dict[str, Any]:
         recipe_of(name="stranger", kind="tiny", seed=1, large=1),
         recipe_of(name="tiny", kind="tiny", seed="1", large=12_345_678),
         recipe_of(name="tiny", kind="tiny", seed=1, large=12_345_678, more="x"),
+        recipe_of(**{**datasets.load("tiny").values, "large": 1.5}),
     ],
 )
 def test_recipes_of_strangers(bundled: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
@@ -443,6 +516,19 @@ def test_rows() -> None:
     assert sorted(f.name for f in found_rows if f.level is Level.REGRESSION) == ["length 2/cases", "length 2/problems"]
 
 
+def test_steps_that_only_one_side_has() -> None:
+    def told(there: dict[str, bytes], here: dict[str, bytes], *wanted: str) -> list[tuple[str, Level]]:
+        made_findings = judge.operation_logs(there, here, same_harness=True, wanted=wanted)
+        return [(f.name, f.level) for f in made_findings]
+
+    one = {"oplog-a-touch1pct.jsonl": b"x"}
+    assert told(one, one, "oplog-a-touch1pct") == [("oplog-a-touch1pct.jsonl", Level.OK)]
+    for there, here in ((one, {}), ({}, one)):
+        assert told(there, here, "oplog-a-touch1pct") == [("oplog-a-touch1pct.jsonl", Level.INCONCLUSIVE)]
+        assert told(there, here, "oplog-a-touch", "oplog-b") == [], "of a block that was not done again"
+    assert told({"oplog-a-none-2.jsonl": b""}, {}, "oplog-a-none") == [("oplog-a-none-2.jsonl", Level.INCONCLUSIVE)]
+
+
 def gate_verdict(*findings: Finding) -> Verdict:
     return Verdict("gate", "2026-01-01T00:00:00Z", "golden", "x", "", "", findings, tuple(sorted({f.case for f in findings})))
 
@@ -462,6 +548,7 @@ def test_heads() -> None:
     assert level(same, blind) == ["inconclusive", "inconclusive"] or level(same, blind) == ["regression", "inconclusive"]
     ticks = gate_verdict(counter(5, "instructions"))
     assert level(ticks, gate_verdict(counter(6, "instructions"))) == ["inconclusive"]
+    assert level(gate_verdict(counter(5), counter(6)), gate_verdict(counter(4), counter(6))) == ["regression", "ok"], "each"
     problem = gate_verdict(Finding("checks", "c", "", Level.REGRESSION, "lost a file"))
     assert level(gate_verdict(), problem) == ["regression"] and level(problem, problem) == ["ok"]
 
@@ -488,9 +575,10 @@ def test_gates_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     words = [str(tmp_path / "b.tar.zst"), "--binary", str(FAKE), "--output", str(again_folder)]
     for answer, code in ((found_there, 0), (replace(found_there, head=6), 2), (None, 1)):
         assert cli.replay(words) == code
+        told = again_folder / "replay.json"
+        assert verdicts.read(told).kind == "replay" if code != 1 else not told.exists()
     assert "no room" in capsys.readouterr().err, "an old verdict is not taken for a new one"
     assert asked[0][3:] == ["counters", "--binary", str(FAKE), "--output", str(again_folder)]
-    assert verdicts.read(again_folder / "replay.json").kind == "replay"
 
 
 def test_program() -> None:

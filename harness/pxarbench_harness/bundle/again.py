@@ -87,7 +87,7 @@ def _shape(values: Any) -> Any:
         return {name: _shape(value) for name, value in values.items() if name not in NOT_DECIDING}
     if isinstance(values, list):
         return [_shape(value) for value in values]
-    return "number" if isinstance(values, int | float) and not isinstance(values, bool) else values
+    return type(values).__name__ if isinstance(values, int | float) and not isinstance(values, bool) else values
 
 
 def extra_words(words: Sequence[str]) -> tuple[str, ...]:
@@ -112,6 +112,8 @@ class Again:
     names_there: Mapping[str, str]
     names_here: Mapping[str, str]
     left_out: tuple[str, ...]  # sentences
+    asked: frozenset[str] = frozenset()  # case ids of the bundle's plan, with those that cannot be made here
+    logs: tuple[str, ...] = ()  # of blocks that are named alike on both sides: how the names of their operation logs begin
 
     def cases(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.names_here.values())))
@@ -156,13 +158,14 @@ def again(
     settings = Settings(binary, words["sync_level"], words["threads"], extra, builds)
     left_out: list[str] = []
     contenders = _contenders(plan, settings, left_out)
-    blocks, names_there, names_here = [], {}, {}
+    blocks, names_there, names_here, asked, logs = [], {}, {}, set(), []
     for block in plan["blocks"]:
         if block["recipe"] not in made:
             raise BundleBroken(f"plan: recipe {block['recipe']} is missing")
         recipe = made[block["recipe"]]
         if recipe.name != block["dataset"]:
             raise BundleBroken(f"plan: recipe {block['recipe']} is not that of dataset {block['dataset']}")
+        asked |= _asked(plan, block)
         if block["recipe"] in unusable:
             continue
         try:
@@ -170,6 +173,8 @@ def again(
         except LookupError as error:
             left_out.append(f"{recipe.name}: {error.args[0]}")
             continue
+        if there == here:
+            logs.append(f"oplog-{recipe.name}-{there.words}")
         blocks.append(BlockPlan(recipe, here, block["scenario"], block["title"], counts_syscalls=False))
         for subject, mode in contenders:
             name = case_id(recipe.name, there, subject, mode, CACHE)
@@ -181,7 +186,19 @@ def again(
         caches=(CACHE,), warmups=plan["warmups"], seed=plan["seed"], restore=plan["restore"], suite=plan["suite"],
         counts_syscalls=False, exhaustive=plan["exhaustive"], argv=("ci/replay", manifest.name),
     )  # fmt: skip
-    return Again(done, names_there, names_here, tuple(left_out))
+    return Again(done, names_there, names_here, tuple(left_out), frozenset(asked), tuple(logs))
+
+
+def _asked(plan: Mapping[str, Any], block: Mapping[str, Any]) -> set[str]:
+    """Cases of one block, whoever is here to run them."""
+    try:
+        chain = parse_chain(block["mutation"])
+    except ValueError as error:
+        raise BundleBroken(f"plan: {error}") from None
+    return {
+        case_id(block["dataset"], chain, subject, mode, state)
+        for subject, mode in plan["contenders"] for state in plan["caches"]
+    }  # fmt: skip
 
 
 def _contenders(plan: Mapping[str, Any], settings: Settings, left_out: list[str]) -> tuple[tuple[str, str], ...]:

@@ -85,21 +85,20 @@ def pack(members: Mapping[str, bytes | Path], target: Path, *, limits: Limits = 
     if len(members) > limits.files:
         raise BundleFailed(f"{len(members):,} files, a bundle holds at most {limits.files:,}")
     _needs_zstd()
-    partial = target.with_name(target.name + ".partial")
+    target = target.absolute()
     try:
         with tempfile.TemporaryDirectory(prefix=".bundle-", dir=target.parent) as folder:
-            plain = Path(folder) / "bundle.tar"
+            plain, made = Path(folder) / "bundle.tar", Path(folder) / "bundle.tar.zst"
             with open(plain, "wb") as out:
                 for name in sorted(members):
                     _put(out, name, members[name])
                     if out.tell() > limits.bytes - 2 * BLOCK:
                         raise BundleFailed(f"more than {limits.bytes:,} bytes, which no bundle may hold")
                 out.write(bytes(2 * BLOCK))
-            words = ["zstd", "-q", f"-{LEVEL}", "-T1", "--no-progress", "-f", "-o", partial, plain]
+            words = ["zstd", "-q", f"-{LEVEL}", "-T1", "--no-progress", "-o", made, plain]
             run.run(tied(words)).check_ok()
-        os.replace(partial, target)
+            os.replace(made, target)
     except (OSError, run.CommandFailed) as error:
-        partial.unlink(missing_ok=True)
         raise BundleFailed(f"{target}: cannot be written: {error}") from error
     return target.stat().st_size
 
@@ -157,8 +156,9 @@ def _needs_zstd() -> None:
 
 
 def _decompress(path: Path, plain: Path, limits: Limits) -> None:
-    # The kernel stops it, whatever the frame promises.
-    words = ["prlimit", f"--fsize={limits.bytes}", "zstd", "-q", "-d", "-f", "--no-sparse", "--no-progress", "-o", plain, path]
+    # The kernel stops it, whatever the frame promises. (A path from the root on is never taken for an option.)
+    words = ["prlimit", f"--fsize={limits.bytes}", "zstd", "-q", "-d", "-f", "--no-sparse", "--no-progress", "-o", plain]
+    words.append(path.absolute())
     done = run.run(tied(words))
     if done.returncode == 0:
         return

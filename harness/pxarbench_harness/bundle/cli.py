@@ -70,10 +70,12 @@ def bundle(arguments: Sequence[str]) -> int:
         if args.show is not None:
             with tempfile.TemporaryDirectory(prefix="pxarbench-bundle-") as scratch:
                 known = manifest.read(args.show, Path(scratch) / "bundle")
+                if known.kind == "session":
+                    make.records_of(known, Path(scratch) / "bundle")
                 print(harmless(make.shown(known, args.show.stat().st_size)))
             return EXIT_OK
-        found = make.collect(args.folder, raw=args.raw)
-        target = args.output or Path(f"{found.manifest.name}.tar.zst")
+        target = args.output or Path(f"{args.folder.absolute().name}.tar.zst")
+        found = make.collect(args.folder, raw=args.raw, but=target)
         size = manifest.write(found.manifest, found.contents, target.absolute())
     except (BundleBroken, BundleFailed, ValueError, OSError) as error:
         return _stop("ci/bundle", error)
@@ -105,8 +107,8 @@ def replay_parser() -> argparse.ArgumentParser:
         "  ci/replay evidence.tar.zst --build             with the program of the commit that made it\n"
         "  ci/replay evidence.tar.zst --binary build/dev/bin/pxarbench --output out/again\n\n"
         "exit codes: 0 every integer is the same; 1 it could not be done again, or is no bundle; 2 some differ, or a check\n"
-        "found a problem; 3 warnings, under --warnings-as-failures (another program is one); 4 inconclusive: a dataset is\n"
-        "another one here, or a subject is missing; 130 interrupted: the same command goes on",
+        "found a problem; 3 warnings, under --warnings-as-failures (another program is one); 4 inconclusive: datasets are\n"
+        "others here, or a subject is missing; 130 interrupted: the same command goes on",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("bundle", type=Path, metavar="FILE.tar.zst")
@@ -149,6 +151,8 @@ def replay(arguments: Sequence[str]) -> int:
         print(harmless(text), flush=True)
 
     try:
+        if args.output is not None:
+            replays.forget(args.output)
         with tempfile.TemporaryDirectory(prefix="pxarbench-replay-") as scratch:
             folder = Path(scratch) / "bundle"
             known = manifests.read(args.bundle, folder)

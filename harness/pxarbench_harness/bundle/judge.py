@@ -141,9 +141,17 @@ def problems(there: Sequence[Record], here: Sequence[Record]) -> list[Finding]:
     return found
 
 
-def operation_logs(there: Mapping[str, bytes], here: Mapping[str, bytes], *, same_harness: bool) -> list[Finding]:
-    """Of mutations that ran here: what was done to which file. The program has no part in it. File name -> contents."""
+def operation_logs(
+    there: Mapping[str, bytes], here: Mapping[str, bytes], *, same_harness: bool, wanted: Iterable[str]
+) -> list[Finding]:
+    """Of mutations that ran here: what was done to which file. The program has no part in it. File name -> contents; `wanted`:
+    how names begin of logs that both have to have."""
     found = []
+    needed = [re.compile(f"{re.escape(begin)}(-[0-9]+)?\\.jsonl") for begin in wanted]
+    for name in sorted(there.keys() ^ here.keys()):
+        if any(pattern.fullmatch(name) for pattern in needed):
+            text = "only the bundle has it" if name in there else "is not in the bundle: its steps were not compared"
+            found.append(Finding("checks", "", name, Level.INCONCLUSIVE, text))
     for name in sorted(there.keys() & here.keys()):
         if there[name] == here[name]:
             found.append(Finding("checks", "", name, Level.OK, "the same steps"))
@@ -196,10 +204,10 @@ def _whole(value: object) -> int | str | None:
 
 def heads(there: Verdict, here: Verdict, exact_gates: Sequence[str]) -> list[Finding]:
     """What two runs of the same gates found out about the program, whatever they compared it with."""
-    left, right = ({(f.gate, f.case, f.name): f for f in verdict.findings} for verdict in (there, here))
+    left, right = _numbered(there), _numbered(here)
     found = []
     for key in sorted(left.keys() | right.keys()):
-        gate, case, name = key
+        gate, case, name, _ = key
         one, other = left.get(key), right.get(key)
         base, head = _of_head(one), _of_head(other)
         unit = one.unit if one else other.unit if other else ""
@@ -214,6 +222,17 @@ def heads(there: Verdict, here: Verdict, exact_gates: Sequence[str]) -> list[Fin
             level, text = Level.INCONCLUSIVE, f"{text}: one of the two could not compare this case"
         details = other.details if other is not None and other.level.is_bad else ()
         found.append(Finding(gate, case, name, level, text, base, head, unit, details))
+    return found
+
+
+def _numbered(verdict: Verdict) -> dict[tuple[str, str, str, int], Finding]:
+    """Several findings may have one name: they are told apart by their order."""
+    found: dict[tuple[str, str, str, int], Finding] = {}
+    for finding in verdict.findings:
+        number = 0
+        while (key := (finding.gate, finding.case, finding.name, number)) in found:
+            number += 1
+        found[key] = finding
     return found
 
 

@@ -17,7 +17,7 @@ from ..gates.verdict import Verdict, VerdictBroken
 from ..mutate import parse_chain
 from ..record import Record, RecordBroken
 from ..session.journal import FINISHED, SCHEMA as PLAN_SCHEMA
-from .archive import BundleFailed, is_path
+from .archive import BundleBroken, BundleFailed, is_path
 from .manifest import Manifest
 
 INTEGERS = "integers.csv"
@@ -41,13 +41,18 @@ class Collected:
     contents: dict[str, bytes | Path] = field(default_factory=dict)
 
 
-def collect(folder: Path, *, raw: bool = False) -> Collected:
-    """Everything of `folder` that goes into a bundle. BundleFailed says what it is not, or what is wrong with it."""
+def collect(folder: Path, *, raw: bool = False, but: Path | None = None) -> Collected:
+    """Everything of `folder` that goes into a bundle, `but` one file: the bundle itself, of last time.
+
+    BundleFailed says what it is not, or what is wrong with it.
+    """
     if not folder.is_dir():
         raise BundleFailed(f"{folder}: no folder")
     contents: dict[str, bytes | Path] = {}
     notes: list[str] = []
     for path in _files(folder, raw, notes):
+        if but is not None and path.absolute() == but.absolute():
+            continue
         contents[f"{FOLDER}/{path.relative_to(folder).as_posix()}"] = path
     if (folder / "plan.json").exists():
         made = _of_session(folder, contents)
@@ -87,7 +92,7 @@ def _of_session(folder: Path, contents: dict[str, bytes | Path]) -> Manifest:
     except (OSError, RecordBroken) as error:
         raise BundleFailed(str(error)) from None
     lines = integers.of(records)
-    contents[INTEGERS] = "".join(",".join(map(str, line)) + "\n" for line in lines).encode()
+    contents[INTEGERS] = _text_of(lines)
     if not records and not plan["exhaustive"]:
         raise BundleFailed(f"{folder}: nothing was measured that could be reproduced")
     contents_of_traces, traces, notes = _traces(plan)
@@ -102,6 +107,26 @@ def _of_session(folder: Path, contents: dict[str, bytes | Path]) -> Manifest:
         plan={name: plan[name] for name in (*_PLAN, "missing", "skipped")}, traces=traces, gates=(), integers=len(lines),
         notes=notes,
     )  # fmt: skip
+
+
+def _text_of(lines: Sequence[integers.Line]) -> bytes:
+    return "".join(",".join(map(str, line)) + "\n" for line in lines).encode()
+
+
+def records_of(manifest: Manifest, folder: Path) -> list[Record]:
+    """Of an unpacked bundle of a session. BundleBroken: integers.csv, which people read, does not say what they say."""
+    path = folder / FOLDER / "records.jsonl"
+    try:
+        records = list(record.read(path)) if path.exists() else []
+        told = (folder / INTEGERS).read_bytes()
+    except FileNotFoundError:
+        raise BundleBroken(f"{INTEGERS} is missing") from None
+    except RecordBroken as error:
+        raise BundleBroken(str(error)) from None
+    lines = integers.of(records)
+    if told != _text_of(lines) or manifest.integers != len(lines):
+        raise BundleBroken(f"{INTEGERS} does not hold the integers of {FOLDER}/records.jsonl")
+    return records
 
 
 def _plan_of(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The schema is results/schema/bundle.v1.json. Every other file is listed with its
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ SCHEMA = "pxarbench-bundle/1"
 NAME = "bundle.json"
 #: Characters of bundle.json: recipes and plans are texts of a few kB.
 TEXT_MAX = 32 << 20
+#: Errors among which the one to be told is chosen; items of a list that must differ.
+_ERRORS_MAX, _UNIQUE_MAX = 100, 20
 #: Members whose real names do not fit into a header.
 _LONG = "long/"
 
@@ -68,7 +71,18 @@ def schema() -> dict[str, Any]:
 
 
 def to_json(manifest: Manifest) -> str:
-    return json.dumps(asdict(manifest), sort_keys=True, indent=1) + "\n"
+    return json.dumps(asdict(manifest), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice in one object")
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def from_json(text: str) -> Manifest:
@@ -76,12 +90,13 @@ def from_json(text: str) -> Manifest:
     import jsonschema
 
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BundleBroken(f"no JSON: {error}") from None
     validator = jsonschema.validators.validator_for(schema())(schema())
+    _check_unique(values)
     try:
-        wrong = jsonschema.exceptions.best_match(validator.iter_errors(values))
+        wrong = jsonschema.exceptions.best_match(itertools.islice(validator.iter_errors(values), _ERRORS_MAX))
     except RecursionError:
         raise BundleBroken("nested too deeply") from None
     if wrong is not None:
@@ -92,6 +107,15 @@ def from_json(text: str) -> Manifest:
             raise BundleBroken(f"files: {file.path!r} is no path of a file in a bundle")
     lists = {name: tuple(values.pop(name)) for name in ("gates", "notes")}
     return Manifest(**values, **lists, files=files)
+
+
+def _check_unique(values: Any) -> None:
+    """The validator would compare each two of lists whose items must differ, before it looks at their length."""
+    plan = values.get("plan") if isinstance(values, dict) else None
+    for holder, name in ((values, "gates"), (plan, "caches")):
+        there = holder.get(name) if isinstance(holder, dict) else None
+        if isinstance(there, list) and len(there) > _UNIQUE_MAX:
+            raise BundleBroken(f"{name}: more than {_UNIQUE_MAX}")
 
 
 def _is_path(path: str) -> bool:

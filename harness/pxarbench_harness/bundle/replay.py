@@ -10,20 +10,20 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import datasets, locate, measure, mutate, record, run
+from .. import datasets, locate, measure, mutate, run
 from .. import session as sessions
 from ..gates import verdict as verdicts
 from ..gates.verdict import Finding, Level, Verdict, VerdictBroken
-from ..record import RecordBroken
+from ..record import Record, RecordBroken
 from ..state import StateChanged
 from ..tree import Tree
 from . import again as agains
-from . import judge, program
+from . import judge, make, program
 from .again import Again, NotTrusted
 from .archive import BundleBroken, BundleFailed
 from .judge import Standing
@@ -31,6 +31,9 @@ from .make import FOLDER
 from .manifest import Manifest
 
 GATES_TIMEOUT = 3600.0
+VERDICT, OF_GATES = "verdict.json", "replay.json"
+#: What ran when no case could: the trees were looked at.
+DATASETS = "datasets"
 #: Whose numbers are exact everywhere. Of instructions: for one processor and one set of libraries.
 EXACT_GATES = ("checks", "encodings", "counters")
 
@@ -44,6 +47,17 @@ class Where:
     cache: Path | None = None  # of datasets; None: the usual one
     builds: Mapping[str, Path] | None = None
     trusted: bool = False
+
+
+def forget(output: Path) -> None:
+    """Removes what an earlier replay concluded there: it must not be taken for this one's. Verdicts of anything else stay."""
+    of_gates = (output / OF_GATES).exists()
+    for path in (output / OF_GATES, output / VERDICT):
+        try:
+            if of_gates or verdicts.read(path).kind == "replay":
+                path.unlink(missing_ok=True)
+        except (OSError, VerdictBroken):
+            pass
 
 
 class ReplayFailed(Exception):
@@ -63,6 +77,7 @@ FAILURES = (
 def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> tuple[Verdict, Path]:
     """The verdict, and the folder of the new session, which holds it too. Any of FAILURES."""
     assert manifest.plan is not None
+    recorded = make.records_of(manifest, where.folder)
     made, unlike = agains.recipes(manifest, trusted=where.trusted)
     grounds = {}
     for key, recipe in made.items():
@@ -78,8 +93,9 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
     for reason in other.values():
         say(reason)
     draft = _again(manifest, made, where, where.folder / "none", frozenset(other))
+    by_name = {made[key].name: known for key, known in grounds.items()}
     if not draft.plan.contenders or not (draft.plan.blocks or draft.plan.exhaustive):
-        raise ReplayFailed("nothing can be done again here: " + "; ".join([*other.values(), *draft.left_out]))
+        return _nothing(manifest, where, draft, by_name, other)
     output = where.output or _output(draft)
     output.mkdir(parents=True, exist_ok=True)
     for left in sessions.abandoned(where.work):
@@ -91,10 +107,37 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
     except BaseException:
         running.discard()
         raise
-    by_name = {made[key].name: known for key, known in grounds.items()}
-    verdict = _verdict(manifest, where, done, running, by_name, other)
-    verdicts.write(output / "verdict.json", verdict)
+    verdict = _verdict(manifest, where, done, running, recorded, by_name, other)
+    verdicts.write(output / VERDICT, verdict)
     return verdict, output
+
+
+def _nothing(
+    manifest: Manifest, where: Where, draft: Again, grounds: Mapping[str, judge.Ground], other: Mapping[str, str]
+) -> tuple[Verdict, Path]:
+    """Every dataset is another one here, or no subject is: all that was looked at are the trees."""
+    output = where.output or sessions.new_output(locate.results())
+    output.mkdir(parents=True, exist_ok=True)
+    here_program = program.described(where.binary)
+    said = "nothing can be done again here"
+    verdict = Verdict(
+        kind="replay", started=_now(), base=f"bundle {manifest.name}", head=here_program["version"],
+        head_commit=program.harness_commit(), host_fingerprint="", executed=(DATASETS,),
+        findings=(
+            *judge.program(manifest.program, here_program), *_grounds(grounds.values(), other), *_left_out(draft),
+            Finding("checks", "", "", Level.INCONCLUSIVE, said),
+        ),
+    )  # fmt: skip
+    verdicts.write(output / VERDICT, verdict)
+    return verdict, output
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _left_out(done: Again) -> list[Finding]:
+    return [Finding("checks", "", "", Level.INCONCLUSIVE, f"not done again: {text}") for text in done.left_out]
 
 
 def _attributes(now: Tree, manifest: Manifest, key: str) -> frozenset[str]:
@@ -128,13 +171,12 @@ def _output(draft: Again) -> Path:
 
 
 def _verdict(
-    manifest: Manifest, where: Where, done: Again, running: sessions.Session, grounds: Mapping[str, judge.Ground],
-    other: Mapping[str, str],
+    manifest: Manifest, where: Where, done: Again, running: sessions.Session, recorded: Sequence[Record],
+    grounds: Mapping[str, judge.Ground], other: Mapping[str, str],
 ) -> Verdict:  # fmt: skip
+    """`recorded`: records of the bundle."""
     assert manifest.plan is not None
-    recorded = where.folder / FOLDER / "records.jsonl"
-    all_there = list(record.read(recorded)) if recorded.exists() else []
-    there = agains.renamed(all_there, done.names_there)
+    there = agains.renamed(recorded, done.names_there)
     here = agains.renamed(running.records, done.names_here)
     measured_there, measured_here = ({r.case for r in records if r.phase == "measured"} for records in (there, here))
     excuses = _excuses(running, done)
@@ -146,12 +188,20 @@ def _verdict(
     findings = [
         *judge.program(manifest.program, here_program),
         *_grounds(grounds.values(), other),
-        *(Finding("checks", "", "", Level.INCONCLUSIVE, f"not done again: {text}") for text in done.left_out),
+        *_left_out(done),
+        *judge.left_out({
+            r.case: "the bundle's plan does not ask for it"
+            for r in recorded if r.case not in done.asked and r.phase in ("measured", "proof")
+        }),
         *judge.left_out({case: why for case, why in excuses.items() if case in measured_there}),
-        *judge.operation_logs(_logs(where.folder / FOLDER), _logs(running.plan.output), same_harness=same_harness),
+        *judge.operation_logs(_logs(where.folder / FOLDER), _logs(running.plan.output), same_harness=same_harness, wanted=done.logs),
         *judge.problems(there, here),
         *judge.lines(there, here, doubts, measured_there & measured_here),
     ]
+    if not measured_there and not manifest.plan["exhaustive"]:
+        findings.append(Finding("checks", "", "", Level.ERROR, "the bundle has no result of anything that was done again"))
+    if not executed and measured_there <= excuses.keys():
+        executed = [DATASETS]
     if manifest.plan["during"]:
         text = "files that change while they are read depend on moments: not done again"
         findings.append(Finding("checks", "during", "", Level.INCONCLUSIVE, text))
@@ -161,7 +211,7 @@ def _verdict(
         executed = sorted([*executed, "exhaustive"])
     host = running.records[-1] if running.records else None
     return Verdict(
-        kind="replay", started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), base=f"bundle {manifest.name}",
+        kind="replay", started=_now(), base=f"bundle {manifest.name}",
         head=here_program["version"], head_commit=program.harness_commit(),
         host_fingerprint=host.host_fingerprint if host else "", host=dict(host.host) if host else {},
         findings=tuple(findings), executed=tuple(executed),
@@ -219,14 +269,14 @@ def of_gate(manifest: Manifest, where: Where, say: Callable[[str], None]) -> tup
         raise ReplayFailed("the verdict in the bundle is of no gate that can be run again")
     output = where.output or sessions.new_output(locate.results())
     output.mkdir(parents=True, exist_ok=True)
-    (output / "verdict.json").unlink(missing_ok=True)  # of an earlier job: must not be taken for this one's
+    (output / VERDICT).unlink(missing_ok=True)  # of an earlier job
     say(f"running the gates {', '.join(gates)}")
     words = [sys.executable, "-m", "pxarbench_harness.gates", *gates, "--binary", where.binary, "--output", output]
     done = run.run(words, env={"PYTHONPATH": str(locate.REPOSITORY / "harness")}, timeout=GATES_TIMEOUT)
-    if not (output / "verdict.json").exists():
+    if not (output / VERDICT).exists():
         done.check_ok()
         raise ReplayFailed(f"the gates ended with exit {done.returncode} and wrote no verdict")
-    here = verdicts.read(output / "verdict.json")
+    here = verdicts.read(output / VERDICT)
     here_program = program.described(where.binary)
     verdict = Verdict(
         kind="replay", started=here.started, base=f"bundle {manifest.name}", head=here_program["version"],
@@ -235,5 +285,5 @@ def of_gate(manifest: Manifest, where: Where, say: Callable[[str], None]) -> tup
         executed=here.executed, required=there.executed,
         settings={"gates": gates, "program": here_program.get("sha256", "")},
     )  # fmt: skip
-    verdicts.write(output / "replay.json", verdict)
+    verdicts.write(output / OF_GATES, verdict)
     return verdict, output
