@@ -283,9 +283,10 @@ enum status param_parse(const struct param_rule *rules, size_t rule_count, const
 
 const struct param_value *param_get(const struct param_set *set, const char *name)
 {
-    for (size_t i = 0; i < set->rule_count; i++)
+    const struct param_value *found = NULL;
+    for (size_t i = 0; i < set->rule_count && !found; i++)
         if (strcmp(set->rules[i].name, name) == 0)
-            return &set->values[i];
-    ASSERT(!"a rule of that name");
-    return NULL;
+            found = &set->values[i];
+    ASSERT(found);
+    return found;
 }
