@@ -1,5 +1,7 @@
 #include "index/manifest.h"
 
+#include "index/canonical_json.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -297,9 +299,9 @@ static enum status parse_root(struct manifest *m, const json_t *root, const char
     const json_t *signature = json_object_get(root, "signature");
     if (signature && !json_is_null(signature)) {
         const char *text;
-        struct digest parsed;
         TRY(string_member(root, "signature", name, &text, err));
-        if (!digest_parse(text, strlen(text), &parsed))
+        m->is_signed = digest_parse(text, strlen(text), &m->signature);
+        if (!m->is_signed)
             return fail(err, ERR_FORMAT, "%s: member signature is not 64 hexadecimal digits", name);
     }
 
@@ -314,18 +316,24 @@ static enum status parse_root(struct manifest *m, const json_t *root, const char
     return parse_unprotected(m, root, name, err);
 }
 
+static enum status load_json(const uint8_t *data, size_t size, const char *name, json_t **out, struct error *err)
+{
+    json_error_t parse_error;
+    /* Depth is bounded by jansson (2048), duplicates would make two readers see two manifests. */
+    *out = json_loadb(size > 0 ? (const char *)data : "", size, JSON_REJECT_DUPLICATES, &parse_error);
+    if (!*out)
+        return fail(err, ERR_FORMAT, "%s: line %d, column %d, offset %d: %s", name, parse_error.line,
+                    parse_error.column, parse_error.position, parse_error.text);
+    return OK;
+}
+
 enum status manifest_parse(const uint8_t *data, size_t size, const char *name, struct manifest *out, struct error *err)
 {
     *out = (struct manifest){0};
     if (size > MANIFEST_SIZE_MAX)
         return fail(err, ERR_LIMIT, "%s: manifest of %zu bytes, at most %d are allowed", name, size, MANIFEST_SIZE_MAX);
-    json_error_t parse_error;
-    /* Depth is bounded by jansson (2048), duplicates would make two readers see two manifests. */
-    CLEANUP(json_cleanup)
-    json_t *root = json_loadb(size > 0 ? (const char *)data : "", size, JSON_REJECT_DUPLICATES, &parse_error);
-    if (!root)
-        return fail(err, ERR_FORMAT, "%s: line %d, column %d, offset %d: %s", name, parse_error.line,
-                    parse_error.column, parse_error.position, parse_error.text);
+    CLEANUP(json_cleanup) json_t *root = NULL;
+    TRY(load_json(data, size, name, &root, err));
     struct manifest m = {0};
     enum status status = parse_root(&m, root, name, err);
     if (status != OK) {
@@ -358,18 +366,28 @@ static json_t *file_object(const struct manifest_file *file)
                      (json_int_t)file->size, "csum", digest_text(&file->csum, csum));
 }
 
-enum status manifest_write(const struct manifest *m, struct buffer *out, struct error *err)
+/* Without `unprotected` and `signature`. */
+static enum status signed_part(const struct manifest *m, json_t **out, struct error *err)
 {
+    *out = NULL;
     CLEANUP(json_cleanup) json_t *files = json_array();
     for (size_t i = 0; i < m->file_count; i++)
         if (json_array_append_new(files, file_object(&m->files[i])) != 0)
             return fail(err, ERR_FORMAT, "manifest: file \"%s\" cannot be written as JSON", m->files[i].filename);
-    CLEANUP(json_cleanup) json_t *unprotected = json_loads(m->unprotected, JSON_REJECT_DUPLICATES, NULL);
-    CLEANUP(json_cleanup)
-    json_t *root =
-        json_pack("{s:s, s:s, s:I, s:O, s:n, s:O}", "backup-type", m->backup_type, "backup-id", m->backup_id,
-                  "backup-time", (json_int_t)m->backup_time, "files", files, "signature", "unprotected", unprotected);
-    if (!root)
+    *out = json_pack("{s:s, s:s, s:I, s:O}", "backup-type", m->backup_type, "backup-id", m->backup_id, "backup-time",
+                     (json_int_t)m->backup_time, "files", files);
+    return *out ? OK : fail(err, ERR_FORMAT, "manifest: cannot be written as JSON");
+}
+
+enum status manifest_write(const struct manifest *m, struct buffer *out, struct error *err)
+{
+    char signature[DIGEST_TEXT_SIZE];
+    CLEANUP(json_cleanup) json_t *root = NULL;
+    TRY(signed_part(m, &root, err));
+    json_t *signed_by = m->is_signed ? json_string(digest_text(&m->signature, signature)) : json_null();
+    json_t *unprotected = json_loads(m->unprotected, JSON_REJECT_DUPLICATES, NULL);
+    if (json_object_set_new(root, "signature", signed_by) != 0 ||
+        json_object_set_new(root, "unprotected", unprotected) != 0)
         return fail(err, ERR_FORMAT, "manifest: cannot be written as JSON");
     struct dump dump = {.out = out, .err = err, .status = OK};
     size_t size_before = out->size;
@@ -378,4 +396,76 @@ enum status manifest_write(const struct manifest *m, struct buffer *out, struct 
         return dump.status != OK ? dump.status : fail(err, ERR_MEMORY, "manifest: out of memory for its JSON text");
     }
     return OK;
+}
+
+/* ---- signatures ---- */
+
+static enum status signature_of(const json_t *root, const char *name, const struct crypt_config *key,
+                                struct digest *out, struct error *err)
+{
+    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(2 * MANIFEST_SIZE_MAX);
+    TRY(canonical_json(root, name, &text, err));
+    return crypt_sign(key, text.data, text.size, out, err);
+}
+
+static enum status set_fingerprint(struct manifest *m, const struct crypt_config *key, struct error *err)
+{
+    char text[FINGERPRINT_TEXT_SIZE];
+    CLEANUP(free_cleanup) char *copy = NULL;
+    TRY(copy_text(fingerprint_text(key->fingerprint, text), &copy, err));
+    CLEANUP(json_cleanup) json_t *object = json_loads(m->unprotected, JSON_REJECT_DUPLICATES, NULL);
+    if (!object || json_object_set_new(object, "key-fingerprint", json_string(text)) != 0)
+        return fail(err, ERR_MEMORY, "manifest: out of memory for the key's fingerprint");
+    TRY(unprotected_set(m, object, err));
+    free(m->key_fingerprint);
+    m->key_fingerprint = copy;
+    copy = NULL;
+    return OK;
+}
+
+enum status manifest_sign(struct manifest *m, const struct crypt_config *key, struct error *err)
+{
+    CLEANUP(json_cleanup) json_t *root = NULL;
+    TRY(signed_part(m, &root, err));
+    TRY(set_fingerprint(m, key, err));
+    TRY(signature_of(root, "manifest", key, &m->signature, err));
+    m->is_signed = true;
+    return OK;
+}
+
+static bool is_of_key(const struct manifest *m, const struct crypt_config *key)
+{
+    uint8_t named[FINGERPRINT_SIZE];
+    return !m->key_fingerprint ||
+           (fingerprint_parse(m->key_fingerprint, named) && memcmp(named, key->fingerprint, sizeof named) == 0);
+}
+
+enum status manifest_check_fingerprint(const struct manifest *m, const struct crypt_config *key, struct error *err)
+{
+    char ours[FINGERPRINT_TEXT_SIZE];
+    if (is_of_key(m, key))
+        return OK;
+    return fail(err, ERR_MISMATCH, "wrong key - manifest's key %.*s does not match provided key %s",
+                FINGERPRINT_TEXT_SIZE, m->key_fingerprint, fingerprint_text(key->fingerprint, ours));
+}
+
+enum status manifest_check_signature(const struct manifest *m, const uint8_t *text, size_t size, const char *name,
+                                     const struct crypt_config *key, struct error *err)
+{
+    char ours[FINGERPRINT_TEXT_SIZE];
+    if (!m->is_signed)
+        return OK;
+    if (!is_of_key(m, key))
+        return fail(err, ERR_MISMATCH,
+                    "wrong key - unable to verify signature since manifest's key %.*s does not match provided key %s",
+                    FINGERPRINT_TEXT_SIZE, m->key_fingerprint, fingerprint_text(key->fingerprint, ours));
+    CLEANUP(json_cleanup) json_t *root = NULL;
+    TRY(load_json(text, size, name, &root, err));
+    (void)json_object_del(root, "unprotected");
+    (void)json_object_del(root, "signature");
+    struct digest computed;
+    TRY(signature_of(root, name, key, &computed, err));
+    if (crypt_signature_equal(&computed, &m->signature))
+        return OK;
+    return fail(err, ERR_MISMATCH, "%s: does not fit its signature: it was changed, or signed with another key", name);
 }

@@ -1,10 +1,11 @@
 /* The manifest of a snapshot (index.json.blob, decoded): which files it has, their sizes and checksums.
  * JSON by jansson. Not thread-safe.
- * Source: bench/spec/datastore.md 6. Signatures come with encryption. */
+ * Source: bench/spec/datastore.md 6. */
 #ifndef PXB_INDEX_MANIFEST_H
 #define PXB_INDEX_MANIFEST_H
 
 #include "base/buffer.h"
+#include "blob/crypt.h"
 #include "chunk/digest.h"
 
 enum { MANIFEST_FILES_MAX = 65536, MANIFEST_SIZE_MAX = 16 << 20 };
@@ -24,6 +25,8 @@ struct manifest {
     size_t file_count;
     char *unprotected;     /* owned JSON text of the object, unknown members kept; never NULL after parse */
     char *key_fingerprint; /* owned copy of unprotected's member, or NULL */
+    bool is_signed;
+    struct digest signature; /* as stored: manifest_check_signature() says whether it is right */
 };
 
 MUST_CHECK enum status manifest_init(struct manifest *m, const char *type, const char *id, int64_t time,
@@ -39,6 +42,17 @@ MUST_CHECK enum status manifest_parse(const uint8_t *data, size_t size, const ch
                                       struct error *err);
 /* Sorted members, 2-space indentation. Appends to `out`. */
 MUST_CHECK enum status manifest_write(const struct manifest *m, struct buffer *out, struct error *err);
+/* The signature of what the manifest says by now, and the key's fingerprint: to be called last. What is `unprotected`
+ * is not signed and may change. */
+MUST_CHECK enum status manifest_sign(struct manifest *m, const struct crypt_config *key, struct error *err);
+/* `text`: what `m` was parsed from, for the signature covers members that nobody here knows. A signed manifest must be
+ * signed with `key`: ERR_MISMATCH says "wrong key" if it names another one, or that it does not fit its signature. One
+ * without signature is accepted. */
+MUST_CHECK enum status manifest_check_signature(const struct manifest *m, const uint8_t *text, size_t size,
+                                                const char *name, const struct crypt_config *key, struct error *err);
+/* The fingerprint named there, if any, is that of `key`: ERR_MISMATCH. */
+MUST_CHECK enum status manifest_check_fingerprint(const struct manifest *m, const struct crypt_config *key,
+                                                  struct error *err);
 /* Whether unprotected.verify_state says "failed"; one without a well-formed upid counts as absent. */
 bool manifest_verify_failed(const struct manifest *m);
 /* Sets unprotected.chunk_upload_stats. */

@@ -273,6 +273,153 @@ static void test_write_past_the_buffers_limit_leaves_it_as_it_was(void **state)
     manifest_deinit(&m);
 }
 
+/* ---- signatures ---- */
+
+/* scrypt("test", no salt): the specification's example. */
+static const struct crypt_config *example_key(void)
+{
+    static struct crypt_config config;
+    uint8_t key[CRYPT_KEY_SIZE];
+    assert_true(hex_decode("28cdb1a3bef39396c3860e00d448fe7a0efd8244486ab6feb30457681d31597e", 64, key, sizeof key));
+    assert_int_equal(crypt_config_init(&config, key, NULL), OK);
+    return &config;
+}
+
+static const struct crypt_config *other_key(void)
+{
+    static struct crypt_config config;
+    uint8_t key[CRYPT_KEY_SIZE] = {1};
+    assert_int_equal(crypt_config_init(&config, key, NULL), OK);
+    return &config;
+}
+
+#define EXAMPLE_SIGNATURE "d7b446fb7db081662081d4b40fedd858a1d6307a5aff4ecff7d5bf4fd35679e9"
+#define EXAMPLE_FILES                                                                                                  \
+    "\"files\":[{\"filename\":\"test1.img.fidx\",\"crypt-mode\":\"encrypt\",\"size\":200,\"csum\":\"" CSUM_1 "\"},"    \
+    "{\"csum\":\"" CSUM_2 "\",\"size\":200,\"crypt-mode\":\"none\",\"filename\":\"abc.blob\"}]"
+#define EXAMPLE_HEAD "\"backup-time\":1593179765,\"backup-type\":\"host\",\"backup-id\":\"elsa\""
+#define SIGNED "\"signature\":\"" EXAMPLE_SIGNATURE "\""
+
+static enum status check_text(const char *text, const struct crypt_config *key, struct error *err)
+{
+    struct manifest m;
+    assert_int_equal(parse(text, &m, err), OK);
+    enum status status = manifest_check_signature(&m, (const uint8_t *)text, strlen(text), "m", key, err);
+    manifest_deinit(&m);
+    return status;
+}
+
+static void test_signature_example(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    assert_int_equal(check_text("{" EXAMPLE_HEAD "," EXAMPLE_FILES "," SIGNED "}", example_key(), &err), OK);
+    /* Neither order nor `unprotected` counts. */
+    assert_int_equal(check_text("{" SIGNED ", " EXAMPLE_FILES ",\n" EXAMPLE_HEAD
+                                ",\"unprotected\":{\"notes\":null,\"x\":1.5}}",
+                                example_key(), &err),
+                     OK);
+}
+
+static void test_changed_entries_do_not_fit_the_signature(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    static const char text[] = "{" EXAMPLE_HEAD "," EXAMPLE_FILES "," SIGNED "}";
+    static const struct {
+        const char *from;
+        char to;
+    } edits[] = {{"1.img", '2'}, {"00,\"csum", '1'}, {"01010", '1'}, {"93179765", '8'}, {"lsa", 'k'}, {"bc.blob", 'c'}};
+    for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
+        char changed[sizeof text];
+        memcpy(changed, text, sizeof text);
+        *strstr(changed, edits[i].from) = edits[i].to;
+        assert_int_equal(check_text(changed, example_key(), &err), ERR_MISMATCH);
+        assert_non_null(strstr(err.text, "does not fit its signature"));
+    }
+    /* Another mode, another member that we know nothing of, one entry less. */
+    assert_int_equal(check_text("{" EXAMPLE_HEAD "," EXAMPLE_FILES "," SIGNED ",\"more\":1}", example_key(), &err),
+                     ERR_MISMATCH);
+    assert_int_equal(check_text("{" EXAMPLE_HEAD ",\"files\":[]," SIGNED "}", example_key(), &err), ERR_MISMATCH);
+    assert_int_equal(check_text("{" EXAMPLE_HEAD "," EXAMPLE_FILES "," SIGNED ",\"more\":null}", example_key(), &err),
+                     ERR_FORMAT);
+}
+
+static void test_other_keys(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char fingerprint[FINGERPRINT_TEXT_SIZE], text[2048];
+    /* Without fingerprint the signature alone tells. */
+    assert_int_equal(check_text("{" EXAMPLE_HEAD "," EXAMPLE_FILES "," SIGNED "}", other_key(), &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "does not fit its signature"));
+    snprintf(text, sizeof text, "{%s,%s,%s,\"unprotected\":{\"key-fingerprint\":\"%s\"}}", EXAMPLE_HEAD, EXAMPLE_FILES,
+             SIGNED, fingerprint_text(example_key()->fingerprint, fingerprint));
+    assert_int_equal(check_text(text, example_key(), &err), OK);
+    assert_int_equal(check_text(text, other_key(), &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "wrong key - unable to verify signature since manifest's key "));
+    assert_non_null(strstr(err.text, fingerprint));
+    /* The right key, but the manifest names another: the file was tampered with, or the key is not the one. */
+    snprintf(text, sizeof text, "{%s,%s,%s,\"unprotected\":{\"key-fingerprint\":\"%s\"}}", EXAMPLE_HEAD, EXAMPLE_FILES,
+             SIGNED, fingerprint_text(other_key()->fingerprint, fingerprint));
+    assert_int_equal(check_text(text, example_key(), &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "wrong key"));
+}
+
+static void test_without_signature_only_the_fingerprint_can_be_wrong(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char fingerprint[FINGERPRINT_TEXT_SIZE], text[2048];
+    struct manifest m;
+    assert_int_equal(check_text("{" EXAMPLE_HEAD "," EXAMPLE_FILES "}", example_key(), &err), OK);
+    assert_int_equal(check_text("{" EXAMPLE_HEAD "," EXAMPLE_FILES ",\"signature\":null}", other_key(), &err), OK);
+    snprintf(text, sizeof text, "{%s,%s,\"unprotected\":{\"key-fingerprint\":\"%s\"}}", EXAMPLE_HEAD, EXAMPLE_FILES,
+             fingerprint_text(example_key()->fingerprint, fingerprint));
+    assert_int_equal(parse(text, &m, &err), OK);
+    assert_int_equal(manifest_check_fingerprint(&m, example_key(), &err), OK);
+    assert_int_equal(manifest_check_fingerprint(&m, other_key(), &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "wrong key - manifest's key "));
+    manifest_deinit(&m);
+    assert_int_equal(
+        parse("{" EXAMPLE_HEAD "," EXAMPLE_FILES ",\"unprotected\":{\"key-fingerprint\":\"x\"}}", &m, &err), OK);
+    assert_int_equal(manifest_check_fingerprint(&m, example_key(), &err), ERR_MISMATCH);
+    manifest_deinit(&m);
+}
+
+static void test_signed_manifest_is_written_and_checked(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct manifest m, again;
+    struct digest csum;
+    char signature[DIGEST_TEXT_SIZE], fingerprint[FINGERPRINT_TEXT_SIZE];
+    struct buffer text = BUFFER_INIT(1 << 20);
+    assert_int_equal(manifest_init(&m, "host", "elsa", 1593179765, &err), OK);
+    memset(csum.bytes, 1, sizeof csum.bytes);
+    assert_int_equal(manifest_add(&m, "test1.img.fidx", "encrypt", 200, &csum, &err), OK);
+    memset(csum.bytes, 2, sizeof csum.bytes);
+    assert_int_equal(manifest_add(&m, "abc.blob", "none", 200, &csum, &err), OK);
+    assert_int_equal(manifest_sign(&m, example_key(), &err), OK);
+    assert_string_equal(digest_text(&m.signature, signature), EXAMPLE_SIGNATURE);
+    /* Not signed, so it may come later. */
+    assert_int_equal(manifest_set_upload_stats(&m, 1, 2, 3, 4, &err), OK);
+    assert_int_equal(manifest_write(&m, &text, &err), OK);
+    assert_int_equal(manifest_parse(text.data, text.size, "m", &again, &err), OK);
+    assert_true(again.is_signed);
+    assert_string_equal(again.key_fingerprint, fingerprint_text(example_key()->fingerprint, fingerprint));
+    assert_int_equal(manifest_check_signature(&again, text.data, text.size, "m", example_key(), &err), OK);
+    assert_int_equal(manifest_check_signature(&again, text.data, text.size, "m", other_key(), &err), ERR_MISMATCH);
+    assert_non_null(strstr(again.unprotected, "chunk_upload_stats"));
+    /* What is read is written with its signature. */
+    buffer_clear(&text);
+    assert_int_equal(manifest_write(&again, &text, &err), OK);
+    assert_int_equal(manifest_check_signature(&again, text.data, text.size, "m", example_key(), &err), OK);
+    manifest_deinit(&m);
+    manifest_deinit(&again);
+    buffer_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +431,11 @@ int main(void)
         cmocka_unit_test(test_bounds_hostile_sizes),
         cmocka_unit_test(test_add_refuses_what_parse_would_refuse),
         cmocka_unit_test(test_write_past_the_buffers_limit_leaves_it_as_it_was),
+        cmocka_unit_test(test_signature_example),
+        cmocka_unit_test(test_changed_entries_do_not_fit_the_signature),
+        cmocka_unit_test(test_other_keys),
+        cmocka_unit_test(test_without_signature_only_the_fingerprint_can_be_wrong),
+        cmocka_unit_test(test_signed_manifest_is_written_and_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
