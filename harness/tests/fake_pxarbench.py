@@ -1,7 +1,7 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -IS
 """Stands in for pxarbench where the harness itself is tested: same command line, same JSON, no archive at all.
 
-Snapshots are copies made by cp. $FAKE_LIE makes it misbehave in one of the ways that the harness has to notice.
+Its interpreter is named, and is told to import nothing of its own accord: it is started a thousand times. Snapshots are copies made by cp. $FAKE_LIE makes it misbehave in one of the ways that the harness has to notice.
 """
 
 from __future__ import annotations
