@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -279,6 +280,9 @@ def test_time_runs_out(world: locally.World, tmp_path: Path) -> None:
     outcomes = locally.run_job(world, template, running_out)
     assert results(outcomes)[:3] == ["success", "timeout", "skipped"]
     assert outcomes[1].seconds < 30
+    template = loaded(tmp_path, "github", WORKFLOW.replace("FIRST", "sleep 2"))
+    enough = type(job)(**{**vars(template.jobs[0]), "timeout_minutes": 0.02})
+    assert results(locally.run_job(replace(world, time_factor=3000.0), template, enough))[:3] == ["success"] * 3
 
 
 @pytest.mark.parametrize(
@@ -347,7 +351,7 @@ def test_usage() -> None:
     listed = run.run([script, "--list", "github/comment"])
     assert listed.returncode == 0 and "    Comment\n" in listed.text
     assert "examples:" in run.run([script, "--help"]).text
-    for words in (["--list", "nothing/here"], ["--speed"], ["--event", "tea-time"]):
+    for words in (["--list", "nothing/here"], ["--speed"], ["--event", "tea-time"], ["--time-factor", "nan"], ["--time-factor", "0"]):
         said = run.run([script, *words])
         assert said.returncode == 1 and said.stderr
 
@@ -364,4 +368,4 @@ def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_table_survives_any_note() -> None:
     text = locally.summary([("x", locally.Outcome("job", "step", "failure", 1.25, "a | b\nc"))])
-    assert text.splitlines()[-1] == "| x | job | step | failure | 1.2 | a \\| b c |"
+    assert text.splitlines()[-1] == "| x | job | step | failure | 1.2 | 0.0 | a \\| b c |"

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ EXAMPLES = """examples:
   ci/templates/run_locally --image github/pull-request:timing  one job, in the image that Containerfile describes
   ci/templates/run_locally --image gitlab/gitlab-ci:pxarbench-gates gitlab/gitlab-ci:pxarbench-comment
 
-exit codes: 0 all jobs passed, or failed in a way that their template tolerates; 1 a job failed, or could not be run"""
+exit codes: 0 all jobs passed, or failed in a way that their template tolerates; 1 a job failed, or could not be run; 130 interrupted"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Outcome:
     result: str  # success, failure, skipped, timeout
     seconds: float
     note: str = ""
+    processor_seconds: float = 0.0  # of all processors: what a busy machine does not lengthen much
 
 
 @dataclass
@@ -69,6 +71,7 @@ class World:
     system: chroot.System
     image: chroot.System | None
     memory: str
+    time_factor: float = 1.0  # of the templates' time limits
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def shelf(self, template: Template) -> actions.Shelf:
@@ -89,6 +92,12 @@ def has_account(template: Template, job: Job) -> bool:
         return job.image is None
     rules = " ".join(rule.get("if", "") for rule in extended(template.document, job.key).get("rules", ()))
     return any(f"${name}" in rules for name in ACCOUNT)
+
+
+def _processor_seconds() -> float:
+    """Of everything that was started here and has ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _log_name(text: str) -> str:
@@ -163,7 +172,7 @@ class Running:
 
     def step(self, step: Step) -> None:
         env = self._env(step)
-        begin = time.monotonic()
+        begin, used = time.monotonic(), _processor_seconds()
         note, result = "", "success"
         if not expressions.holds(step.condition, self.scope(env)):
             result = "skipped"
@@ -184,7 +193,8 @@ class Running:
             self.steps[step.id] = {"outcome": result, "conclusion": "success" if step.may_fail else result, "outputs": {}}
         if result in ("failure", "timeout") and not step.may_fail:
             self.failed = True
-        self.outcomes.append(Outcome(self.job.name, step.name, result, time.monotonic() - begin, note))
+        took = time.monotonic() - begin
+        self.outcomes.append(Outcome(self.job.name, step.name, result, took, note, _processor_seconds() - used))
 
     def _input(self, value: Any, env: Mapping[str, str]) -> Any:
         return expressions.fill(value, self.scope(env)) if isinstance(value, str) else value
@@ -250,8 +260,9 @@ def run_job(world: World, template: Template, job: Job) -> list[Outcome]:
     for path in ("github/home", "root"):
         (room.folder / "upper" / path).mkdir(parents=True, exist_ok=True)
     running = Running(
-        world, template, job, workspace, runner, room, shelf, time.monotonic() + 60 * (job.timeout_minutes or 360)
-    )
+        world, template, job, workspace, runner, room, shelf,
+        time.monotonic() + 60 * world.time_factor * (job.timeout_minutes or 360),
+    )  # fmt: skip
     running.env = environment(world, template, job, running.scope({}))
     if has_account(template, job):
         running.env |= ACCOUNT if template.system == "gitlab" else {}
@@ -289,7 +300,10 @@ def run_job(world: World, template: Template, job: Job) -> list[Outcome]:
 
 def say(outcome: Outcome) -> None:
     note = f"  ({outcome.note})" if outcome.note else ""
-    print(f"  {outcome.result:8} {outcome.seconds:7.1f} s  {outcome.step}{note}", flush=True)
+    print(
+        f"  {outcome.result:8} {outcome.seconds:7.1f} s, {outcome.processor_seconds:6.1f} s of processors  {outcome.step}{note}",
+        flush=True,
+    )
 
 
 def build_image(world: World, containerfile: Path) -> chroot.System:
@@ -346,10 +360,10 @@ def choose(root: Path, words: Sequence[str]) -> list[tuple[Template, Job]]:
 
 def summary(outcomes: Sequence[tuple[str, Outcome]]) -> str:
     """Markdown."""
-    lines = ["| template | job | step | result | s | |", "| --- | --- | --- | --- | ---: | --- |"]
+    lines = ["| template | job | step | result | s | processor s | |", "| --- | --- | --- | --- | ---: | ---: | --- |"]
     for template, one in outcomes:
         note = one.note.replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {template} | {one.job} | {one.step} | {one.result} | {one.seconds:.1f} | {note} |")
+        lines.append(f"| {template} | {one.job} | {one.step} | {one.result} | {one.seconds:.1f} | {one.processor_seconds:.1f} | {note} |")
     return "\n".join(lines) + "\n"
 
 
@@ -362,6 +376,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         self.print_usage(sys.stderr)
         self.exit(1, f"{self.prog}: {message}\n")
+
+
+def _factor(text: str) -> float:
+    if not re.fullmatch(r"\d{1,3}(?:\.\d{1,3})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, such as 3 or 1.5")
+    return float(text)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -378,6 +398,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--suite", default="bookworm", help="Debian's release (default: %(default)s)")
     parser.add_argument("--mirror", default=chroot.MIRROR, help="where debootstrap fetches it (default: %(default)s)")
     parser.add_argument("--memory", default="6g", help="of /dev/shm and of /tmp, each (default: %(default)s)")
+    parser.add_argument(
+        "--time-factor", type=_factor, default=1.0, metavar="N",
+        help="multiplies the time limits of the templates, on a machine that does other things too (default: %(default)g)",
+    )  # fmt: skip
     parser.add_argument("--work", type=Path, metavar="DIR", help="logs, artifacts, layers (default: below the cache)")
     return parser.parse_args(argv)
 
@@ -397,13 +421,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"    {step.name}")
         return 0
     outcomes: list[tuple[str, Outcome]] = []
+    # Whoever stops this stops what runs in the room as well: run.py ends it on the way out. Shells ignore SIGINT for what they
+    # start in the background.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         chroot.check_possible()
         folder = (args.work or locate.cache() / "work" / "templates").absolute()
         folder.mkdir(parents=True, exist_ok=True)
         system = chroot.debian(locate.cache() / "chroots", args.suite, args.mirror)
         revisions = _revision(root, args.revision), _revision(root, args.base_revision)
-        world = World(root, folder, *revisions, EVENTS[0], system, None, args.memory)
+        world = World(root, folder, *revisions, EVENTS[0], system, None, args.memory, args.time_factor)
         if args.image:
             world.image = build_image(world, root / check.FOLDER / "Containerfile")
         for template, job in chosen:
@@ -413,6 +441,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (chroot.ChrootError, run.CommandFailed, expressions.ExpressionBroken) as error:
         print(f"ci/templates/run_locally: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("ci/templates/run_locally: interrupted", file=sys.stderr)
+        return 130
     (folder / "results.md").write_text(summary(outcomes))
     rows = [vars(one) | {"template": name} for name, one in outcomes]
     (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
