@@ -71,6 +71,7 @@ def test_any_text_is_numbers_or_refused(text: str, headed: bool) -> None:
         (HEAD + "# late\n", "f: line 2: 1 columns"),
         (HEAD + 'a,b,c,version,"1\n', "f: line 2: "),
         (HEAD + "<<<<<<< HEAD\n", "f: line 2: 1 columns"),
+        (HEAD + "a,b,c,version,123", "f: line 2: cut off"),
     ],
 )
 def test_broken_file_is_named_with_its_line(text: str, sentence: str) -> None:
@@ -204,6 +205,31 @@ def test_case_without_golden_numbers_and_counter_that_cannot_be_told_are_inconcl
     assert [(f.case, f.name, f.level) for f in found] == [
         ("linux-like-x", "", Level.INCONCLUSIVE), ("", "padding", Level.INCONCLUSIVE),
     ]  # fmt: skip
+
+
+def test_golden_numbers_that_are_gone_are_an_error() -> None:
+    """A job with nothing to compare with is not one that is new."""
+    now = Measured({CASE: dict(NUMBERS)}, {CASE: "linux-like-x"}, [], ["linux-like-x"])
+    assert [f.level for f in counters.judge(Golden(), now, ["linux-like-x"])] == [Level.ERROR]
+    assert [f.level for f in counters.judge(Golden({CASE: NUMBERS}), now, ["linux-like-x"])] == [Level.OK] * 4
+
+
+def test_findings_know_their_line() -> None:
+    text = golden.to_text(Golden({("a", "b", "data"): NUMBERS, CASE: NUMBERS}, ("first",)))
+    now = Measured({CASE: {**NUMBERS, "padding": 5, "extra": 1}}, {CASE: "x"}, [], ["x"])
+    lines = text.splitlines()
+    for finding in counters.judge(golden.parse(text, "f"), now):
+        counter = "version" if finding.name == "extra" else finding.name
+        assert finding.line and lines[finding.line - 1].startswith(f"{','.join(CASE)},{counter},")
+
+
+def test_blessing_is_refused_when_a_case_gave_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {("duplicates-80", "none", "data"): dict(NUMBERS)}
+    made = Measured(there, {case: "duplicates-80-none-data-warm" for case in there}, [], ["duplicates-80-none-data-warm"])
+    monkeypatch.setattr(counters, "measure_all", lambda *_: made)
+    with pytest.raises(NotBlessed, match="7 cases gave no numbers: duplicates-80-delete"):
+        counters.bless(Path("/bin/true"), tmp_path, "some reason", path=tmp_path / "g.csv", groups=[SMALL])
+    assert not (tmp_path / "g.csv").exists()
 
 
 def test_golden_case_that_did_not_run_is_an_error() -> None:
@@ -393,3 +419,16 @@ def test_version_follows_what_decides_and_nothing_else(pxarbench: Path, measured
         cases.version(SMALL.recipe.digest, one, replace(plan.settings, threads=1)),
     ]
     assert len({first, *others}) == 7
+
+
+def test_reading_that_the_kernel_does_not_count_is_seen(pxarbench: Path, measured: Measured, place: Path) -> None:
+    """A program that maps its files could read them twice, and nobody would see it."""
+    records = record.read(cases.plan(SMALL, pxarbench, place).output / "records.jsonl")
+    one = next(r for r in records if r.phase == "measured" and r.mode == "data" and r.restored)
+    assert one.outcome is not None
+
+    def untold(beside: int) -> object:
+        rchar = 5_000 + one.outcome["file_bytes_read"] + beside  # type: ignore[index]
+        return counters.numbers(replace(one, io={"rchar": rchar}), None, 5_000)[UNTOLD]
+
+    assert [untold(by) for by in (0, counters.READ_BESIDE, counters.READ_BESIDE + 7, -9)] == [0, 0, 7, -9]

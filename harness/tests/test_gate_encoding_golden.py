@@ -79,9 +79,10 @@ ROW = f"c,r,1,mpxar,5,{'0' * 64}\n"
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("", "does not begin"), ("case,value\n", "line 1: expected"), (ROW, "line 1"), ("{}" + ROW + ROW, "line 3: twice"),
-     ("{}" + "d" + ROW[1:] + ROW, "line 3: not sorted"), ("{}" + ROW.replace(",5,", ",-5,"), "line 2"),
-     ("{}" + ROW.replace("0" * 64, "xyz"), "line 2"), ("{}a,b\n", "line 2"), ('{}"', "line 2")],
+    [("", "does not begin"), ("case,value\n", "line 1: 2 columns"), (ROW, "does not begin"),
+     ("{}" + ROW + ROW, "line 3: twice"), ("{}" + "d" + ROW[1:] + ROW, "line 3: not sorted"), ("{}" + ROW.replace(",5,", ",-5,"), "line 2"),
+     ("{}" + ROW.replace("0" * 64, "xyz"), "line 2"), ("{}a,b\n", "line 2"), ('{}"\n', "line 2"),
+     ("{}" + ROW + ROW[:9], "line 3: cut off"), ("{}" + ROW.replace("c,r", "c,"), "line 2")],
 )  # fmt: skip
 def test_a_list_that_is_none_is_refused_with_its_line(text: str, why: str) -> None:
     with pytest.raises(GoldenBroken, match=f"^name: .*{why}"):

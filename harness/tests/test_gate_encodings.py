@@ -69,6 +69,8 @@ def judged(name: str, golden: kept.Golden, explain: gate.Explain, **streams: byt
 def test_equal_streams_are_found_equal(golden: kept.Golden, explain: gate.Explain) -> None:
     found = judged("types-data", golden, explain)
     assert [f.name for f in found] == ["mpxar", "ppxar", "mpxar.didx", "ppxar.didx", "manifest"] and not bad(found)
+    lines = kept.csv_path().read_text().splitlines()
+    assert all(f.line and f"types-data,{EVERY['types-data'].recipe()},2,{f.name}," in lines[f.line - 1] for f in found)
 
 
 def test_one_flag_bit_is_told_with_entry_field_offset_and_both_sides(golden: kept.Golden, explain: gate.Explain) -> None:
@@ -124,6 +126,13 @@ def test_what_cannot_be_compared_is_inconclusive(golden: kept.Golden, explain: g
         made = Made(2, gate.golden_streams(EVERY["types-data"], golden))
         (finding,) = gate.compared(EVERY["types-data"], made, known, explain)
         assert finding.level is Level.INCONCLUSIVE and why in finding.text
+    (finding,) = gate.compared(EVERY["types-data"], made, kept.Golden(), explain, is_required=True)
+    assert finding.level is Level.ERROR and "its golden streams are gone" in finding.text
+
+
+def test_a_case_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such case: nonsense "):
+        gate.run(Path("/bin/true"), tmp_path, only=["nonsense", "types-data"])
 
 
 def test_golden_streams_that_are_gone_do_not_hide_a_difference(golden: kept.Golden, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pxarbench_harness import run
 from pxarbench_harness.gates import callgrind, instruction_cases, instruction_golden, instructions
 from pxarbench_harness.gates.callgrind import Count, Profile, ProfileBroken
-from pxarbench_harness.gates.golden import NotBlessed
+from pxarbench_harness.gates.golden import GoldenBroken, NotBlessed
 from pxarbench_harness.gates.verdict import Finding, Level
 
 # ---- callgrind's file ----
@@ -258,6 +258,8 @@ def test_other_work_is_not_judged() -> None:
     one = found(count(), count(2_000_000, work="files 4"))
     assert one.level is Level.INCONCLUSIVE and one.details[:2] == ("was: files 3", "is:  files 4")
     assert found(count(), count(work="files 4")).level is Level.OK
+    # Half of the work is no improvement.
+    assert found(count(), count(500_000, work="files 2")).level is Level.INCONCLUSIVE
 
 
 def test_functions_that_differ_are_named() -> None:
@@ -280,8 +282,9 @@ def test_two_builds_name_small_functions_too() -> None:
 
 
 def test_cases_that_only_one_side_has() -> None:
+    """Of what was never counted, or was forgotten by blessing elsewhere, nothing can be told."""
     levels = {one.case: one.level for one in instructions.judge_all({"a": count()}, {"b": count()})}
-    assert levels == {"instructions-a": Level.ERROR, "instructions-b": Level.WARNING}
+    assert levels == {"instructions-a": Level.ERROR, "instructions-b": Level.INCONCLUSIVE}
 
 
 # ---- the file ----
@@ -318,21 +321,22 @@ def test_nothing_there_is_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda text: text.replace("toolchain,case", "toolchain;case"), "does not begin with"),
+        (lambda text: text.replace("toolchain,case", "toolchain;case"), "line 2: 3 columns"),
         (lambda text: text.replace(",allocations,", ",allocation,"), "unknown name: allocation"),
         (lambda text: text.replace("allocations,10000", "allocations,-1"), "not a count: -1"),
         (lambda text: text.replace("allocations,10000", "allocations,10000,1"), "5 columns"),
-        (lambda text: text + text.splitlines()[-1] + "\n", "twice, or not sorted"),
+        (lambda text: text + text.splitlines()[-1] + "\n", "line 16: twice"),
         (lambda text: text.replace("libc,here", "libc,there"), "the toolchain that is described has the key"),
-        (lambda text: "\n".join(line for line in text.splitlines() if ",work," not in line), "x: no work"),
-        (lambda text: text + 'a,"', "unexpected end"),
+        (lambda text: "".join(line for line in text.splitlines(True) if ",work," not in line), "x: no work"),
+        (lambda text: text + 'a,"\n', "unexpected end"),
+        (lambda text: text[:-3], "line 15: cut off"),
     ],
-    ids=["head", "name", "number", "columns", "order", "key", "missing", "quotes"],
+    ids=["head", "name", "number", "columns", "order", "key", "missing", "quotes", "cut"],
 )
 def test_broken_golden_files(change: Callable[[str], str], why: str, tmp_path: Path) -> None:
     path = tmp_path / "g.csv"
     path.write_text(change(instruction_golden.to_text(golden(CHAIN))))
-    with pytest.raises(instruction_golden.InstructionsBroken, match=why):
+    with pytest.raises(GoldenBroken, match=why):
         instruction_golden.read(path)
 
 
@@ -373,12 +377,26 @@ def test_what_decides_nothing_is_told_with_a_regression() -> None:
 
 @pytest.mark.parametrize("name", instruction_golden.DOUBTFUL)
 def test_what_hardly_ever_decides_makes_a_difference_inconclusive(name: str) -> None:
-    before, now = (instruction_golden.Toolchain({**CHAIN.fields, name: value}) for value in ("old", "new"))
+    before, now = (instruction_golden.Toolchain({**CHAIN.fields, name: value}) for value in ("memset old", "memset new"))
     assert before.key == now.key
     bad = instructions.against(counts(now, x=count(2_000_000)), golden(before)).findings[0]
     assert bad.level is Level.INCONCLUSIVE and f"another {name}" in bad.text
-    assert f"{name}: golden 'old', here 'new'" in bad.details
+    assert f"{name}: golden 'memset old', here 'memset new'" in bad.details
     assert {one.level for one in instructions.against(counts(now), golden(before)).findings} == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "level"),
+    [
+        ("memset sse2, strlen sse2", "memcpy sse2, memset sse2, strlen sse2", Level.REGRESSION),
+        ("memset sse2, strlen sse2", "memset sse2, memset sse2_erms", Level.REGRESSION),
+        ("memset sse2, strlen sse2", "memset sse2, strlen avx2", Level.INCONCLUSIVE),
+    ],
+)
+def test_a_function_that_the_program_had_not_called_is_no_other_dispatch(before: str, now: str, level: Level) -> None:
+    chains = (instruction_golden.Toolchain({**CHAIN.fields, "dispatch": text}) for text in (before, now))
+    known, here = golden(next(chains)), counts(next(chains), x=count(2_000_000))
+    assert instructions.against(here, known).findings[0].level is level
 
 
 def test_a_case_that_failed_is_an_error_and_did_not_run() -> None:
@@ -390,15 +408,48 @@ def test_a_case_that_failed_is_an_error_and_did_not_run() -> None:
 
 def test_no_valgrind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(instruction_golden.InstructionsBroken, match="valgrind is not installed"):
+    with pytest.raises(instructions.InstructionsBroken, match="valgrind is not installed"):
         instructions.count(Path("/bin/true"), tmp_path)
 
 
 def test_no_such_case(tmp_path: Path) -> None:
     if instructions.find_valgrind() is None:
         pytest.skip("valgrind is not installed")
-    with pytest.raises(instruction_golden.InstructionsBroken, match="no such case: nonsense .*pxar-create"):
+    with pytest.raises(instructions.InstructionsBroken, match="no such case: nonsense .*pxar-create"):
         instructions.count(Path("/bin/true"), tmp_path, only=["nonsense"])
+
+
+def test_single_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def counting(binary: Path, work: Path, only: object = None) -> instructions.Counts:
+        asked.append(only)
+        return counts(chunk=count())
+
+    monkeypatch.setattr(instructions, "count", counting)
+    path = tmp_path / "g.csv"
+    path.write_text(instruction_golden.to_text(golden(CHAIN, chunk=count())))
+    ran = instructions.run(Path("/bin/true"), tmp_path, golden=path, only=["instructions-chunk"])
+    assert asked == [["chunk"]] and ran.executed == ["instructions-chunk"]
+    assert {one.level for one in ran.findings} == {Level.OK}
+    with pytest.raises(instructions.InstructionsBroken, match="no such case: chunk "):
+        instructions.run(Path("/bin/true"), tmp_path, golden=path, only=["chunk"])
+
+
+def test_counts_that_are_gone_are_no_other_toolchain(tmp_path: Path) -> None:
+    for text in (None, instruction_golden.to_text(instruction_golden.Golden())):
+        if text is not None:
+            (tmp_path / "g.csv").write_text(text)
+        with pytest.raises(GoldenBroken, match="g.csv: its counts are gone, and 1 cases are required"):
+            instructions.run(Path("/bin/true"), tmp_path, golden=tmp_path / "g.csv", required=["instructions-x"])
+
+
+def test_findings_know_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "g.csv"
+    path.write_text(instruction_golden.to_text(golden(OTHER, CHAIN)))
+    lines = path.read_text().splitlines()
+    for one in instructions.against(counts(), instruction_golden.read(path)).findings:
+        assert one.line and lines[one.line - 1] == f"{CHAIN.key},x,{one.name},{one.base}"
 
 
 def test_what_looks_bad_is_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,6 +497,27 @@ def test_blessing_replaces_and_tells() -> None:
     after, said = instructions.blessed(golden(CHAIN), counts(x=count(1_031_000)), "why")
     assert after.counts[CHAIN.key]["x"].instructions == 1_031_000
     assert after.history == ("2026-01-02 abc first", "why") and said == ["x: instructions +3.10%"]
+
+
+def test_blessing_does_not_creep() -> None:
+    """What is within the limits stays: a little more each time is seen once it is too much."""
+    before = golden(CHAIN, x=count(), y=count())
+    after, said = instructions.blessed(before, counts(x=count(1_001_900), y=count(1_031_000)), "why")
+    assert after.counts[CHAIN.key]["x"].instructions == 1_000_000 and said == ["y: instructions +3.10%"]
+    assert instructions.blessed(before, counts(x=count(1_001_900), y=count()), "why")[1] == []
+
+
+def test_blessing_writes_nothing_when_nothing_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "g.csv"
+    path.write_text(instruction_golden.to_text(golden(CHAIN)))
+    before = path.read_bytes()
+    monkeypatch.setattr(instructions, "count", lambda binary, work: counts(x=count(1_001_000)))
+    said, ran = instructions.bless(Path("/bin/true"), tmp_path, "some reason", golden=path)
+    assert "nothing was written" in said[0] and ran == ["instructions-x"] and path.read_bytes() == before
+    other = instruction_golden.Toolchain({**CHAIN.fields, "libc build": "new"})
+    monkeypatch.setattr(instructions, "count", lambda binary, work: counts(other))
+    said, _ = instructions.bless(Path("/bin/true"), tmp_path, "some reason", golden=path)
+    assert said[0] == "libc build: '' -> 'new'" and instruction_golden.read(path).toolchains[CHAIN.key] == other
 
 
 def test_blessing_forgets_what_other_toolchains_had() -> None:
@@ -497,6 +569,25 @@ def test_paths_have_one_length(tmp_path: Path) -> None:
         assert len(str(bench.folder)) == instruction_cases.FOLDER_LENGTH
         bench.close()
         assert not bench.folder.exists()
+
+
+def test_two_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
+    """Processes of two containers that share /dev/shm have equal numbers."""
+    benches = [instruction_cases.Bench(tmp_path, Path("/bin/true")) for _ in range(2)]
+    assert benches[0].folder != benches[1].folder and benches[0].folder.stat().st_mode & 0o777 == 0o700
+    for bench in benches:
+        bench.close()
+
+
+def test_programs_run_where_nothing_may_be_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/shm of a container."""
+    monkeypatch.setattr(instruction_cases, "may_execute", lambda folder: False)
+    (tmp_path / "tool").symlink_to("/bin/true")
+    bench = instruction_cases.Bench(tmp_path, tmp_path / "tool")
+    assert (bench.folder / bench.program).resolve() == Path("/bin/true").resolve()
+    assert bench.native([]).returncode == 0
+    bench.close()
+    assert Path("/bin/true").exists()
 
 
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:

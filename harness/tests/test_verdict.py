@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,29 @@ def test_broken_files_are_refused(wrong, said: str, tmp_path: Path) -> None:  # 
 def test_no_json(text: str) -> None:
     with pytest.raises(VerdictBroken):
         verdict.from_json(text)
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "1" * 30, "9" * 5000])
+def test_what_is_no_number_is_refused(number: str) -> None:
+    text = verdict.to_json(replace(made(Level.OK), settings={"seed": 12345}))
+    assert verdict.from_json(text).settings["seed"] == 12345
+    with pytest.raises(VerdictBroken, match="no JSON"):
+        verdict.from_json(text.replace("12345", number))
+
+
+@pytest.mark.parametrize("name", ["base", "head", "change", "low", "high", "detectable", "limit"])
+def test_no_finding_has_what_is_no_number(name: str) -> None:
+    """It would be neither above a limit nor below."""
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match=f"{name} is"):
+            Finding("time", "a", "wall", Level.OK, "as before", **{name: value})
+
+
+def test_the_line_of_the_golden_file_is_kept_and_absent_where_there_is_none() -> None:
+    one = made(Level.OK)
+    assert '"line"' not in verdict.to_json(one)
+    placed = replace(one, findings=(replace(one.findings[0], line=7),))
+    assert verdict.from_json(verdict.to_json(placed)) == placed
 
 
 def test_schema_and_code_name_the_same() -> None:

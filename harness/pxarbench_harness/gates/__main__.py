@@ -3,6 +3,8 @@ import sys
 
 from .cli import main
 
-# A job that is cancelled is interrupted, not killed: what it made in /dev/shm has to go.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+# A job that is cancelled, or whose terminal is closed, is interrupted, not killed: what it made in /dev/shm has to go.
+for number in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(number, signal.default_int_handler)
 sys.exit(main())

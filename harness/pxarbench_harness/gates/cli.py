@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import inspect
 import io
 import os
 import re
+import secrets
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,12 +23,15 @@ from types import ModuleType
 from typing import Any
 
 from .. import locate
-from .verdict import Finding, Level, Verdict
+from .commands import Parser
+from .verdict import EXIT_ERROR, EXIT_OK, Finding, Level, Verdict
 
-EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 130
+EXIT_INTERRUPTED = 130
 
 #: Bytes that a gate may need for datasets and stores.
 ROOM = 1 << 30
+#: Of a compiler's output, its end.
+LOG_LINES = 40
 
 #: In the order in which they run: the quickest first.
 GATES = ("encodings", "counters", "instructions")
@@ -54,23 +59,17 @@ exit codes: 0 nothing differs; 1 the tool failed, or a required case did not run
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        # argparse would exit with 2, which means "regression" here.
-        self.exit(EXIT_ERROR, f"{self.prog}: error: {message} ({self.prog} --help)\n")
-
-
 def parser() -> argparse.ArgumentParser:
     epilog = _EPILOG.replace("<gates>", "\n".join(f"  {name:<13} {text}" for name, text in _TEXTS.items()))
-    p = _Parser(
+    p = Parser(
         prog="ci/gate",
         description="Compares the program with the golden numbers of this repository. Any difference is a regression until it\n"
         "is blessed. Writes verdict.json, summary.md and summary.txt.",
-        epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        epilog=epilog,
+    )
     p.add_argument("gates", nargs="*", metavar="GATE", help="see below (default: all)")
     p.add_argument("--case", action="append", default=[], metavar="ID",
-                   help="only this case of the one named gate; repeatable (of counters, encodings)")  # fmt: skip
+                   help="only this case of the one named gate; repeatable")  # fmt: skip
     p.add_argument("--binary", type=Path, metavar="FILE", help="this program instead of one built in build/release")
     p.add_argument("--bless", action="store_true", help="make what this program gives golden")
     p.add_argument("--reason", default="", metavar="TEXT", help="of --bless: one line, why that is right")
@@ -81,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--whole", action="store_true", help="print what is equal, too")
     p.add_argument("--list", action="store_true", help="print the cases and stop")
     p.add_argument("--no-setup", action="store_true", help="do not look for missing packages")
+    p.add_argument("--build-failed", type=Path, help=argparse.SUPPRESS)  # ci/gate: what the compiler said
     return p
 
 
@@ -99,9 +99,23 @@ def load(name: str) -> ModuleType:
         raise GateMissing(f"gate {name}: {error} (ci/setup --for gate)") from error
 
 
+@contextmanager
+def _quoted() -> Iterator[None]:
+    """What programs say is not to be taken for commands by the runner of a workflow."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        yield
+        return
+    token = secrets.token_hex(16)
+    print(f"::stop-commands::{token}", flush=True)
+    try:
+        yield
+    finally:
+        print(f"::{token}::", flush=True)
+
+
 @dataclass
 class Job:
-    """What the gates gave."""
+    """What the gates gave. `executed` of several gates: their cases have different names."""
 
     findings: list[Finding] = field(default_factory=list)
     executed: set[str] = field(default_factory=set)
@@ -134,7 +148,7 @@ def _folder(place: Path | None, name: str) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _trouble(error: Exception) -> str:
+def _trouble(error: BaseException) -> str:
     """In a sentence; of a mistake in this code also where it is."""
     ours = type(error).__module__.partition(".")[0] == (__package__ or "").partition(".")[0]
     if ours or isinstance(error, OSError | ValueError):  # what a gate raises on purpose tells all
@@ -143,13 +157,13 @@ def _trouble(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _answer(gate: ModuleType, binary: Path, work: Path, only: Sequence[str]) -> Any:
+def _answer(gate: ModuleType, binary: Path, work: Path, only: Sequence[str], required: Sequence[str]) -> Any:
     """Findings, executed cases; some tell versions, too."""
-    if not only:
-        return gate.run(binary, work)
-    if "only" not in inspect.signature(gate.run).parameters:
+    known = inspect.signature(gate.run).parameters
+    if only and "only" not in known:
         raise ValueError("this gate runs all of its cases or none (--case)")
-    return gate.run(binary, work, only=tuple(only))
+    words = {"only": tuple(only)} if only else {}
+    return gate.run(binary, work, **words, **({"required": required} if "required" in known else {}))
 
 
 def _versions(gate: ModuleType, answer: Any) -> dict[str, str]:
@@ -158,10 +172,21 @@ def _versions(gate: ModuleType, answer: Any) -> dict[str, str]:
     return {case: version for case, version in versions.items() if case in set(answer[1])}
 
 
+def _silent(name: str, found: Sequence[Finding], executed: Sequence[str]) -> list[Finding]:
+    """Cases that ran without anything being compared: equal values are findings, too."""
+    told = {f.case for f in found if f.gate == name}
+    return [Finding(name, case, "", Level.ERROR, "ran, and nothing was compared") for case in executed if case not in told]
+
+
 def judge(
-    names: Sequence[str], binary: Path, place: Path | None, say: Callable[[str], None], only: Sequence[str] = ()
-) -> Job:
-    """Runs these gates. Trouble of one is a finding: the others run all the same. `only`: these cases of each."""
+    names: Sequence[str], binary: Path, place: Path | None, say: Callable[[str], None], *,
+    only: Sequence[str] = (), required: Mapping[str, Sequence[str]] | None = None,
+) -> Job:  # fmt: skip
+    """Runs these gates. Trouble of one is a finding: the others run all the same. `only`: these cases of each. `required`: the
+    list of cases that have to run, by gate."""
+    from .required import gaps
+
+    listed = required or {}
     job = Job()
     for name in names:
         say(f"gate {name} ...")
@@ -169,15 +194,21 @@ def judge(
         try:
             gate = load(name)
             with _folder(place, name) as work:
-                answer = _answer(gate, binary, work, only)
-            found, versions = list(answer[0]), _versions(gate, answer)
-        except Exception as error:  # whatever it is, the other gates' findings must not be lost
+                answer = _answer(gate, binary, work, only, listed.get(name, ()))
+            found, executed, versions = list(answer[0]), list(answer[1]), _versions(gate, answer)
+            optional = gate.optional_ids() if hasattr(gate, "optional_ids") else ()
+        except (Exception, SystemExit) as error:  # whatever it is, the other gates' findings must not be lost
             text = _trouble(error)
             job.findings.append(Finding(name, "", "", Level.ERROR, f"the gate did not come to its end: {text}"))
             say(f"gate {name}: {text}")
             continue
+        found += _silent(name, found, executed)
+        if not only:
+            found += gaps(name, listed, executed, optional)
+        both = sorted(job.executed & set(executed))
+        found += [Finding(name, case, "", Level.ERROR, "is a case of another gate, too") for case in both]
         job.findings += found
-        job.executed.update(answer[1])
+        job.executed.update(executed)
         job.versions |= versions
         bad = sum(f.level.is_bad for f in found)
         spent = time.monotonic() - begun
@@ -208,24 +239,42 @@ def bless(names: Sequence[str], binary: Path, place: Path | None, reason: str, s
 # ---- the verdict ----
 
 
-def _commit() -> str:
+def _commit(binary: Path | None) -> str:
+    """Of this checkout, whose program it is. "": it lies elsewhere, and may be of any other."""
     from .. import measure
 
+    if binary is not None and not binary.resolve().is_relative_to(locate.REPOSITORY):
+        return ""
     commit = measure.commit().replace("+changes", "+")
     return commit if re.fullmatch(r"[0-9a-f]{7,64}\+?", commit) else ""
 
 
-def made(names: Sequence[str], binary: Path, job: Job, wanted: Sequence[str]) -> Verdict:
-    """The verdict of a job."""
+def made(names: Sequence[str], binary: Path | None, started: str, job: Job, wanted: Sequence[str]) -> Verdict:
+    """The verdict of a job. `binary`: None when it could not be built."""
     from .. import measure
 
-    host = measure.host(locate.results(), locate.results(), {"pxarbench": measure.build_text(binary)})
+    # Without the program: the same machine has the same fingerprint, whatever it judges.
+    host = measure.host(locate.results(), locate.results(), {})
     return Verdict(
-        kind="gate", started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), base="golden", head=measure.build_text(binary),
-        head_commit=_commit(), host_fingerprint=host.fingerprint, findings=tuple(job.findings),
+        kind="gate", started=started, base="golden", head=measure.build_text(binary) if binary else "no program",
+        head_commit=_commit(binary), host_fingerprint=host.fingerprint, findings=tuple(job.findings),
         executed=tuple(sorted(job.executed)), required=tuple(wanted), host=asdict(host),
         settings={"gates": ", ".join(names), "versions": dict(sorted(job.versions.items()))},
     )  # fmt: skip
+
+
+VERDICT_FILES = ("verdict.json", "summary.md", "summary.txt")
+
+
+def _ready(args: argparse.Namespace) -> Path:
+    """The folder for the verdict, without an earlier one: however this job ends, nobody must take that for its own. OSError:
+    it cannot be written, which is known before minutes are spent."""
+    folder: Path = (args.output or locate.results() / "latest-gate").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in VERDICT_FILES:
+        (folder / name).unlink(missing_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
 
 
 def _write(folder: Path, verdict: Verdict, *, warnings_fail: bool) -> None:
@@ -233,7 +282,6 @@ def _write(folder: Path, verdict: Verdict, *, warnings_fail: bool) -> None:
     from .golden import write_whole
     from .verdict import to_json
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "verdict.json", to_json(verdict))
     write_whole(folder / "summary.md", show.markdown(verdict, warnings_fail=warnings_fail))
     write_whole(folder / "summary.txt", show.text(verdict, warnings_fail=warnings_fail))
@@ -284,14 +332,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if args.list:
             return _list(names)
-        binary = _binary(args)
         if args.bless:
-            from . import golden
-
-            golden.history_line(args.reason)
-            wrong = bless(names, binary, args.work, args.reason, print)
-            return stop("; ".join(wrong)) if wrong else EXIT_OK
-        return _gate(args, names, binary)
+            return EXIT_ERROR if args.build_failed else _bless(args, names, stop)
+        return _gate(args, names)
     except KeyboardInterrupt:
         print("ci/gate: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -299,16 +342,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop(_trouble(error))
 
 
-def _gate(args: argparse.Namespace, names: Sequence[str], binary: Path) -> int:
+def _bless(args: argparse.Namespace, names: Sequence[str], stop: Callable[[object], int]) -> int:
+    from . import golden, required
+
+    golden.history_line(args.reason)
+    binary = _binary(args)
+    with golden.alone(required.PATH.parent), _quoted():
+        wrong = bless(names, binary, args.work, args.reason, print)
+    return stop("; ".join(wrong)) if wrong else EXIT_OK
+
+
+def _not_built(names: Sequence[str], log: Path) -> Job:
+    said = log.read_text(errors="replace").splitlines()
+    text = "the program could not be built"
+    return Job([Finding(name, "", "", Level.ERROR, text, details=tuple(said[-LOG_LINES:])) for name in names])
+
+
+def _digest(binary: Path) -> str:
+    """As the verdict tells it: of the first time that it is asked for."""
+    from .. import measure
+
+    return measure.build(binary)["sha256"]
+
+
+def _replaced(names: Sequence[str], binary: Path) -> list[Finding]:
+    """Somebody built anew meanwhile: nobody knows which program was judged."""
+    try:
+        if hashlib.sha256(binary.read_bytes()).hexdigest() == _digest(binary):
+            return []
+    except FileNotFoundError:
+        pass
+    return [Finding(name, "", "", Level.ERROR, "the program was replaced while it was judged") for name in names]
+
+
+def _gate(args: argparse.Namespace, names: Sequence[str]) -> int:
     from . import required, show
 
-    wanted = tuple(sorted(set(args.case))) or required.of(required.read(), names)
-    job = judge(names, binary, args.work, print, only=args.case)
-    verdict = made(names, binary, job, wanted)
-    output = (args.output or locate.results() / "latest-gate").absolute()
-    _write(output, verdict, warnings_fail=args.warnings_as_failures)
-    print()
-    show.terminal(verdict, whole=args.whole, warnings_fail=args.warnings_as_failures)
+    output = _ready(args)
+    known = required.read()
+    wanted = tuple(sorted(set(args.case))) or required.of(known, names)
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with _quoted():
+        binary = None if args.build_failed else _binary(args)
+        if binary is None:
+            job, wanted = _not_built(names, args.build_failed), ()
+        else:
+            _digest(binary)
+            job = judge(names, binary, args.work, print, only=args.case, required=known)
+            job.findings += _replaced(names, binary)
+        verdict = made(names, binary, started, job, wanted)
+        _write(output, verdict, warnings_fail=args.warnings_as_failures)
+        print()
+        show.terminal(verdict, whole=args.whole, warnings_fail=args.warnings_as_failures)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.write(show.annotations(verdict))
     print(f"written: {output}/ (verdict.json, summary.md, summary.txt)")

@@ -7,7 +7,8 @@ of zstd (compressed sizes). The encodings gate has streams with fixed owners.
 What the kernel counted (`rchar` of the command, less that of `pxarbench version`) holds a part that differs between machines:
 the compressed metadata of the snapshot before, indexes, files of the kernel's; some 30 to 60 KiB here. So it is not golden to
 the byte: `kernel_bytes_untold` is what is left of it when the bytes of files that the program tells of and READ_BESIDE are
-taken away, 0 when nothing is. A second reading of a hundredth of a dataset shows.
+taken away, 0 when nothing is. A second reading of a hundredth of a dataset shows. Below 0: the program tells of more than the
+kernel saw it read, so it reads in a way that is not counted (mapped files, io_uring), and a second reading would not show.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def numbers(measured: Record, proof: Record | None, startup: int | None) -> dict
         found["read_needlessly"] = proof.verdict.get("needless")
     if startup is not None and "rchar" in measured.io:
         beside = measured.io["rchar"] - startup - outcome["file_bytes_read"]
-        found[UNTOLD] = max(0, beside - READ_BESIDE)
+        found[UNTOLD] = beside if beside < 0 else max(0, beside - READ_BESIDE)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -212,36 +213,48 @@ def _unit(name: str) -> str:
     return "bytes" if name.endswith(golden.SIZES) and not name.endswith("_permille") else ""
 
 
-def judge_case(case_id: str, old: Numbers, new: Numbers, unseen: Mapping[str, str]) -> list[Finding]:
-    """Every number equal, or a regression until it is blessed."""
+def judge_case(
+    case_id: str, old: Numbers, new: Numbers, unseen: Mapping[str, str], lines: Mapping[str, int] | None = None
+) -> list[Finding]:
+    """Every number equal, or a regression until it is blessed. `lines`: of the golden file, by counter."""
+    at = lines or {}
     if old[VERSION] != new[VERSION]:
         text = (
             f"the benchmark itself is another one (version {old[VERSION]} is golden, this is {new[VERSION]}): "
             "not compared; --bless when that is meant"
         )
-        return [Finding(NAME, case_id, VERSION, Level.INCONCLUSIVE, text, old[VERSION], new[VERSION])]
+        both = old[VERSION], new[VERSION]
+        return [Finding(NAME, case_id, VERSION, Level.INCONCLUSIVE, text, *both, line=at.get(VERSION))]
     found: list[Finding] = []
     told = False
     for name in sorted((old.keys() | new.keys()) - {VERSION} - unseen.keys()):
         a, b = old.get(name), new.get(name)
         if a == b and type(a) is type(b):
-            found.append(Finding(NAME, case_id, name, Level.OK, "as before", a, b, _unit(name)))
+            found.append(Finding(NAME, case_id, name, Level.OK, "as before", a, b, _unit(name), line=at.get(name)))
             continue
         # The whole of the case in one line, once.
         details = () if told else (", ".join(golden.changes(old, new)),)
         told = True
-        found.append(Finding(NAME, case_id, name, Level.REGRESSION, _says(name, a, b), a, b, _unit(name), details))
+        # What is new has no line; the case's first one is near it.
+        line = at.get(name, at.get(VERSION))
+        found.append(Finding(NAME, case_id, name, Level.REGRESSION, _says(name, a, b), a, b, _unit(name), details, line=line))
     return found
 
 
-def judge(before: Golden, measured: Measured) -> list[Finding]:
+def judge(before: Golden, measured: Measured, required: Collection[str] = ()) -> list[Finding]:
+    """`required`: cases that were blessed, so that golden numbers of them must be there."""
     found = []
+    lines: dict[Case, dict[str, int]] = {}
+    for (case, counter), number in before.lines.items():
+        lines.setdefault(case, {})[counter] = number
     for case, now in sorted(measured.numbers.items()):
         name = measured.ids[case]
-        if case not in before.cases:
-            found.append(Finding(NAME, name, "", Level.INCONCLUSIVE, "has no golden numbers yet: --bless makes them"))
+        if case in before.cases:
+            found += judge_case(name, before.cases[case], now, measured.unseen, lines.get(case))
+        elif name in required:
+            found.append(Finding(NAME, name, "", Level.ERROR, "is required, and its golden numbers are gone"))
         else:
-            found += judge_case(name, before.cases[case], now, measured.unseen)
+            found.append(Finding(NAME, name, "", Level.INCONCLUSIVE, "has no golden numbers yet: --bless makes them"))
     for counter, why in sorted(measured.unseen.items()):
         found.append(Finding(NAME, "", counter, Level.INCONCLUSIVE, f"not compared: {why}"))
     return found
@@ -268,14 +281,15 @@ class Ran(NamedTuple):
 
 def run(
     binary: Path, work: Path, *, path: Path = GOLDEN, groups: Sequence[Group] = cases.GROUPS,
-    only: Collection[str] = (), say: Callable[[str], None] = lambda _: None,
+    only: Collection[str] = (), required: Collection[str] = (), say: Callable[[str], None] = lambda _: None,
 ) -> Ran:  # fmt: skip
-    """`only`: these cases, and what runs with them. GoldenBroken, OSError, CommandFailed, ValueError: it cannot begin."""
+    """`only`: these cases, and what runs with them. `required`: cases that must have golden numbers.
+    GoldenBroken, OSError, CommandFailed, ValueError: it cannot begin."""
     before = golden.read(path)
     if only:
         groups = cases.only(only, groups)
     measured = measure_all(binary, work, groups, say)
-    every = [*measured.findings, *judge(before, measured), *absent(before, measured, groups)]
+    every = [*measured.findings, *judge(before, measured, required), *absent(before, measured, groups)]
     versions = {measured.ids[case]: str(now[VERSION]) for case, now in measured.numbers.items()}
     return Ran(every, sorted(measured.executed), versions)
 
@@ -294,10 +308,13 @@ def bless(
         raise NotBlessed(f"{len(bad)} problems, the first: {first.case}: {first.text}; golden numbers stay as they are")
     if measured.unseen:
         raise NotBlessed("; ".join(sorted(set(measured.unseen.values()))))
+    left_out = sorted(set(cases.case_ids(groups)) - set(measured.executed))
+    if left_out:
+        raise NotBlessed(f"{len(left_out)} cases gave no numbers: {golden.few(left_out)}")
     untold = [measured.ids[case] for case, now in sorted(measured.numbers.items()) if now.get(UNTOLD)]
     if untold:
         raise NotBlessed(
-            f"{golden.few(untold)}: the kernel counted more bytes read than the program tells of: no number for every machine"
+            f"{golden.few(untold)}: the kernel counted other bytes read than the program tells of: no number for every machine"
         )
     return golden.blessed(path, measured.numbers, reason), sorted(measured.executed)
 

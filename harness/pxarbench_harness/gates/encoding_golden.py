@@ -10,14 +10,13 @@ STREAM.holes, a line `OFFSET SHA256` each, says where which contents belong.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import lzma
 import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
 from .. import locate
@@ -52,6 +51,8 @@ class Row:
 class Golden:
     rows: tuple[Row, ...] = ()  # sorted
     history: tuple[str, ...] = ()
+    #: Of the list, for who wants to look.
+    lines: Mapping[Key, int] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, case: str) -> list[Row]:
         return [row for row in self.rows if row.case == case]
@@ -79,34 +80,18 @@ def rows_of(case: Case, made: Made) -> list[Row]:
 # ---- the list ----
 
 
+def _key(row: list[str]) -> tuple[str, int, str]:
+    """ValueError: it is no row."""
+    if not (all(row[:5]) and _number(row[2]) and _number(row[4]) and re.fullmatch(r"[0-9a-f]{64}", row[5])):
+        raise ValueError(f"expected {','.join(COLUMNS)} with numbers and a digest")
+    return row[0], int(row[2]), row[3]
+
+
 def parse(text: str, name: str) -> Golden:
     """GoldenBroken names file and line."""
-    history: list[str] = []
-    rows: list[Row] = []
-    begun = False
-    for number, line in enumerate(text.splitlines(), 1):
-        where = f"{name}: line {number}"
-        if line.startswith("#") and not begun:
-            history.append(line[1:].strip())
-            continue
-        try:
-            (words,) = csv.reader([line], strict=True)
-        except (csv.Error, ValueError) as error:
-            raise GoldenBroken(f"{where}: {error}") from None
-        if not begun:
-            if tuple(words) != COLUMNS:
-                raise GoldenBroken(f"{where}: expected {','.join(COLUMNS)}")
-            begun = True
-            continue
-        is_row = len(words) == len(COLUMNS) and _number(words[2]) and _number(words[4])
-        if not is_row or not re.fullmatch(r"[0-9a-f]{64}", words[5]):
-            raise GoldenBroken(f"{where}: expected {','.join(COLUMNS)} with numbers and a digest, found {line[:80]!r}")
-        rows.append(Row(words[0], words[1], int(words[2]), words[3], int(words[4]), words[5]))
-        if len(rows) > 1 and not rows[-2].key < rows[-1].key:
-            raise GoldenBroken(f"{where}: {'twice' if rows[-2].key == rows[-1].key else 'not sorted'}: {line[:80]}")
-    if not begun:
-        raise GoldenBroken(f"{name}: does not begin with {','.join(COLUMNS)}")
-    return Golden(tuple(rows), tuple(history))
+    read = golden.table(text, name, COLUMNS, _key)
+    rows = tuple(Row(row[0], row[1], int(row[2]), row[3], int(row[4]), row[5]) for _, row in read.rows)
+    return Golden(rows, read.history, {made.key: number for made, (number, _) in zip(rows, read.rows, strict=True)})
 
 
 def _number(word: str) -> bool:
@@ -115,21 +100,12 @@ def _number(word: str) -> bool:
 
 def read(path: Path) -> Golden:
     """A file that is not there has no rows. GoldenBroken, OSError."""
-    try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        return Golden()
-    except UnicodeDecodeError as error:
-        raise GoldenBroken(f"{path}: {error}") from None
+    text = golden.text_of(path)
+    return Golden() if text is None else parse(text, str(path))
 
 
 def to_text(known: Golden) -> str:
-    out = io.StringIO()
-    out.writelines(f"# {line}\n" for line in known.history)
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(astuple(row) for row in sorted(known.rows, key=lambda row: row.key))
-    return out.getvalue()
+    return golden.table_text(known.history, COLUMNS, map(astuple, sorted(known.rows, key=lambda row: row.key)))
 
 
 # ---- the streams ----
@@ -254,7 +230,7 @@ def bless(
         except GoldenBroken:
             same = False
         if not same:
-            _write(at, pack(kept))
+            golden.write_whole(at, pack(kept))
             written.append(at.name)
     for at in sorted(streams_path("x", folder).parent.glob("*.tar.xz")):
         if at.name.removesuffix(".tar.xz") not in members:
@@ -265,9 +241,3 @@ def bless(
         written.append(f"{path.name}: blessed: {line}")
     return written or [f"{path.name}: nothing differs, nothing was written"]
 
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -46,22 +46,25 @@ def versions() -> dict[str, str]:
 
 
 def run(
-    binary: Path, work: Path, golden: Path | None = None, only: Collection[str] | None = None
+    binary: Path, work: Path, golden: Path | None = None, only: Collection[str] | None = None, required: Collection[str] = ()
 ) -> tuple[list[Finding], list[str]]:
     """Compares with the golden streams of the folder `golden` (default: the repository's). (Findings, executed cases.)
 
-    `only`: ids of cases to run. GoldenBroken, OSError.
+    `only`: ids of cases to run. `required`: of cases that must have golden streams. GoldenBroken, OSError, ValueError.
     """
     known = kept.read(kept.csv_path(golden))
     findings: list[Finding] = []
     executed: list[str] = []
     every, explain = cases_.all_cases(), Explain(binary, work, golden)
     chosen = [case for case in every if only is None or case.id in only]
+    strange = sorted(set(only or ()) - {case.id for case in chosen})
+    if strange:
+        raise ValueError(f"no such case: {', '.join(strange)} (ci/gate --list)")
 
     def judge(case: Case, outcome: Outcome) -> None:
         if isinstance(outcome, Made):
             executed.append(case.id)
-            findings.extend(compared(case, outcome, known, explain))
+            findings.extend(compared(case, outcome, known, explain, is_required=case.id in required))
         else:
             findings.append(_did_not_run(case, outcome))
 
@@ -108,8 +111,12 @@ def bless(binary: Path, work: Path, reason: str, golden: Path | None = None) -> 
         members.setdefault(case.tree, {}).update(kept.members_of(case, made[case], _contents(case.tree)))
     rows = [row for case in every for row in kept.rows_of(case, made[case])]
     written = kept.bless(rows, members, reason, golden)
-    # Not required: those that only some disks can have. Where they are left out, a warning says so.
-    return [*said, *written], [case.id for case in every if case.tree != "attributes"]
+    return [*said, *written], sorted({case.id for case in every} - set(optional_ids()))
+
+
+def optional_ids() -> list[str]:
+    """Not required: those that only some disks can have. Where they are left out, a warning says so."""
+    return [case.id for case in cases_.all_cases() if case.tree == "attributes"]
 
 
 def against_the_specification(case: Case, made: Made) -> list[str]:
@@ -131,19 +138,24 @@ def _did_not_run(case: Case, why: Exception) -> Finding:
     return Finding(NAME, case.id, "", Level.ERROR, f"did not run: {why}")
 
 
-def compared(case: Case, made: Made, known: kept.Golden, explain: Explain) -> list[Finding]:
+def compared(
+    case: Case, made: Made, known: kept.Golden, explain: Explain, *, is_required: bool = False
+) -> list[Finding]:
     """A finding per stream, or one for the case where there is nothing to compare with."""
     rows, recipe = known.of(case.id), case.recipe()
+    if not rows and is_required:
+        return [Finding(NAME, case.id, "", Level.ERROR, "is required, and its golden streams are gone")]
     if not rows:
         return [Finding(NAME, case.id, "", Level.INCONCLUSIVE, "has no golden streams yet: bless it")]
     if {row.recipe for row in rows} != {recipe}:
         text = "the golden streams are of another version of this case, and were not compared: bless it"
-        return [Finding(NAME, case.id, "", Level.INCONCLUSIVE, text, rows[0].recipe, recipe)]
+        return [Finding(NAME, case.id, "", Level.INCONCLUSIVE, text, rows[0].recipe, recipe, line=known.lines.get(rows[0].key))]
     here = {row.stream: row for row in rows if row.version == made.version}
     if not here:
         versions = ", ".join(str(version) for version in sorted({row.version for row in rows}))
         text = f"the version of the archive format was {versions}, is {made.version}"
-        return [Finding(NAME, case.id, "version", Level.REGRESSION, text, versions, str(made.version))]
+        line = known.lines.get(rows[0].key)
+        return [Finding(NAME, case.id, "version", Level.REGRESSION, text, versions, str(made.version), line=line)]
     found = []
     for name in sorted(here.keys() | made.streams.keys(), key=_order):
         row, stream = here.get(name), made.streams.get(name)
@@ -155,7 +167,9 @@ def compared(case: Case, made: Made, known: kept.Golden, explain: Explain) -> li
         elif digest != row.sha256:
             level = Level.REGRESSION
             text, details = explain(case, made, row, here)
-        found.append(Finding(NAME, case.id, name, level, text, row.sha256 if row else None, digest, "sha256", details))
+        line = known.lines.get(row.key if row else rows[0].key)
+        base = row.sha256 if row else None
+        found.append(Finding(NAME, case.id, name, level, text, base, digest, "sha256", details, line=line))
     return found
 
 

@@ -10,13 +10,16 @@ One line per number, so that a difference in git reads as what it is. Nothing he
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import measure
 
@@ -48,83 +51,103 @@ class NotBlessed(Exception):
 class Golden:
     cases: Mapping[Case, Numbers] = field(default_factory=dict)
     history: tuple[str, ...] = ()  # without "# "
+    #: Of the file, for who wants to look: (case, counter) -> line.
+    lines: Mapping[tuple[Case, str], int] = field(default_factory=dict, compare=False, repr=False)
 
     def version(self, case: Case) -> str:
         return str(self.cases[case].get(VERSION, ""))
 
 
-# ---- the file ----
+# ---- sorted CSV with its history, as all golden files are ----
 
 
-def _value(name: str, text: str) -> Value:
-    # A checksum may consist of decimal digits only, and is a text all the same.
-    is_text = name == VERSION or name.endswith(CHECKSUM)
-    return int(text) if not is_text and re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else text
+@dataclass(frozen=True)
+class Table:
+    history: tuple[str, ...]  # without "# "
+    rows: tuple[tuple[int, list[str]], ...]  # line of the file, cells
 
 
-def parse(text: str, name: str) -> Golden:
-    """`name`: of the file, for errors. GoldenBroken."""
+def table(text: str, name: str, columns: Sequence[str], key: Callable[[list[str]], Any]) -> Table:
+    """Strictly: rows sorted by `key`, none twice, all of them whole. `name`: of the file, for errors. GoldenBroken."""
     history: list[str] = []
     rows: list[tuple[int, list[str]]] = []
-    lines = text.split("\n")  # not splitlines(): it takes more than ends of lines for such
-    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
-        if line.startswith("#") and not rows:
+    begun, before = False, None
+    *lines, rest = text.split("\n")  # not splitlines(): it takes more than ends of lines for such
+    if rest:
+        raise GoldenBroken(f"{name}: line {len(lines) + 1}: cut off: {rest[:80]}")
+    for number, line in enumerate(lines, 1):
+        where = f"{name}: line {number}"
+        if line.startswith("#") and not begun:
             history.append(line[1:].strip())
             continue
         try:
             row = next(csv.reader([line], strict=True), [])
         except csv.Error as error:
-            raise GoldenBroken(f"{name}: line {number}: {error}") from None
-        if len(row) != len(COLUMNS):
-            raise GoldenBroken(f"{name}: line {number}: {len(row)} columns, expected {len(COLUMNS)} ({','.join(COLUMNS)})")
+            raise GoldenBroken(f"{where}: {error}") from None
+        if len(row) != len(columns):
+            raise GoldenBroken(f"{where}: {len(row)} columns, expected {len(columns)} ({','.join(columns)})")
+        if not begun:
+            if row != list(columns):
+                break
+            begun = True
+            continue
+        try:
+            now = key(row)
+        except ValueError as error:
+            raise GoldenBroken(f"{where}: {error}: {line[:80]}") from None
+        if before is not None and now <= before:
+            raise GoldenBroken(f"{where}: {'twice' if now == before else 'not sorted'}: {line[:80]}")
+        before = now
         rows.append((number, row))
-    if not rows or tuple(rows[0][1]) != COLUMNS:
-        raise GoldenBroken(f"{name}: does not begin with {','.join(COLUMNS)}")
-    cases: dict[Case, dict[str, Value]] = {}
-    before: list[str] = []
-    for number, row in rows[1:]:
-        if row[:4] <= before:
-            what = "twice" if row[:4] == before else "not sorted"
-            raise GoldenBroken(f"{name}: line {number}: {what}: {','.join(row[:4])}")
-        if not all(row):
-            raise GoldenBroken(f"{name}: line {number}: an empty column")
-        before = row[:4]
-        cases.setdefault((row[0], row[1], row[2]), {})[row[3]] = _value(row[3], row[4])
-    for case, numbers in cases.items():
-        if VERSION not in numbers:
-            raise GoldenBroken(f"{name}: {in_words(case)}: has no {VERSION}")
-    return Golden(cases, tuple(history))
+    if not begun:
+        raise GoldenBroken(f"{name}: does not begin with {','.join(columns)}")
+    return Table(tuple(history), tuple(rows))
 
 
-def read(path: Path) -> Golden:
-    """Nothing there is no golden number. GoldenBroken, OSError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Golden()
-    except UnicodeDecodeError as error:
-        raise GoldenBroken(f"{path}: {error}") from None
-    return parse(text, str(path))
-
-
-def to_text(golden: Golden) -> str:
+def table_text(history: Iterable[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """`rows`: sorted."""
     out = io.StringIO()
-    for line in golden.history:
-        out.write(f"# {line}\n")
+    out.writelines(f"# {line}\n" for line in history)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(
-        sorted([*case, name, str(value)] for case, numbers in golden.cases.items() for name, value in numbers.items())
-    )
+    writer.writerow(columns)
+    writer.writerows(rows)
     return out.getvalue()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """As a whole or not at all."""
+def text_of(path: Path) -> str | None:
+    """None: there is no such file. GoldenBroken, OSError."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise GoldenBroken(f"{path}: {error}") from None
+
+
+def write_whole(path: Path, text: str | bytes) -> None:
+    """As a whole or not at all, whoever else writes it, too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(text.encode() if isinstance(text, str) else text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else blesses into this folder meanwhile. NotBlessed: somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotBlessed(f"{folder}: another --bless is at work") from None
+        yield
+    finally:
+        os.close(fd)
 
 
 def history_line(reason: str, *, commit: str | None = None, day: str | None = None) -> str:
@@ -135,6 +158,43 @@ def history_line(reason: str, *, commit: str | None = None, day: str | None = No
     if len(said) > REASON_MAX or not said.isprintable():
         raise NotBlessed(f"--reason: one line of at most {REASON_MAX} characters")
     return f"{day or time.strftime('%Y-%m-%d', time.gmtime())} {commit or measure.commit()} {said}"
+
+
+# ---- the counters' file ----
+
+
+def _value(name: str, text: str) -> Value:
+    # A checksum may consist of decimal digits only, and is a text all the same.
+    is_text = name == VERSION or name.endswith(CHECKSUM)
+    return int(text) if not is_text and re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else text
+
+
+def parse(text: str, name: str) -> Golden:
+    """`name`: of the file, for errors. GoldenBroken."""
+    read = table(text, name, COLUMNS, lambda row: row[:4])
+    cases: dict[Case, dict[str, Value]] = {}
+    lines = {}
+    for number, row in read.rows:
+        if not all(row):
+            raise GoldenBroken(f"{name}: line {number}: an empty column")
+        case = (row[0], row[1], row[2])
+        cases.setdefault(case, {})[row[3]] = _value(row[3], row[4])
+        lines[case, row[3]] = number
+    for case, numbers in cases.items():
+        if VERSION not in numbers:
+            raise GoldenBroken(f"{name}: {in_words(case)}: has no {VERSION}")
+    return Golden(cases, read.history, lines)
+
+
+def read(path: Path) -> Golden:
+    """Nothing there is no golden number. GoldenBroken, OSError."""
+    text = text_of(path)
+    return Golden() if text is None else parse(text, str(path))
+
+
+def to_text(golden: Golden) -> str:
+    rows = sorted([*case, name, str(value)] for case, numbers in golden.cases.items() for name, value in numbers.items())
+    return table_text(golden.history, COLUMNS, rows)
 
 
 # ---- differences that mean something ----

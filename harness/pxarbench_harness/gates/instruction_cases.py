@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ CASES_VERSION = 2
 
 SEED = 20240229
 FOLDER_LENGTH = 160  # bytes of the working folder's path
+_PREFIX, _DRAWN = "pxarbench-gate-instructions-", 8  # of its name, and how many letters tempfile draws
 DIRECTORIES, FILES_EACH = 24, 25
 LARGE_EVERY = 25  # files; large enough to end chunks
 CHUNK_KIB = 64
@@ -137,21 +139,29 @@ class Case:
     rewind: Callable[[Bench], None]  # after each run
 
 
+def may_execute(folder: Path) -> bool:
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
 class Bench:
-    """The working folder with the inputs, a copy of the program, a store. Made when first asked for, removed by `close`.
+    """The working folder with the inputs, the program, a store. Made when first asked for, removed by `close`.
 
     `parent` must be on a file system that can hold 70,000 directories; memory is best.
     """
 
     def __init__(self, parent: Path, binary: Path) -> None:
-        spare = FOLDER_LENGTH - len(os.fsencode(parent)) - 1
-        if spare < 8:
-            raise CaseBroken(f"{parent}: the path is too long, {FOLDER_LENGTH - 9} bytes are possible")
-        self.folder = parent / f"{os.getpid():07}-".ljust(spare, "i")
-        self.folder.mkdir(parents=True)
+        spare = FOLDER_LENGTH - len(os.fsencode(parent)) - 1 - len(_PREFIX) - _DRAWN
+        if spare < 0:
+            raise CaseBroken(f"{parent}: the path is too long, {FOLDER_LENGTH - 1 - len(_PREFIX) - _DRAWN} bytes are possible")
+        parent.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix="i" * spare, dir=parent))
         self.program = binary.name
-        shutil.copyfile(binary, self.folder / self.program)
-        (self.folder / self.program).chmod(0o755)
+        if may_execute(self.folder):
+            shutil.copyfile(binary, self.folder / self.program)
+            (self.folder / self.program).chmod(0o755)
+        else:  # as in /dev/shm of containers: the words and all paths are of the same length through a link, too
+            self.program = binary.resolve().name
+            (self.folder / self.program).symlink_to(binary.resolve())
         self.files = tree_inputs()
         self._kept: set[Path] = set()
 

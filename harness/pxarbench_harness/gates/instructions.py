@@ -19,7 +19,7 @@ import re
 import shutil
 import ssl
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +28,8 @@ from .. import measure
 from .. import run as processes
 from . import callgrind, instruction_cases
 from .callgrind import Count
-from .golden import NotBlessed, history_line, write_whole
-from .instruction_golden import DECIDING, DOUBTFUL, FUNCTION_SHARE_MIN, QUANTITIES, Golden, InstructionsBroken, Toolchain
+from .golden import GoldenBroken, NotBlessed, history_line, write_whole
+from .instruction_golden import DECIDING, DOUBTFUL, FUNCTION_SHARE_MIN, QUANTITIES, Golden, Toolchain
 from .instruction_golden import golden_path, read, to_text
 from .verdict import Finding, Level
 
@@ -47,6 +47,10 @@ TOOLCHAINS_MAX = 8
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_FREE_MIN, _INODES_FREE_MIN = 64 << 20, 100_000
+
+
+class InstructionsBroken(ValueError):
+    """The counts could not be made; the text says why."""
 
 
 class Ran(NamedTuple):
@@ -112,7 +116,6 @@ class Counts:
     toolchain: Toolchain
     cases: Mapping[str, Count]  # by the case's name
     failed: Mapping[str, str] = field(default_factory=dict)  # case -> reason
-    spread: Mapping[str, float] = field(default_factory=dict)  # case -> how far its two least runs are apart, a share
 
 
 def find_valgrind() -> str | None:
@@ -128,10 +131,9 @@ def _scratch(work: Path) -> Path:
     return work
 
 
-def _one(bench: instruction_cases.Bench, case: instruction_cases.Case, valgrind: str) -> tuple[Count, float]:
+def _one(bench: instruction_cases.Bench, case: instruction_cases.Case, valgrind: str) -> Count:
     done: list[Count] = []
     words = [f"./{bench.program}", *case.words]
-    apart = 0.0
     while len(done) < RUNS_MAX:
         case.prepare(bench)
         out = bench.folder / "callgrind.out"
@@ -143,10 +145,9 @@ def _one(bench: instruction_cases.Bench, case: instruction_cases.Case, valgrind:
             raise instruction_cases.CaseBroken(f"two runs of one command did other work: {done[0].work} / {work}")
         if len(done) >= RUNS_MIN:
             least, second = sorted(one.instructions for one in done)[:2]
-            apart = second / least - 1
-            if apart <= AGREE:
+            if second / least - 1 <= AGREE:
                 break
-    return callgrind.least(done), apart
+    return callgrind.least(done)
 
 
 def count(
@@ -169,19 +170,18 @@ def count(
     chosen = [case for case in instruction_cases.CASES if only is None or case.name in only]
     counts: dict[str, Count] = {}
     failed: dict[str, str] = {}
-    spread: dict[str, float] = {}
     bench = instruction_cases.Bench(_scratch(work), binary)
     try:
         for case in chosen:
             progress(case.name)
             try:
-                counts[case.name], spread[case.name] = _one(bench, case, valgrind)
+                counts[case.name] = _one(bench, case, valgrind)
             except (processes.CommandFailed, callgrind.ProfileBroken, instruction_cases.CaseBroken, OSError) as error:
                 failed[case.name] = str(error)
             except (ValueError, KeyError, TypeError) as error:  # its answer has another shape
                 failed[case.name] = f"the program's answer is not understood: {error!r}"
         dispatch = ", ".join(sorted({one.dispatch for one in counts.values()} - {""}))
-        return Counts(toolchain(binary, valgrind, bench.folder, dispatch), counts, failed, spread)
+        return Counts(toolchain(binary, valgrind, bench.folder, dispatch), counts, failed)
     finally:
         bench.close()
 
@@ -231,25 +231,27 @@ def judge(name: str, base: Count, head: Count, *, written_down: bool = True) -> 
         details: tuple[str, ...] = ()
         if level is not Level.OK:
             details = tuple(differences(base.functions, known, least))
-        if level is Level.IMPROVED:
-            text += "; bless it, or that much can be lost again unnoticed" if written_down else ""
-        elif level is not Level.OK and base.work != head.work:
+        # Less, too: who leaves out half of the work is not quicker.
+        if level is not Level.OK and base.work != head.work:
             level = Level.INCONCLUSIVE
             text += "; but it does other work than before"
             details = (f"was: {base.work}", f"is:  {head.work}", *details)
+        elif level is Level.IMPROVED:
+            text += "; bless it, or that much can be lost again unnoticed" if written_down else ""
         unit = "instructions" if quantity == "instructions" else ""
         found.append(Finding(GATE, case_id(name), quantity, level, text, old, new, unit, details, change, limit=HARD))
     return found
 
 
 def judge_all(base: Mapping[str, Count], head: Mapping[str, Count], *, written_down: bool = True) -> list[Finding]:
-    """Of cases that both have; a case that only `head` has is a warning, one that only `base` has an error."""
+    """Of cases that both have; one that only `head` has cannot be told, one that only `base` has is an error."""
     found = []
     for name in sorted({*base, *head}):
         if name not in head:
             found.append(Finding(GATE, case_id(name), "", Level.ERROR, "was not counted"))
         elif name not in base:
-            found.append(Finding(GATE, case_id(name), "", Level.WARNING, "was never counted before"))
+            text = "has no golden counts for this toolchain: --bless makes them"
+            found.append(Finding(GATE, case_id(name), "", Level.INCONCLUSIVE, text))
         else:
             found += judge(name, base[name], head[name], written_down=written_down)
     return found
@@ -290,7 +292,8 @@ def against(head: Counts, golden: Golden) -> Ran:
     executed = [case_id(name) for name in head.cases]
     versions = dict.fromkeys(executed, head.toolchain.key)
     found = _failures(head)
-    known = golden.counts.get(head.toolchain.key)
+    key = head.toolchain.key
+    known = golden.counts.get(key)
     if known is None:
         text, details = other_toolchain(head.toolchain, golden)
         for number, (name, one) in enumerate(head.cases.items()):
@@ -299,8 +302,11 @@ def against(head: Counts, golden: Golden) -> Ran:
             found.append(Finding(GATE, case_id(name), "instructions", level, text, None, one.instructions, unit, shown))
         return Ran(found, executed, versions)
     base = {name: count for name, count in known.items() if name in head.cases}
-    told = golden.toolchains[head.toolchain.key].fields
-    found += [_remarked(one, told, head.toolchain.fields) for one in judge_all(base, head.cases)]
+    told = golden.toolchains[key].fields
+    places = {(case_id(case), name): line for (of, case, name), line in golden.lines.items() if of == key}
+    for one in judge_all(base, head.cases):
+        placed = replace(one, line=places.get((one.case, one.name)))
+        found.append(_remarked(placed, told, head.toolchain.fields))
     return Ran(found, executed, versions)
 
 
@@ -310,6 +316,8 @@ def _remarked(finding: Finding, golden: Mapping[str, str], here: Mapping[str, st
         return finding
     other = [name for name in here if name not in DECIDING and golden.get(name, "") != here[name]]
     doubtful = [name for name in other if name in DOUBTFUL and golden.get(name) and here[name]]
+    if "dispatch" in doubtful and not _dispatched_otherwise(golden["dispatch"], here["dispatch"]):
+        doubtful.remove("dispatch")
     details = [f"{name}: golden {golden.get(name, '')!r}, here {here[name]!r}" for name in other]
     level, text = finding.level, finding.text
     if doubtful and level in (Level.WARNING, Level.REGRESSION):
@@ -317,10 +325,34 @@ def _remarked(finding: Finding, golden: Mapping[str, str], here: Mapping[str, st
     return replace(finding, level=level, text=text, details=(*finding.details, *details))
 
 
-def run(binary: Path, work: Path, *, golden: Path | None = None) -> Ran:
-    """`work`: an existing folder. InstructionsBroken, CaseBroken, OSError: the gate as a whole did not come to its end."""
-    before = read(golden or golden_path())  # first: a broken file is known before a minute has passed
-    head = count(binary, work)
+def _dispatched_otherwise(golden: str, here: str) -> bool:
+    """Of "memset sse2, strlen sse2": whether any of them took other code. That one more is called is the program's doing."""
+
+    def variants(text: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for word in filter(None, text.split(", ")):
+            kind, _, variant = word.partition(" ")
+            found.setdefault(kind, set()).add(variant)
+        return found
+
+    before, now = variants(golden), variants(here)
+    return any(before[kind].isdisjoint(now[kind]) for kind in before.keys() & now.keys())
+
+
+def run(
+    binary: Path, work: Path, *, golden: Path | None = None, only: Collection[str] = (), required: Collection[str] = ()
+) -> Ran:
+    """`work`: an existing folder. `only`: these cases. `required`: cases that were blessed on some toolchain or other.
+    GoldenBroken, InstructionsBroken, CaseBroken, OSError: the gate as a whole did not come to its end."""
+    path = golden or golden_path()
+    before = read(path)  # first: a broken file is known before a minute has passed
+    if required and not any(before.counts.values()):
+        raise GoldenBroken(f"{path}: its counts are gone, and {len(required)} cases are required")
+    named = {case_id(name): name for name in names()}
+    unknown = sorted(set(only) - named.keys())
+    if unknown:
+        raise InstructionsBroken(f"no such case: {', '.join(unknown)} (ci/gate --list)")
+    head = count(binary, work, only=[named[case] for case in only]) if only else count(binary, work)
     again = _suspects(against(head, before).findings, head.cases)
     if again:
         head = confirmed(head, count(binary, work, only=again))
@@ -357,16 +389,19 @@ def confirmed(first: Counts, again: Counts) -> Counts:
 
 
 def blessed(golden: Golden, head: Counts, line: str) -> tuple[Golden, list[str]]:
-    """Pure: the new file, and what changes in words. `line`: the history's.
+    """Pure: the new file, and what changes in words; []: nothing. `line`: the history's.
 
-    Counts of other toolchains stay as long as this one's do not change: then they would be those of another program.
+    What is within the limits stays as it was, else a little more each time would never be seen. Counts of other toolchains
+    stay as long as this one's do not change: then they would be those of another program.
     """
     key = head.toolchain.key
     before = golden.counts.get(key, {})
     said = []
     changed = set()
+    kept = {}
     for name, count in head.cases.items():
         old = before.get(name)
+        kept[name] = count
         if old is None:
             said.append(f"{name}: {count.instructions:,} instructions, {count.allocations:,} allocations (new)")
             continue
@@ -377,7 +412,13 @@ def blessed(golden: Golden, head: Counts, line: str) -> tuple[Golden, list[str]]
         if words:
             changed.add(name)
             said.append(f"{name}: {', '.join(words)}")
-    counts = {key: dict(head.cases)}
+        else:
+            kept[name] = old
+    said += [f"{name}: gone" for name in sorted(before.keys() - head.cases.keys())]
+    fields = golden.toolchains[key].fields if key in golden.toolchains else head.toolchain.fields
+    said += [f"{name}: {fields.get(name, '')!r} -> {value!r}" for name, value in head.toolchain.fields.items()
+             if fields.get(name, "") != value and name in DOUBTFUL]  # fmt: skip
+    counts: dict[str, Mapping[str, Count]] = {key: kept}
     toolchains = {key: head.toolchain}
     for other, cases in golden.counts.items():
         left = {name: count for name, count in cases.items() if name not in changed and name in head.cases}
@@ -392,14 +433,17 @@ def blessed(golden: Golden, head: Counts, line: str) -> tuple[Golden, list[str]]
 
 
 def bless(binary: Path, work: Path, reason: str, *, golden: Path | None = None) -> tuple[list[str], list[str]]:
-    """Rewrites the file. What changed in words, and the cases. NotBlessed, InstructionsBroken: nothing is written."""
+    """Rewrites the file. What changed in words, and the cases. NotBlessed, GoldenBroken, InstructionsBroken: nothing is
+    written, as when nothing differs."""
     line = history_line(reason)
     path = golden or golden_path()
-    before = read(path)
+    read(path)
     head = count(binary, work)
     if head.failed:
         raise NotBlessed("not all commands could be counted: " + "; ".join(f"{n}: {why}" for n, why in head.failed.items()))
-    after, said = blessed(before, head, line)
-    write_whole(path, to_text(after))
     executed = [case_id(name) for name in head.cases]
-    return said or ["nothing changes by more than the limits; the counts are written anew"], executed
+    after, said = blessed(read(path), head, line)
+    if not said:
+        return [f"{path.name}: nothing differs by more than the limits, nothing was written"], executed
+    write_whole(path, to_text(after))
+    return [*said, f"{path.name}: blessed: {line}"], executed

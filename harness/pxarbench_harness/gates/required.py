@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .. import locate
-from .golden import GoldenBroken, few, write_whole
-from .verdict import GATES
+from .golden import GoldenBroken, few, text_of, write_whole
+from .verdict import GATES, Finding, Level
 
 PATH = locate.results() / "golden" / "required.txt"
 _HEAD = "# GATE CASE: what ci/gate has to run; a skip is not a pass. Rewritten by ci/gate --bless.\n"
@@ -19,15 +19,9 @@ _HEAD = "# GATE CASE: what ci/gate has to run; a skip is not a pass. Rewritten b
 
 def read(path: Path = PATH) -> dict[str, tuple[str, ...]]:
     """By gate. Nothing there requires nothing. GoldenBroken names the line; OSError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except UnicodeDecodeError as error:
-        raise GoldenBroken(f"{path}: {error}") from None
     found: dict[str, list[str]] = {}
     before = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate((text_of(path) or "").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         words = line.split(" ")
@@ -43,6 +37,19 @@ def read(path: Path = PATH) -> dict[str, tuple[str, ...]]:
 def of(required: Mapping[str, Sequence[str]], gates: Iterable[str]) -> tuple[str, ...]:
     """Of these gates only: who runs one gate need not have run the others."""
     return tuple(sorted({case for gate in gates for case in required.get(gate, ())}))
+
+
+def gaps(
+    gate: str, required: Mapping[str, Sequence[str]], executed: Iterable[str], optional: Iterable[str] = ()
+) -> list[Finding]:
+    """Where the list cannot be relied on: it was emptied, or does not know a case, which nobody would miss then."""
+    listed, how = required.get(gate, ()), f"ci/gate {gate} --bless"
+    if not listed:
+        text = f"{PATH.name} has no case of gate {gate}: nothing tells what has to run ({how})"
+        return [Finding("required", "", gate, Level.ERROR, text)]
+    text = f"ran, and is not in {PATH.name}: nobody would miss it ({how})"
+    left = sorted(set(executed) - set(listed) - set(optional))
+    return [Finding("required", case, "", Level.ERROR, text) for case in left]
 
 
 def rewrite(gate: str, executed: Iterable[str], path: Path = PATH) -> list[str]:

@@ -113,8 +113,10 @@ def _sides(verdict: Verdict) -> str:
 
 
 def path_of(verdict: Verdict, finding: Finding) -> str:
-    """The file of the repository that a reader should open, "" when there is none. Relative to the repository."""
-    return _GOLDEN.get(finding.gate, "") if verdict.base == "golden" or finding.gate == "required" else ""
+    """The file of the repository that a reader should open, "" when there is none. Relative to the repository. The finding
+    may know the line."""
+    is_golden = finding.gate == "required" or (verdict.base == "golden" and finding.case)
+    return _GOLDEN.get(finding.gate, "") if is_golden else ""
 
 
 def subject(finding: Finding) -> str:
@@ -358,7 +360,8 @@ def annotations(verdict: Verdict) -> str:
         shown = found if len(found) <= ANNOTATIONS_PER_KIND else found[: ANNOTATIONS_PER_KIND - 1]
         for finding in shown:
             path = path_of(verdict, finding)
-            place = f"file={_property(path)},line=1," if path else ""
+            place = f"file={_property(path)}," if path else ""
+            place += f"line={finding.line}," if path and finding.line else ""
             title = _property(f"{finding.level.value}: {subject(finding)}")
             lines.append(f"::{kind} {place}title={title}::{_data(sentence(finding))}")
         if len(found) > len(shown):

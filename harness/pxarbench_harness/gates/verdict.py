@@ -7,12 +7,13 @@ it to somebody (terminal, job summary, annotations, JUnit, history) is made from
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import locate
 
@@ -64,6 +65,14 @@ class Finding:
     detectable: float | None = None  # the least change that this many rounds of this noise would have shown
     limit: float | None = None
     rounds: int | None = None
+    line: int | None = None  # of the golden file, where `base` stands
+
+    def __post_init__(self) -> None:
+        """No number is what is no number: it is neither more nor less than any limit, and would pass for "as before"."""
+        for name in ("base", "head", "change", "low", "high", "detectable", "limit"):
+            number = getattr(self, name)
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{self.gate} {self.case} {self.name}: {name} is {number}")
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,30 @@ def to_json(verdict: Verdict) -> str:
     values = asdict(verdict)
     for finding in values["findings"]:
         finding["level"] = finding["level"].value
-    return json.dumps(values, sort_keys=True, indent=1) + "\n"
+        if finding["line"] is None:
+            del finding["line"]
+    return json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+#: Of a number in a file: 64 bits and a sign.
+DIGITS_MAX = 20
+
+
+def _integer(text: str) -> int:
+    if len(text) > DIGITS_MAX:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def from_json(text: str) -> Verdict:
@@ -155,7 +187,7 @@ def from_json(text: str) -> Verdict:
     import jsonschema
 
     try:
-        values = json.loads(text)
+        values = json.loads(text, parse_int=_integer, parse_float=_real, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
         raise VerdictBroken(f"no JSON: {error}") from None
     validator = jsonschema.validators.validator_for(schema())(schema())
@@ -170,7 +202,10 @@ def from_json(text: str) -> Verdict:
 
 
 def write(path: Path, verdict: Verdict) -> None:
-    path.write_text(to_json(verdict), encoding="utf-8")
+    """As a whole or not at all."""
+    from .golden import write_whole  # what only reads verdicts needs nothing of it
+
+    write_whole(path, to_json(verdict))
 
 
 def read(path: Path) -> Verdict:
