@@ -203,7 +203,7 @@ def test_github_action_benchmark(export: Export) -> None:
     series = export.series[0]
     wall = next(e for e in smaller if e["name"] == f"{series.name} wall")
     assert wall["unit"] == "ms" and wall["value"] == pytest.approx(statistics.median(r.wall_ns for r in series.runs) / 1e6)
-    assert wall["range"].startswith("± ") and series.version in wall["extra"] and export.host_fingerprint in wall["extra"]
+    assert wall["range"].startswith("± ") and series.version in wall["extra"] and export.machine in wall["extra"]
     padding = next(e for e in smaller if e["name"] == f"{series.name} padding")
     assert "range" not in padding and padding["unit"] == "bytes"
 
@@ -225,7 +225,7 @@ def test_bencher(export: Export) -> None:
 
 def test_benchstat(export: Export) -> None:
     read = export_grammars.go_benchmarks(gobench.render(export)[""])
-    assert read.config == {"host": export.host_fingerprint, "cpu": "AMD EPYC"}
+    assert read.config == {"host": export.machine, "cpu": "AMD EPYC"}
     assert len(read.results) == sum(len(s.runs) for s in export.series)
     names = list(dict.fromkeys(name for name, _, _ in read.results))
     assert len(names) == len(export.series)
@@ -239,8 +239,13 @@ def test_benchstat(export: Export) -> None:
 
 
 def test_benchstat_compares_two_sessions_under_one_configuration(records: list[Record]) -> None:
-    """What differs between two sessions on one machine must not be configuration: benchstat would make two tables."""
-    later = [replace(r, session="later", commit="f" * 12, started="2027-01-01T00:00:00Z") for r in records]
+    """What differs between two sessions on one machine must not be configuration: benchstat would make two tables. The program
+    differs most of all, and the record's fingerprint of the host with it."""
+    other_host = {**records[0].host, "tools": {**records[0].host["tools"], "pxarbench": "another build"}}
+    later = [
+        replace(r, session="later", commit="f" * 12, started="2027-01-01T00:00:00Z", host=other_host, host_fingerprint="0" * 12)
+        for r in records
+    ]
     one, other = (export_grammars.go_benchmarks(gobench.render(of_records(r))[""]) for r in (records, later))
     assert one.config == other.config and [name for name, _, _ in one.results] == [name for name, _, _ in other.results]
 
@@ -286,6 +291,15 @@ def test_prometheus_reads_it(export: Export) -> None:
         assert {(s.name, frozenset(s.labels.items())): s.value for s in family.samples} == ours[name].samples
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is not installed")
+def test_promtool_finds_nothing_wrong(export: Export) -> None:
+    text = openmetrics.render(export)[""]
+    done = run.run(["promtool", "check", "metrics"], stdin=text.encode())
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
+    broken = text.replace("# TYPE pxarbench_wall_seconds summary", "# TYPE pxarbench_wall_seconds counter")
+    assert run.run(["promtool", "check", "metrics"], stdin=broken.encode()).returncode != 0
+
+
 def test_an_exact_quantity_whose_repetitions_differ_is_no_gauge(records: list[Record]) -> None:
     one = next(r for r in measured(records))
     assert one.outcome is not None
@@ -304,7 +318,7 @@ def asv_files(export: Export) -> dict[str, Any]:
 
 def test_asv(export: Export) -> None:
     files = asv_files(replace(export, whole_hash="ab" * 20, committed=1_700_000_000))
-    machine = export.host_fingerprint
+    machine = export.machine
     assert set(files) == {"benchmarks.json", f"{machine}/machine.json", f"{machine}/abababab-pxarbench.json"}
     benchmarks, results = files["benchmarks.json"], files[f"{machine}/abababab-pxarbench.json"]
     assert results["commit_hash"] == "ab" * 20 and results["date"] == 1_700_000_000_000
@@ -323,8 +337,21 @@ def test_asv(export: Export) -> None:
     assert not any("throughput" in name or name.endswith("_reused") for name in benchmarks)
 
 
+def test_asv_has_one_machine_whatever_program_was_measured_there(records: list[Record]) -> None:
+    """Else it would never see two commits on one machine."""
+
+    def machine(**other: Any) -> str:
+        host = {**records[0].host, **other}
+        files = asv.render(of_records([replace(r, host=host, host_fingerprint="0" * 12) for r in records]))
+        return next(name for name in files if name.endswith("/machine.json"))
+
+    tools = records[0].host["tools"]
+    assert machine() == machine(tools={**tools, "pxarbench": "another build"})
+    assert machine() != machine(tools={**tools, "hyperfine": "another"}) and machine() != machine(cpu="another")
+
+
 def test_asv_without_git_says_what_it_knows(export: Export) -> None:
-    name = f"{export.host_fingerprint}/6081b32b-pxarbench.json"
+    name = f"{export.machine}/6081b32b-pxarbench.json"
     results = asv_files(export)[name]
     assert results["commit_hash"] == "6081b32b3070" and results["date"] == 1795348803000
 

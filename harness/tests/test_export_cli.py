@@ -169,6 +169,74 @@ def test_the_script_takes_paths_from_where_it_is_called(judged: Path) -> None:
     assert helped.returncode == 0 and "examples:" in helped.text and "exit codes:" in helped.text
 
 
+# ---- asv's folder, and what must not be written over ----
+
+
+def test_asv_keeps_what_other_sessions_brought(tmp_path: Path) -> None:
+    records, out = report_sessions.small(), tmp_path / "asv"
+    cases = sorted({r.case for r in records if r.phase == "measured"})
+    for number, case in enumerate((*cases, cases[0])):  # the first one again: it is replaced by itself
+        folder = report_sessions.write(tmp_path / str(number), [r for r in records if r.case == case])
+        assert cli.main(["asv", str(folder), "-o", str(out)]) == 0
+    whole = tmp_path / "whole"
+    assert cli.main(["asv", str(report_sessions.write(tmp_path / "all", records)), "-o", str(whole)]) == 0
+    names = sorted(path.relative_to(out) for path in out.rglob("*.json"))
+    assert names == sorted(path.relative_to(whole) for path in whole.rglob("*.json")) and len(names) == 3
+    for name in names:
+        mine, theirs = (json.loads((place / name).read_text()) for place in (out, whole))
+        assert mine.keys() == theirs.keys() and mine.get("results", {}).keys() == theirs.get("results", {}).keys()
+        if name.name == "benchmarks.json":
+            assert mine == theirs
+
+
+@pytest.mark.parametrize("there", ["no json", "[]", '{"version": 1}', "[" * 100_000])
+def test_a_folder_of_something_else_is_left_alone(
+    there: str, session: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "benchmarks.json").write_text(there)
+    assert f"{out}/benchmarks.json: " in refused(["asv", str(session), "-o", str(out)], capfd)
+    assert [path.name for path in out.iterdir()] == ["benchmarks.json"] and (out / "benchmarks.json").read_text() == there
+
+
+def test_results_of_another_commit_are_left_alone(session: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["asv", str(session), "-o", str(tmp_path / "out")]) == 0
+    (path,) = (tmp_path / "out").rglob("*-pxarbench.json")
+    path.write_text(path.read_text().replace('"commit_hash": "6081b32b', '"commit_hash": "6081b32c'))
+    capfd.readouterr()
+    assert "has another commit_hash" in refused(["asv", str(session), "-o", str(tmp_path / "out")], capfd)
+
+
+def test_what_is_exported_is_not_written_over(judged: Path, session: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = (judged / "verdict.json").read_bytes()
+    for source in (judged, judged / "verdict.json"):
+        assert "is what is exported" in refused(["junit", str(source), "-o", str(judged / "verdict.json")], capfd)
+    assert "is what is exported" in refused(["csv", str(session), "-o", str(session / "records.jsonl")], capfd)
+    assert (judged / "verdict.json").read_bytes() == before
+
+
+def test_a_pipe_is_written_to_and_not_replaced(judged: Path, tmp_path: Path) -> None:
+    """As /dev/null and /dev/stdout, which an administrator could replace."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    fd = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        assert cli.main(["annotations", str(judged), "-o", str(pipe)]) == 0
+        assert os.read(fd, 100).startswith(b"::error") and pipe.is_fifo()
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("number", [10**19, -(10**18)])
+@pytest.mark.parametrize("unit", ["ns", "bytes", ""])
+def test_numbers_of_any_size_are_written(number: int, unit: str, judged: Path, tmp_path: Path) -> None:
+    one = replace(ALL.findings[0], base=number, head=0.5, unit=unit)
+    verdict.write(judged / "verdict.json", replace(ALL, findings=(one,)))
+    for name in VERDICTS:
+        assert cli.main([name, str(judged), "-o", str(tmp_path / name)]) == 0
+
+
 def test_a_reader_that_stops_is_no_traceback(judged: Path) -> None:
     verdict.write(judged / "verdict.json", replace(ALL, findings=(replace(ALL.findings[0], details=("x" * 500_000,)),)))
     script = str(locate.REPOSITORY / "ci" / "export")

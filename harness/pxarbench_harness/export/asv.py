@@ -1,7 +1,7 @@
 """Results as asv (airspeed velocity) keeps them, for `asv publish` and `asv compare`: a folder to merge into its results_dir.
 
     benchmarks.json                        what each benchmark is
-    MACHINE/machine.json                   the machine; its name is the host's fingerprint
+    MACHINE/machine.json                   the machine; its name is a fingerprint in which the program has no part
     MACHINE/COMMIT-pxarbench.json          the numbers of one commit
 
 asv draws against the commit's date and needs the whole hash; without git beside it the session's start and the short hash stand
@@ -10,6 +10,7 @@ in, and `asv publish` will not find the commit. A benchmark's version keeps asv 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from .plainly import dumps, word
 from .series import Export, Quantity, Samples, Series
 
 ENVIRONMENT = "pxarbench"
+BENCHMARKS = "benchmarks.json"
 COLUMNS = (
     "result", "params", "version", "started_at", "duration", "stats_ci_99_a", "stats_ci_99_b", "stats_q_25", "stats_q_75",
     "stats_number", "stats_repeat", "samples", "profile",
@@ -87,9 +89,27 @@ def _row(series: Series, samples: Samples) -> list[Any]:
     return [row[name] for name in COLUMNS]
 
 
+def merged(name: str, there: str, new: str) -> str:
+    """`new`, and what the file of this name holds besides: other benchmarks, other results of the same commit. ValueError: it is
+    not asv's, or of something else."""
+    old, made = json.loads(there), json.loads(new)
+    if not isinstance(old, dict) or old.get("version") != made["version"]:
+        raise ValueError(f"is no file of asv's version {made['version']}")
+    if name == BENCHMARKS:
+        return dumps(old | made)
+    if "results" not in made:
+        return new
+    for what in ("commit_hash", "env_name", "result_columns"):
+        if old.get(what) != made[what]:
+            raise ValueError(f"has another {what}: {str(old.get(what))[:80]}")
+    if not isinstance(old.get("results"), dict):
+        raise ValueError("has no results")
+    return dumps({**made, "results": old["results"] | made["results"]})
+
+
 def render(export: Export) -> Mapping[str, str]:
     commit = export.whole_hash or export.commit.partition("+")[0]
-    machine = export.host_fingerprint
+    machine = export.machine
     pairs = [(series, samples) for series in export.series for samples in _wanted(series)]
     described = {_name(series, samples.quantity): _benchmark(series, samples.quantity) for series, samples in pairs}
     host = {
@@ -104,7 +124,7 @@ def render(export: Export) -> Mapping[str, str]:
     }  # fmt: skip
     # The file's name is the hash's first eight digits, as asv names it.
     return {
-        "benchmarks.json": dumps({"version": 2, **described}),
+        BENCHMARKS: dumps({"version": 2, **described}),
         f"{machine}/machine.json": dumps({"version": 1, **host}),
         f"{machine}/{word(commit)[:8]}-{ENVIRONMENT}.json": dumps(results),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -10,10 +9,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from .. import locate, record, run
 from ..gates import verdict as verdicts
+from ..gates.commands import Parser
+from ..gates.golden import write_whole
 from ..gates.verdict import EXIT_ERROR, EXIT_OK, Verdict, VerdictBroken
 from ..report import folder
 from .formats import FORMATS, Files, Format
@@ -40,19 +40,11 @@ class Refused(Exception):
     """Nothing can be made of it; the text says why."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        # argparse would exit with 2, which means "regression" here.
-        self.print_usage(sys.stderr)
-        self.exit(EXIT_ERROR, f"{self.prog}: error: {message}\n")
-
-
-def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+def parser() -> Parser:
+    made = Parser(
         prog="ci/export",
         description="Writes a session of ci/bench, or a verdict of ci/gate or ci/compare, as other tools read it.",
         epilog=_listed() + "\n" + _EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("format", nargs="?", metavar="FORMAT", help="one of the list below")
     made.add_argument("source", nargs="?", metavar="FOLDER|FILE", type=Path,
@@ -118,35 +110,39 @@ def read_verdict(path: Path) -> Verdict:
 # ---- writing ----
 
 
-def _put(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write(files: Files, output: str | None, *, is_folder: bool) -> list[Path]:
-    """What was written; [] for standard output. OSError."""
-    if not is_folder:
+def write(files: Files, output: str | None, wanted: Format, source: Path) -> list[Path]:
+    """What was written; [] for standard output. Refused, OSError."""
+    if not wanted.is_folder:
         text = files[""]
         if output is None or output == "-":
             # Not sys.stdout: where PYTHONUNBUFFERED is set, it loses what a full disk or a closed pipe did not take.
             with open(sys.stdout.fileno(), "wb", closefd=False) as out:
                 out.write(text.encode())
             return []
-        _put(Path(output), text)
-        return [Path(output)]
-    assert output is not None
-    written = []
-    for name, text in files.items():
-        path = Path(output) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, text)
-        written.append(path)
-    return written
+        os.stat(Path(output).parent)  # a folder that is not there is a mistake of who named it
+        texts = {Path(output): text}
+    else:
+        assert output is not None
+        texts = {path: _with_what_is_there(wanted, name, path, text)
+                 for name, text in files.items() for path in [Path(output) / name]}  # fmt: skip
+    for path in texts:
+        if any(path.exists() and one.exists() and path.samefile(one) for one in (source, source / RECORDS, source / VERDICT)):
+            raise Refused(f"{path}: is what is exported")
+    for path, text in texts.items():
+        if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
+            path.write_bytes(text.encode())
+        else:
+            write_whole(path, text)
+    return list(texts)
+
+
+def _with_what_is_there(wanted: Format, name: str, path: Path, text: str) -> str:
+    if wanted.merged is None or not path.exists():
+        return text
+    try:
+        return wanted.merged(name, path.read_text(encoding="utf-8"), text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{path}: {error}; nothing was written") from None
 
 
 def _made(wanted: Format, source: Path, *, warnings_fail: bool) -> tuple[Files, tuple[str, ...]]:
@@ -174,10 +170,13 @@ def main(words: Sequence[str] | None = None) -> int:
         made.error(f"{wanted.name} has several files: -o FOLDER is needed")
     try:
         files, left_out = _made(wanted, options.source, warnings_fail=options.warnings_as_failures)
-        written = write(files, options.output, is_folder=wanted.is_folder)
+        written = write(files, options.output, wanted, options.source)
     except (Refused, NotExportable) as error:
         where = f"{options.source}: " if isinstance(error, NotExportable) else ""  # the others name the file themselves
         print(f"ci/export: {where}{error}", file=sys.stderr)
+        return EXIT_ERROR
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        print(f"ci/export: {options.source}: cannot be written as {wanted.name}: {error}", file=sys.stderr)
         return EXIT_ERROR
     except BrokenPipeError:
         return EXIT_ERROR  # whoever reads has seen enough, as `head` does

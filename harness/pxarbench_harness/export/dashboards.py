@@ -41,7 +41,7 @@ def _entry(export: Export, series: Series, samples: Samples) -> dict[str, Any]:
     entry["extra"] = "\n".join((
         f"{len(samples.values)} runs, median{'' if interval is None else ', interval of 95 %'}",
         f"benchmark version {series.version}",
-        f"host {export.host_fingerprint}: {host_words(export.host)}",
+        f"host {export.machine}: {host_words(export.host)}",
     ))  # fmt: skip
     return entry
 

@@ -24,6 +24,8 @@ class Format:
     #: Told whether warnings are failures.
     verdict: Callable[[Verdict, bool], Files] | None = None
     is_folder: bool = False  # several files: -o names a folder
+    #: Of (name, the file that is there, the new one): both together. ValueError. None: the new one replaces it.
+    merged: Callable[[str, str, str], str] | None = None
 
     @property
     def sources(self) -> str:
@@ -41,7 +43,8 @@ FORMATS = {one.name: one for one in (
            is_folder=True),
     Format("bencher", "Bencher Metric Format: `bencher run --adapter json`", dashboards.bencher),
     Format("benchstat", "text of Go's benchmarks, a line per run", gobench.render),
-    Format("asv", "airspeed velocity: benchmarks.json, machine.json, results", asv.render, is_folder=True),
+    Format("asv", "airspeed velocity: benchmarks.json, machine.json, results", asv.render, is_folder=True,
+           merged=asv.merged),
     Format("openmetrics", "OpenMetrics text: Prometheus and others", openmetrics.render),
     Format("csv", "a row per measured run, or per finding", table.render, lambda v, _: table.findings(v)),
     Format("junit", "XML of tests: regression = failure, trouble = error, inconclusive = skipped",

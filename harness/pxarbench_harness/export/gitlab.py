@@ -42,7 +42,7 @@ def code_quality(verdict: Verdict) -> Mapping[str, str]:
             "check_name": f"pxarbench-{finding.gate}",
             "fingerprint": _fingerprint(finding, seen[about]),
             "severity": severity,
-            "location": {"path": show.path_of(verdict, finding) or _NOWHERE, "lines": {"begin": 1}},
+            "location": {"path": show.path_of(verdict, finding) or _NOWHERE, "lines": {"begin": finding.line or 1}},
         })  # fmt: skip
     return {"": dumps(issues)}
 

@@ -48,7 +48,7 @@ def render(export: Export) -> Mapping[str, str]:
     lines = [
         f"# session {single_line(export.session)}, started {export.started}, commit {single_line(export.commit)}",
         f"# {single_line(host_words(export.host))}",
-        f"host: {export.host_fingerprint}",
+        f"host: {export.machine}",
         f"cpu: {single_line(plain(export.host['cpu'])) or 'unknown'}",
         "",
     ]

@@ -70,7 +70,9 @@ def render(verdict: Verdict, *, warnings_fail: bool = False) -> Mapping[str, str
         )  # fmt: skip
         properties = ElementTree.SubElement(suite, "properties")
         known = {"base": verdict.base, "head": verdict.head, "commit": verdict.head_commit}
-        known |= {name: str(said) for name, said in sorted(verdict.settings.items()) if name not in known}
+        # What is more than a few words stands in verdict.json.
+        said = {name: value for name, value in sorted(verdict.settings.items()) if isinstance(value, str | int | float)}
+        known |= {name: str(value) for name, value in said.items() if name not in known}
         for name, value in known.items():
             ElementTree.SubElement(properties, "property", name=single_line(plain(name)), value=plain(value))
         for finding, name in zip(findings, _names(findings), strict=True):

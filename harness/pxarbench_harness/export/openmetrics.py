@@ -70,7 +70,7 @@ def _of(quantity: Quantity, found: Iterable[tuple[Series, Samples]]) -> Iterator
 def render(export: Export) -> Mapping[str, str]:
     session = {
         "session": export.session, "started": export.started, "commit": export.commit,
-        "host_fingerprint": export.host_fingerprint, "host": host_words(export.host),
+        "machine": export.machine, "host": host_words(export.host),
     }  # fmt: skip
     lines = list(head(f"{_PREFIX}_session", "info", "", "Where the numbers come from."))
     lines.append(f"{_PREFIX}_session_info{labels(session)} 1")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from ..history.collect import machine
 from ..record import Record
 from ..report.model import plain
 from ..stats import Interval, summary
@@ -165,7 +166,9 @@ class Export:
     session: str
     started: str  # UTC, of the first run
     commit: str  # twelve digits, "+changes" behind it when there were some; "unknown"
-    host_fingerprint: str
+    #: Fingerprint of the host, hyperfine, compiler and flags. Not Record.host_fingerprint: the program's hash is part of that,
+    #: and what was measured of two programs would never be held against each other.
+    machine: str
     host: Mapping[str, Any] = field(repr=False)
     series: tuple[Series, ...] = ()
     left_out: tuple[str, ...] = ()  # sentences: cases and runs that are not in `series`
@@ -223,7 +226,7 @@ def of_records(records: Sequence[Record]) -> Export:
     last = measured[-1]
     return Export(
         session=plain(last.session), started=min(record.started for record in measured), commit=plain(last.commit),
-        host_fingerprint=last.host_fingerprint, host=last.host, series=tuple(series), left_out=tuple(left_out),
+        machine=machine(last.host), host=last.host, series=tuple(series), left_out=tuple(left_out),
     )  # fmt: skip
 
 
