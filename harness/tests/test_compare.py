@@ -8,14 +8,15 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pxarbench_harness import locate, run
-from pxarbench_harness.compare import builds, cli, findings, markdown, session, workplace
+from pxarbench_harness.compare import builds, cases, cli, findings, markdown, session, workplace
 from pxarbench_harness.compare.builds import Build, BuildFailed
-from pxarbench_harness.compare.cases import CASES, NAMES, Bench, CaseFailed, Numbers, named
+from pxarbench_harness.compare.cases import CASES, NAMES, Bench, CaseFailed, Numbers, StoreBroken, named
 from pxarbench_harness.compare.decide import BASE, HEAD, NULL
 from pxarbench_harness.compare.rounds import FIRST, Sample, by_round, order, run_rounds, values
 from pxarbench_harness.gates import verdict as verdicts
@@ -361,6 +362,23 @@ def test_programs_that_do_not_do_their_work_are_named(
     assert str(failed.value).startswith(f"{case}, head: ")
 
 
+def test_what_was_in_a_store_before_must_stay_as_it_was(bench: Bench, pxarbench: Path, tmp_path: Path) -> None:
+    chunk = next(path for path in bench._states["full"].listing.files if ".chunks" in path and len(Path(path).name) == 64)
+    times = os.stat(chunk).st_atime_ns, os.stat(chunk).st_mtime_ns
+    with pytest.raises(StoreBroken, match="restore, head: .*: was changed by a run"):
+        bench.measure(named("restore"), HEAD, wrapper(tmp_path, f'touch {chunk}\nexec {pxarbench} "$@"'), prove=True)
+    os.utime(chunk, ns=times)
+
+
+def test_a_program_that_hangs_is_ended(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "SECONDS_MAX", 1)
+    hanging = wrapper(tmp_path, f"sleep 1000 & echo $! >{tmp_path}/child; wait")
+    with pytest.raises(CaseFailed, match="chunk, head: .*timed out"):
+        bench.measure(named("chunk"), HEAD, hanging)
+    child = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 # ---- the folder of a comparison ----
 
 
@@ -400,7 +418,12 @@ def test_who_is_stopped_leaves_nothing_and_exits_130(pxarbench: Path, tmp_path: 
 
 def test_a_session_from_two_programs_to_a_verdict(pxarbench: Path, tmp_path: Path) -> None:
     """Bytes are judged whatever the machine is doing; times are measured, and their verdict is not asked for."""
-    smaller = wrapper(tmp_path, f'case "$1" in chunk) cat "$2" >/dev/null; echo broken; exit ;; esac\nexec {pxarbench} "$@"')
+    head_script = f"""case "$1" in
+    chunk) cat "$2" >/dev/null; echo broken; exit ;;
+    pxar) echo >>{tmp_path}/runs; [ $(wc -l <{tmp_path}/runs) = 4 ] && exit 5 ;;  # in the second round
+    esac
+    exec {pxarbench} "$@\""""
+    smaller = wrapper(tmp_path, head_script)
     settings = session.Settings(
         ("backup-metadata-edit1pct", "chunk", "pxar-create"), rounds=3, seed=5, limits=LIMITS, limits_file="limits.toml",
         instructions=False, work=tmp_path / "work", files=200,
@@ -412,16 +435,18 @@ def test_a_session_from_two_programs_to_a_verdict(pxarbench: Path, tmp_path: Pat
     verdict = compared.verdict
     assert verdicts.from_json(verdicts.to_json(verdict)) == verdict
     checks = [f for f in verdict.findings if f.gate == "checks"]
-    assert [(f.case, f.level) for f in checks] == [("chunk", Level.REGRESSION)]
+    assert [(f.case, f.level) for f in checks] == [("chunk", Level.REGRESSION), ("pxar-create", Level.REGRESSION)]
+    assert checks[1].text.startswith("not in every round: pxar-create, head: pxarbench pxar create tree out/root.mpxar ")
+    assert checks[1].text.endswith(": exit 5")
     assert verdict.executed == verdict.required
     assert {(f.case, f.name) for f in verdict.findings if f.gate == "time"} == {
-        (case, name) for case in ("backup-metadata-edit1pct", "pxar-create") for name in ("wall", "processor")
+        ("backup-metadata-edit1pct", name) for name in ("wall", "processor")
     }
     stored = {f.case: f.level for f in verdict.findings if f.name == "stored"}
-    assert stored == {"backup-metadata-edit1pct": Level.OK, "pxar-create": Level.OK}
+    assert stored == {"backup-metadata-edit1pct": Level.OK}
     assert verdict.exit_code() == verdicts.EXIT_REGRESSION
     lines = [json.loads(line) for line in samples.read_text().splitlines()]
-    assert len(lines) == len(compared.samples) == verdict.settings["runs"] >= 2 * 3 * 6
+    assert len(lines) == len(compared.samples) == verdict.settings["runs"] > 3 * 6 + 6
     assert lines[0]["arm"] == order(5, FIRST, "backup-metadata-edit1pct", 0, (BASE, HEAD, NULL))[0]
     assert list((tmp_path / "work").iterdir()) == []
     page = markdown.page(verdict)
@@ -446,6 +471,26 @@ def test_the_page_shows_the_control_and_what_is_detectable() -> None:
     assert "**regression**" in row and "+0.0 % (+0.0 % to +0.0 %)" in row and "2.0 %" in row
     assert page.startswith("## REGRESSION")
     assert "a \\| \\<b>" in page
+
+
+def test_a_noisy_session_is_told_once_and_not_per_case() -> None:
+    text = "not judged, the session is too noisy: two copies"
+    details = ("two copies of base: +9 %", "the session: two copies", "confirming rounds: +1 %")
+    noisy = [Finding("time", case, "wall", Level.INCONCLUSIVE, text, 1, 1, "ns", details, 0.1, rounds=3) for case in NAMES]
+    page = markdown.page(verdict_of([*noisy, Finding("time", "", "", Level.WARNING, "others measured beside it")]))
+    assert page.count("too noisy") == 1 and f"- {', '.join(NAMES)}, wall: {text}" in page
+    assert "- all: others measured beside it" in page
+    assert page.count("- confirming rounds: +1 %") == len(NAMES) and "- two copies of base" not in page
+
+
+def test_the_page_says_when_there_is_nothing_to_compare_and_how_to_do_it_again() -> None:
+    told = verdict_of([])
+    same = {"base program": "f" * 64, "head program": "f" * 64, "base": "a b`$(x)`", "least memory seen": 8 << 20}
+    page = markdown.page(replace(told, settings={**told.settings, **same}))
+    assert "Both are the same program" in page
+    assert "again: `ci/compare 'a b?$(x)?' b --rounds 10 --seed 1`" in page
+    assert "not seen: peak memory below 8.00 MiB" in page
+    assert "Both are the same program" not in markdown.page(told)
 
 
 @pytest.mark.parametrize(("words", "says"), [
@@ -475,6 +520,20 @@ def test_builds_that_are_not_there_are_exit_1(tmp_path: Path, capsys: pytest.Cap
     assert cli.main([os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"), "--output", os.fspath(tmp_path / "out")]) == 1
     assert "no file or folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_older_verdict_does_not_outlive_a_comparison_that_failed(tmp_path: Path) -> None:
+    for name in cli.WRITTEN:
+        (tmp_path / name).write_text("{}")
+    assert cli.main([os.fspath(tmp_path / "a"), os.fspath(tmp_path / "b"), "--output", os.fspath(tmp_path)]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_valgrind_there_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pxarbench_harness.gates.instructions.find_valgrind", lambda: None)
+    build = Build("x", "program", Path("/bin/true"), "")
+    (found,), executed = session._instructions(build, build, tmp_path, lambda _text: None)
+    assert (found.gate, found.level, executed) == ("instructions", Level.WARNING, [])
 
 
 def test_help_and_list_need_nothing(capsys: pytest.CaptureFixture[str]) -> None:

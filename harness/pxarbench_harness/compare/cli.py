@@ -18,7 +18,8 @@ WRITTEN = ("verdict.json", "compare.md", "samples.jsonl")
 
 _EXAMPLES = """
 BASE and HEAD are git revisions, folders of sources, build folders or programs. What has to be built is built the same way
-(preset release) below the cache ($PXARBENCH_CACHE, else ~/.cache/pxarbench), where the builds of revisions are kept.
+(preset release) below the cache ($PXARBENCH_CACHE, else ~/.cache/pxarbench), where the builds of revisions are kept. Relative
+paths begin at the repository.
 
   ci/compare main HEAD                    what did the last commits change?
   ci/compare HEAD .                       what do my uncommitted changes cost?
@@ -136,7 +137,7 @@ def _compare(args: argparse.Namespace, settings: object) -> int:
         write_whole(output / "compare.md", page)
         write_whole(output / "verdict.json", to_json(verdict))
     except (
-        builds.BuildFailed, cases.CaseFailed, DatasetFailed, run.CommandFailed, OSError, shutil.Error
+        builds.BuildFailed, cases.CaseFailed, DatasetFailed, run.CommandFailed, OSError, shutil.Error, ValueError
     ) as error:  # fmt: skip
         say(str(error))
         return EXIT_ERROR

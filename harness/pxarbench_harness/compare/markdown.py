@@ -32,10 +32,14 @@ def _null(finding: Finding) -> str:
     return next((line.removeprefix(NULL) for line in finding.details if line.startswith(NULL)), "–")
 
 
+def _subject(finding: Finding) -> tuple[str, str, str]:
+    return finding.case or "–", finding.name or "–", _marked(finding)
+
+
 def _measured(found: Sequence[Finding]) -> Table:
     rows = tuple(
-        (f.case, f.name, _marked(f), show.value(f.base, f.unit), show.value(f.head, f.unit), show.change(f), _null(f),
-         _share(f.limit), _share(f.detectable))
+        (*_subject(f), show.value(f.base, f.unit), show.value(f.head, f.unit), show.change(f), _null(f), _share(f.limit),
+         _share(f.detectable))
         for f in found
     )  # fmt: skip
     return Table(_COLUMNS, rows, texts=3)
@@ -47,10 +51,9 @@ def _share(share: float | None) -> str:
 
 def _exact(found: Sequence[Finding]) -> Table:
     rows = tuple(
-        (f.case, f.name or "–", _marked(f), *(show.value(side, f.unit, exact=True) for side in (f.base, f.head)), f.text)
-        for f in found
-    )  # fmt: skip
-    return Table(("case", "what", "verdict", "base", "head", "finding"), rows, texts=3)
+        (*_subject(f), f.text, *(show.value(side, f.unit, exact=True) for side in (f.base, f.head))) for f in found
+    )
+    return Table(("case", "what", "verdict", "finding", "base", "head"), rows, texts=4)
 
 
 def _gate(gate: str, found: Sequence[Finding]) -> Iterator[Block]:
@@ -62,7 +65,9 @@ def _gate(gate: str, found: Sequence[Finding]) -> Iterator[Block]:
             if f.level is not Level.OK:
                 about.setdefault((f.name, f.text), []).append(f.case)
         if about:
-            yield Bullets(tuple(", ".join(filter(None, (*cases, name))) + f": {text}" for (name, text), cases in about.items()))
+            yield Bullets(tuple(
+                f"{', '.join(filter(None, (*cases, name))) or 'all'}: {text}" for (name, text), cases in about.items()
+            ))  # fmt: skip
         return
     differing = [f for f in found if f.level is not Level.OK]
     same = len(found) - len(differing)
@@ -78,7 +83,7 @@ def _gate(gate: str, found: Sequence[Finding]) -> Iterator[Block]:
 def _command(settings: Mapping[str, Any]) -> str:
     words = ["ci/compare", str(settings.get("base")), str(settings.get("head"))]
     words += ["--rounds", str(settings.get("rounds")), "--seed", str(settings.get("seed"))]
-    return shlex.join(words).replace("`", "'")
+    return shlex.join(words).replace("`", "?")  # would end the quotation
 
 
 def page(verdict: Verdict, *, warnings_fail: bool = False) -> str:

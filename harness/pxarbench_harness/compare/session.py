@@ -52,7 +52,8 @@ def compare(base: Build, head: Build, settings: Settings, samples_file: Path, sa
         bench = Bench(work, files=settings.files)
         say("preparing the tree and the stores")
         bench.prepare(arms[BASE], chosen)
-        found, usable = _warmed(bench, chosen, arms)
+        folders = (work, Path(programs) / FIRST / HEAD, Path(programs) / CONFIRM / HEAD)
+        found, usable = _warmed(bench, chosen, arms, folders)
         lost: dict[str, CaseFailed] = {}
         beside: list[int] = []
         with open(samples_file, "w", encoding="ascii", buffering=1) as out:
@@ -81,7 +82,7 @@ def compare(base: Build, head: Build, settings: Settings, samples_file: Path, sa
                 # Other copies: where one lies in memory has a share in how fast it is.
                 copies = place(base, head, Path(programs) / CONFIRM)
                 confirm = rounds_of([named(name) for name in again], copies, CONFIRM, len(first))
-        found += [_failed(name, error, "not in every round: ") for name, error in lost.items()]
+        found += [_failed(name, error, folders, "not in every round: ") for name, error in lost.items()]
         if any(beside):
             text = f"others measured beside it on this machine ({max(beside)} at once): each is the noise of the other"
             found.append(Finding("time", "", "", Level.WARNING, text))
@@ -126,7 +127,9 @@ def _progress(series: str, rounds: int, cases: int, say: Callable[[str], None]) 
     return tell
 
 
-def _warmed(bench: Bench, cases: Sequence[Case], arms: dict[str, Path]) -> tuple[list[Finding], list[Case]]:
+def _warmed(
+    bench: Bench, cases: Sequence[Case], arms: dict[str, Path], folders: Sequence[Path]
+) -> tuple[list[Finding], list[Case]]:
     """Cases in which head does its work, and a finding for each of the others. CaseFailed: base does not do its own."""
     found, usable = [], []
     for case in cases:
@@ -136,14 +139,18 @@ def _warmed(bench: Bench, cases: Sequence[Case], arms: dict[str, Path]) -> tuple
         except StoreBroken:
             raise
         except CaseFailed as error:
-            found.append(_failed(case.name, error))
+            found.append(_failed(case.name, error, folders))
         else:
             usable.append(case)
     return found, usable
 
 
-def _failed(case: str, error: CaseFailed, often: str = "") -> Finding:
-    first, *more = str(error).splitlines()
+def _failed(case: str, error: CaseFailed, folders: Sequence[Path], often: str = "") -> Finding:
+    """`folders`: have other names each time, which nobody needs to know."""
+    text = str(error)
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
+    first, *more = text.splitlines()
     return Finding("checks", case, "", Level.REGRESSION, often + first, details=tuple(more))
 
 
