@@ -62,13 +62,13 @@ def _go_result(number: int, words: list[str]) -> tuple[str, int, dict[str, float
     return name, int(iterations), values
 
 
-# ---- OpenMetrics 1.0, the part for gauges, summaries and infos ----
+# ---- OpenMetrics 1.0, the part for gauges and summaries ----
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _TEXT = r'(?:[^"\\\n]|\\[\\"n])*'
 _LABEL = rf'[a-zA-Z_][a-zA-Z0-9_]*="{_TEXT}"'
 _SAMPLE = re.compile(rf"({_NAME})(\{{(?:{_LABEL}(?:,{_LABEL})*)?\}})? (\S+)")
-_SUFFIXES = {"gauge": ("",), "summary": ("", "_count", "_sum"), "info": ("_info",)}
+_SUFFIXES = {"gauge": ("",), "summary": ("", "_count", "_sum")}
 
 
 @dataclass

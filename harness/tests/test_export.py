@@ -277,8 +277,8 @@ def test_openmetrics(export: Export) -> None:
         assert wall.samples[key] == pytest.approx(value)
     assert wall.samples["pxarbench_wall_seconds_count", frozenset(labels.items())] == len(times)
     assert wall.samples["pxarbench_wall_seconds_sum", frozenset(labels.items())] == pytest.approx(sum(times))
-    assert families["pxarbench_padding_bytes"].kind == "gauge" and families["pxarbench_session"].kind == "info"
-    assert len(families["pxarbench_benchmark"].samples) == len(export.series)
+    assert families["pxarbench_padding_bytes"].kind == "gauge" and families["pxarbench_session_info"].kind == "gauge"
+    assert len(families["pxarbench_benchmark_info"].samples) == len(export.series)
 
 
 def test_prometheus_reads_it(export: Export) -> None:

@@ -1,4 +1,5 @@
-"""OpenMetrics 1.0 text, for Prometheus and what else scrapes files.
+"""OpenMetrics 1.0 text, for Prometheus and what else scrapes files. Of types only those that its older format has, too, so that
+what reads that (node_exporter's textfile collector) reads it as well.
 
 Measured quantities are summaries with the quantiles 0, 0.5 and 1 (the fastest, the median, the slowest run); exact ones are
 gauges. Base units: seconds and bytes. No time stamps: whoever reads the file gives them.
@@ -72,11 +73,10 @@ def render(export: Export) -> Mapping[str, str]:
         "session": export.session, "started": export.started, "commit": export.commit,
         "machine": export.machine, "host": host_words(export.host),
     }  # fmt: skip
-    lines = list(head(f"{_PREFIX}_session", "info", "", "Where the numbers come from."))
-    lines.append(f"{_PREFIX}_session_info{labels(session)} 1")
-    versions = f"{_PREFIX}_benchmark"
-    lines += head(versions, "info", "", "Version of each case: numbers of different versions must not be compared.")
-    lines += [f"{versions}_info{labels({'case': series.name, 'version': series.version})} 1" for series in export.series]
+    told, versions = f"{_PREFIX}_session_info", f"{_PREFIX}_benchmark_info"
+    lines = [*head(told, "gauge", "", "Where the numbers come from."), f"{told}{labels(session)} 1"]
+    lines += head(versions, "gauge", "", "Version of each case: numbers of different versions must not be compared.")
+    lines += [f"{versions}{labels({'case': series.name, 'version': series.version})} 1" for series in export.series]
     found = [(series, samples) for series in export.series for samples in series.samples]
     for quantity in QUANTITIES:
         lines += _of(quantity, found)
