@@ -21,7 +21,7 @@ struct split_stream {
 };
 
 /* `archive`: a name that snapshot_resolve knows. ERR_USAGE: it is there, but is no split archive. ERR_UNSUPPORTED: it
- * is encrypted. ERR_FORMAT, ... To be closed also after a failure. */
+ * is encrypted, and the store was opened without key. ERR_FORMAT, ... To be closed also after a failure. */
 MUST_CHECK enum status split_stream_open(struct split_stream *s, struct store *store, const struct snapshot_id *id,
                                          const char *archive, struct error *err);
 void split_stream_close(struct split_stream *s); /* accepts {0} */

@@ -164,7 +164,13 @@ enum status backup_print_upload(const char *stored, const struct stream_stats *s
 enum status backup_add_to_manifest(struct backup_run *run, const char *name, const struct stream_stats *stream,
                                    struct error *err)
 {
-    return manifest_add(&run->manifest, name, "none", stream->size, &stream->csum, err);
+    return manifest_add(&run->manifest, name, crypt_mode_names[run->options->crypt_mode], stream->size, &stream->csum,
+                        err);
+}
+
+const struct crypt_config *backup_sealing_key(const struct backup_run *run)
+{
+    return run->options->crypt_mode == CRYPT_ENCRYPT ? run->key : NULL;
 }
 
 /* ---- the run ---- */
@@ -207,6 +213,8 @@ static enum status finish(struct backup_run *run, const struct backup_result *re
     }
     add_stream(&t, &result->catalog);
     TRY(manifest_set_upload_stats(&run->manifest, t.count, t.size, t.compressed, t.duplicates, err));
+    if (run->key)
+        TRY(manifest_sign(&run->manifest, run->key, err));
     struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX), sealed = BUFFER_INIT(MANIFEST_SIZE_MAX + 4096);
     struct blob_context *blob = NULL;
     enum status status = manifest_write(&run->manifest, &text, err);
@@ -236,6 +244,16 @@ static void log_time(const char *label)
         log_info("%s: %s", label, text);
 }
 
+static void log_key(const struct backup_run *run)
+{
+    char fingerprint[FINGERPRINT_SHORT_SIZE];
+    if (!run->key)
+        return;
+    if (run->options->key_name)
+        log_info("Using encryption key from '%s'..", run->options->key_name);
+    log_info("Encryption key fingerprint: %s", fingerprint_short(run->key->fingerprint, fingerprint));
+}
+
 static enum status run_all(struct backup_run *run, struct backup_result *out, struct error *err)
 {
     char text[SNAPSHOT_TEXT_SIZE];
@@ -244,15 +262,17 @@ static enum status run_all(struct backup_run *run, struct backup_result *out, st
     log_info("Client name: %s", uname(&host) == 0 ? host.nodename : "unknown");
     TRY(store_begin(run->store, &out->snapshot, &run->writer, err));
     log_time("Starting backup protocol");
-    previous_open(run->store, run->writer, &run->previous);
+    log_key(run);
+    previous_open(run->store, run->writer, run->options->crypt_mode, &run->previous);
     TRY(manifest_init(&run->manifest, out->snapshot.type, out->snapshot.id, out->snapshot.time, err));
-    TRY(sealer_pool_new(run->archive.threads, run->writer, &run->failure, &run->pool, err));
+    TRY(sealer_pool_new(run->archive.threads, backup_sealing_key(run), run->writer, &run->failure, &run->pool, err));
     for (size_t i = 0; i < run->options->source_count; i++)
         TRY(run_source(run, &run->options->sources[i], &out->archives[i], err));
     if (run->catalog) {
         TRY(backup_catalog_finish(run, &out->catalog, err));
         out->has_catalog = true;
     }
+    TRY(backup_wrapped_key(run, err));
     return finish(run, out, err);
 }
 
@@ -283,6 +303,10 @@ enum status backup_run(struct store *store, const struct backup_options *options
     TRY(snapshot_id_check(&out->snapshot, err));
     if (options->dry_run)
         return dry_run(options, out);
+    const struct crypt_config *key = store_key(store);
+    if ((key != NULL) != (options->crypt_mode != CRYPT_NONE))
+        return fail(err, ERR_USAGE, "crypt mode %s %s", crypt_mode_names[options->crypt_mode],
+                    key ? "has no use for a key" : "needs a key");
     out->archives = calloc(options->source_count, sizeof *out->archives);
     if (!out->archives)
         return fail(err, ERR_MEMORY, "out of memory for the counters");
@@ -292,7 +316,8 @@ enum status backup_run(struct store *store, const struct backup_options *options
         out->archives[i].reference = REFERENCE_NOT_ASKED;
     }
 
-    struct backup_run run = {.store = store, .options = options, .archive = archive, .snapshot = out->snapshot};
+    struct backup_run run = {
+        .store = store, .options = options, .archive = archive, .snapshot = out->snapshot, .key = key};
     failure_init(&run.failure);
     enum status status = run_all(&run, out, err);
     backup_catalog_free(run.catalog);

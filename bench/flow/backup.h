@@ -4,6 +4,7 @@
 #ifndef PXB_FLOW_BACKUP_H
 #define PXB_FLOW_BACKUP_H
 
+#include "base/slab.h"
 #include "detect/covering.h"
 #include "detect/predicate.h"
 #include "flow/stats.h"
@@ -77,6 +78,9 @@ size_t backup_stored_names(const struct backup_source *source, enum detection_mo
 struct backup_options {
     struct archive_options archive;
     struct snapshot_id snapshot; /* time 0: now */
+    enum crypt_mode crypt_mode;  /* other than CRYPT_NONE if, and only if, the store was opened with a key */
+    const char *key_name;        /* where the key is from, for the log; NULL: not said */
+    struct slice wrapped_key;    /* of flow/master_key.h, borrowed; of size 0: none is stored */
     const struct backup_source *sources;
     size_t source_count;
     bool dry_run; /* checks arguments, prints what would be done, stores nothing */

@@ -2,6 +2,7 @@
 #include "flow/backup_run.h"
 
 #include "base/log.h"
+#include "blob/blob.h"
 #include "flow/image.h"
 
 enum status backup_image(struct backup_run *run, const struct backup_source *source, struct archive_stats *stats,
@@ -27,8 +28,31 @@ enum status backup_blob(struct backup_run *run, const struct backup_source *sour
     (void)backup_stored_names(source, run->archive.mode, names);
     log_info("Upload file '%s' as %s", source->path, names[0]);
     struct blob_upload_stats stored;
-    TRY(blob_file_upload(run->writer, names[0], source->path, &stored, err));
+    TRY(blob_file_upload(run->writer, backup_sealing_key(run), names[0], source->path, &stored, err));
     stats->blob = (struct blob_stats){stored.raw_size, stored.size, stored.csum};
     stats->file_bytes_read = stored.raw_size;
-    return manifest_add(&run->manifest, names[0], "none", stored.size, &stored.csum, err);
+    return manifest_add(&run->manifest, names[0], crypt_mode_names[run->options->crypt_mode], stored.size, &stored.csum,
+                        err);
+}
+
+static enum status put_wrapped(struct backup_run *run, struct blob_context *context, struct error *err)
+{
+    CLEANUP(buffer_deinit) struct buffer sealed = BUFFER_INIT(BLOB_FILE_SIZE_MAX);
+    struct digest csum;
+    TRY(blob_seal(context, &run->options->wrapped_key, 1, &sealed, err));
+    TRY(store_put_blob(run->writer, WRAPPED_KEY_NAME, sealed.data, sealed.size, err));
+    digest_of(sealed.data, sealed.size, &csum);
+    return manifest_add(&run->manifest, WRAPPED_KEY_NAME, crypt_mode_names[run->options->crypt_mode], sealed.size,
+                        &csum, err);
+}
+
+enum status backup_wrapped_key(struct backup_run *run, struct error *err)
+{
+    struct blob_context *context;
+    if (run->options->wrapped_key.size == 0)
+        return OK;
+    TRY(blob_context_new(&context, err));
+    enum status status = put_wrapped(run, context, err);
+    blob_context_free(context);
+    return status;
 }

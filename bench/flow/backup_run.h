@@ -20,6 +20,7 @@ struct backup_run {
     struct archive_options archive; /* with defaults, in the mode of the source under way */
     struct snapshot_id snapshot;    /* the new one */
     struct store_writer *writer;
+    const struct crypt_config *key; /* NULL unless the run encrypts or signs */
     struct sealer_pool *pool;
     struct failure failure;
     struct previous previous;
@@ -34,6 +35,9 @@ MUST_CHECK enum status backup_image(struct backup_run *run, const struct backup_
                                     struct archive_stats *stats, struct error *err);
 MUST_CHECK enum status backup_blob(struct backup_run *run, const struct backup_source *source,
                                    struct archive_stats *stats, struct error *err);
+
+/* The encryption key for the owner of the master key, as a blob that is not encrypted. */
+MUST_CHECK enum status backup_wrapped_key(struct backup_run *run, struct error *err);
 
 /* Makes run->catalog unless it is there. */
 MUST_CHECK enum status backup_catalog_need(struct backup_run *run, struct error *err);
@@ -54,6 +58,8 @@ MUST_CHECK enum status backup_cause(struct backup_run *run, enum status status, 
 void backup_print_lines(struct buffer *text);
 /* What became of a stream, by its stored name. */
 MUST_CHECK enum status backup_print_upload(const char *stored, const struct stream_stats *stream, struct error *err);
+/* For what is encrypted: NULL when nothing is. */
+const struct crypt_config *backup_sealing_key(const struct backup_run *run);
 MUST_CHECK enum status backup_add_to_manifest(struct backup_run *run, const char *name,
                                               const struct stream_stats *stream, struct error *err);
 

@@ -10,8 +10,8 @@
 /* Writes the lines of catalog_line(), each with a newline, paths beginning with "./" and the archive's index
  * ("./root.mpxar.didx/a"). `archive` NULL: the catalog; without one all archives, sorted by name. Else one archive, or
  * the catalog, by the names that snapshot_resolve() knows.
- * ERR_NOT_FOUND: no such snapshot or archive, or none at all. ERR_UNSUPPORTED: encrypted. Lines before an error found
- * later have been written then. */
+ * ERR_NOT_FOUND: no such snapshot or archive, or none at all. ERR_UNSUPPORTED: encrypted, without key. Lines before an
+ * error found later have been written then. */
 MUST_CHECK enum status catalog_dump(struct store *store, const struct snapshot_id *snapshot, const char *archive,
                                     struct sink out, struct error *err);
 

@@ -8,6 +8,11 @@ enum status chunk_fetcher_init(struct chunk_fetcher *f, struct store_reader *rea
 {
     *f = (struct chunk_fetcher){
         .reader = reader, .index = index, .name = name, .encoded = BUFFER_INIT(CHUNK_BLOB_SIZE_MAX)};
+    if (index->encrypted) {
+        f->key = store_reader_key(reader);
+        if (!f->key)
+            return fail(err, ERR_UNSUPPORTED, "%s: is encrypted and cannot be read without its key", name);
+    }
     return blob_context_new(&f->context, err);
 }
 
@@ -27,7 +32,7 @@ static enum status fetch_open(struct chunk_fetcher *f, size_t chunk, const char 
         return fail(err, ERR_LIMIT, "%s: a chunk of %" PRIu64 " bytes: at most %d are allowed", path, size,
                     CHUNK_RAW_SIZE_MAX);
     TRY(store_get_chunk(f->reader, digest, &f->encoded, err));
-    return blob_open_chunk(f->context, f->encoded.data, f->encoded.size, digest, size, path, out, err);
+    return blob_open_chunk(f->context, f->key, f->encoded.data, f->encoded.size, digest, size, path, out, err);
 }
 
 enum status chunk_fetch(struct chunk_fetcher *f, size_t chunk, struct buffer *out, struct error *err)

@@ -1,5 +1,5 @@
-/* One chunk of an index out of a store: fetched, opened, its digest and length checked. Not thread-safe: one fetcher
- * per thread. */
+/* One chunk of an index out of a store: fetched, opened, its digest and length checked. Chunks of an encrypted index
+ * are opened with the store's key, and must be encrypted. Not thread-safe: one fetcher per thread. */
 #ifndef PXB_FLOW_CHUNK_FETCH_H
 #define PXB_FLOW_CHUNK_FETCH_H
 
@@ -11,6 +11,7 @@ struct chunk_fetcher {
     struct store_reader *reader;       /* borrowed */
     const struct dynamic_index *index; /* borrowed */
     const char *name;                  /* borrowed; of the index, for errors */
+    const struct crypt_config *key;    /* borrowed; NULL: the chunks are not encrypted */
     struct blob_context *context;
     struct buffer encoded;
 };

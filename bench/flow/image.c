@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/size_text.h"
 #include "blob/blob.h"
+#include "flow/entropy.h"
 #include "flow/file_source.h"
 #include "flow/snapshot.h"
 
@@ -168,19 +169,20 @@ static enum status elsewhere(enum status status, struct error *err)
     return status == OK ? OK : fail(err, ERR_CANCELLED, "stopped");
 }
 
-static const struct digest *zero_digest(struct digest *out, struct error *err)
+static const struct digest *zero_digest(const struct crypt_config *key, struct digest *out, struct error *err)
 {
     uint8_t *zeros = calloc(1, FIXED_CHUNK_SIZE_DEFAULT);
     if (!zeros) {
         (void)fail(err, ERR_MEMORY, "out of memory for a chunk of zeros");
         return NULL;
     }
-    digest_of(zeros, FIXED_CHUNK_SIZE_DEFAULT, out);
+    crypt_digest_of(key, zeros, FIXED_CHUNK_SIZE_DEFAULT, out);
     free(zeros);
     return out;
 }
 
-static enum status send_chunks(struct image *image, struct upload *upload, struct error *err)
+static enum status send_chunks(struct image *image, const struct crypt_config *key, struct upload *upload,
+                               struct error *err)
 {
     struct digest zero;
     for (uint64_t offset = 0; offset < image->size;) {
@@ -192,7 +194,7 @@ static enum status send_chunks(struct image *image, struct upload *upload, struc
         if (is_hole && image->zero_sent) {
             TRY(elsewhere(upload_repeat(upload, size, &zero), err));
         } else {
-            if (is_hole && !zero_digest(&zero, err))
+            if (is_hole && !zero_digest(key, &zero, err))
                 return ERR_MEMORY;
             struct slice parts[PARTS_MAX];
             size_t count;
@@ -221,7 +223,7 @@ enum status image_upload(struct sealer_pool *pool, struct store_writer *writer, 
     TRY(image_open(path, &image, err));
     struct upload *upload;
     TRY(upload_new_fixed(pool, writer, name, image.size, FIXED_CHUNK_SIZE_DEFAULT, previous, failure, &upload, err));
-    enum status status = send_chunks(&image, upload, err);
+    enum status status = send_chunks(&image, sealer_pool_key(pool), upload, err);
     progress_end();
     if (status == OK)
         status = upload_finish(upload, out, err);
@@ -256,8 +258,18 @@ static enum status read_file(const char *path, struct buffer *out, struct error 
     }
 }
 
-enum status blob_file_upload(struct store_writer *writer, const char *name, const char *path,
-                             struct blob_upload_stats *out, struct error *err)
+static enum status seal_whole(struct blob_context *context, const struct crypt_config *key, const struct slice *whole,
+                              struct buffer *out, struct error *err)
+{
+    uint8_t iv[CRYPT_IV_SIZE];
+    if (!key)
+        return blob_seal(context, whole, 1, out, err);
+    TRY(entropy_fill(iv, sizeof iv, err));
+    return blob_seal_encrypted(context, key, iv, whole, 1, out, err);
+}
+
+enum status blob_file_upload(struct store_writer *writer, const struct crypt_config *key, const char *name,
+                             const char *path, struct blob_upload_stats *out, struct error *err)
 {
     CLEANUP(buffer_deinit) struct buffer raw = BUFFER_INIT(BLOB_FILE_SIZE_MAX + (1 << 17));
     CLEANUP(buffer_deinit) struct buffer sealed = BUFFER_INIT(BLOB_FILE_SIZE_MAX * 2);
@@ -265,7 +277,7 @@ enum status blob_file_upload(struct store_writer *writer, const char *name, cons
     struct blob_context *context;
     TRY(blob_context_new(&context, err));
     struct slice whole = {.data = raw.data, .size = raw.size};
-    enum status status = blob_seal(context, &whole, 1, &sealed, err);
+    enum status status = seal_whole(context, key, &whole, &sealed, err);
     blob_context_free(context);
     TRY(status);
     TRY(store_put_blob(writer, name, sealed.data, sealed.size, err));
@@ -320,14 +332,14 @@ static enum status target_close(struct target *t, enum status status, struct err
     return status;
 }
 
-static enum status restore_chunk(struct store_reader *reader, struct blob_context *context, const char *name,
-                                 const struct digest *digest, uint64_t size, struct buffer *encoded, struct buffer *raw,
-                                 struct error *err)
+static enum status restore_chunk(struct store_reader *reader, struct blob_context *context,
+                                 const struct crypt_config *key, const char *name, const struct digest *digest,
+                                 uint64_t size, struct buffer *encoded, struct buffer *raw, struct error *err)
 {
     char path[4096];
     TRY(store_get_chunk(reader, digest, encoded, err));
     store_chunk_path(reader, digest, path, sizeof path);
-    if (blob_open_chunk(context, encoded->data, encoded->size, digest, size, path, raw, err) != OK)
+    if (blob_open_chunk(context, key, encoded->data, encoded->size, digest, size, path, raw, err) != OK)
         return fail_within(err, "%s", name);
     return OK;
 }
@@ -337,8 +349,9 @@ static enum status restore_chunks(struct store_reader *reader, const struct fixe
 {
     CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(CHUNK_BLOB_SIZE_MAX);
     CLEANUP(buffer_deinit) struct buffer raw = BUFFER_INIT(CHUNK_RAW_SIZE_MAX);
+    const struct crypt_config *key = index->encrypted ? store_reader_key(reader) : NULL;
     struct digest zero;
-    if (index->chunk_size == FIXED_CHUNK_SIZE_DEFAULT && !zero_digest(&zero, err))
+    if (index->chunk_size == FIXED_CHUNK_SIZE_DEFAULT && !zero_digest(key, &zero, err))
         return ERR_MEMORY;
     struct blob_context *context;
     TRY(blob_context_new(&context, err));
@@ -352,7 +365,7 @@ static enum status restore_chunks(struct store_reader *reader, const struct fixe
                 status = fail(err, ERR_IO, "seek in \"%s\"", target->path);
             target->size += size;
         } else {
-            status = restore_chunk(reader, context, name, &index->digests[k], size, &encoded, &raw, err);
+            status = restore_chunk(reader, context, key, name, &index->digests[k], size, &encoded, &raw, err);
             stats->chunks++;
             if (status == OK)
                 status = target_write(target, raw.data, size, err);
@@ -383,14 +396,28 @@ enum status image_restore(struct store_reader *reader, const struct manifest *m,
     return status;
 }
 
+/* What the blob is to be opened with. A wrapped key is listed with the mode of the run and is not encrypted by it. */
+static enum status blob_key(struct store_reader *reader, const struct manifest_file *entry,
+                            const struct crypt_config **out, struct error *err)
+{
+    *out = NULL;
+    if (strcmp(entry->crypt_mode, crypt_mode_names[CRYPT_ENCRYPT]) != 0 ||
+        strcmp(entry->filename, WRAPPED_KEY_NAME) == 0)
+        return OK;
+    *out = store_reader_key(reader);
+    if (!*out)
+        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted and cannot be read without its key", entry->filename);
+    return OK;
+}
+
 enum status blob_file_restore(struct store_reader *reader, const struct manifest *m, const char *name,
                               const char *target, uint64_t *out_size, struct error *err)
 {
     const struct manifest_file *entry = manifest_find(m, name);
     if (!entry)
         return fail(err, ERR_NOT_FOUND, "archive not found in manifest: \"%s\"", name);
-    if (strcmp(entry->crypt_mode, "encrypt") == 0)
-        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted, which cannot be read yet", name);
+    const struct crypt_config *key = NULL;
+    TRY(blob_key(reader, entry, &key, err));
     CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(CHUNK_BLOB_SIZE_MAX);
     CLEANUP(buffer_deinit) struct buffer raw = BUFFER_INIT(BLOB_RAW_SIZE_MAX);
     TRY(store_read_file(reader, name, CHUNK_BLOB_SIZE_MAX, &encoded, err));
@@ -400,7 +427,7 @@ enum status blob_file_restore(struct store_reader *reader, const struct manifest
         return fail(err, ERR_MISMATCH, "%s: is not the file the manifest tells of (size or checksum differ)", name);
     struct blob_context *context;
     TRY(blob_context_new(&context, err));
-    enum status status = blob_open(context, encoded.data, encoded.size, BLOB_RAW_SIZE_MAX, name, &raw, err);
+    enum status status = blob_open_keyed(context, key, encoded.data, encoded.size, BLOB_RAW_SIZE_MAX, name, &raw, err);
     blob_context_free(context);
     TRY(status);
     struct target file;

@@ -48,7 +48,7 @@ static void begin_snapshot(struct fixture *f, int64_t time)
     struct snapshot_id id = {.type = "host", .id = "me", .time = time};
     assert_int_equal(store_begin(f->store, &id, &f->writer, &err), OK);
     failure_init(&f->failure);
-    assert_int_equal(sealer_pool_new(2, f->writer, &f->failure, &f->pool, &err), OK);
+    assert_int_equal(sealer_pool_new(2, NULL, f->writer, &f->failure, &f->pool, &err), OK);
 }
 
 static int setup(void **state)
@@ -281,7 +281,7 @@ static void test_a_blob_comes_back(void **state)
     struct error err = {0};
     put(f->path, 0, "a = 1\n");
     struct blob_upload_stats stats;
-    assert_int_equal(blob_file_upload(f->writer, "app.conf.blob", f->path, &stats, &err), OK);
+    assert_int_equal(blob_file_upload(f->writer, NULL, "app.conf.blob", f->path, &stats, &err), OK);
     assert_int_equal(stats.raw_size, 6);
     struct manifest m;
     struct store_reader *reader = finish_with(f, "app.conf.blob", stats.size, &stats.csum, &m);
@@ -303,13 +303,13 @@ static void test_empty_and_huge_blobs(void **state)
     struct error err = {0};
     struct blob_upload_stats stats;
     set_size(f->path, 0);
-    assert_int_equal(blob_file_upload(f->writer, "e.conf.blob", f->path, &stats, &err), OK);
+    assert_int_equal(blob_file_upload(f->writer, NULL, "e.conf.blob", f->path, &stats, &err), OK);
     assert_int_equal(stats.size, BLOB_HEADER_SIZE);
     set_size(f->path, BLOB_FILE_SIZE_MAX);
-    assert_int_equal(blob_file_upload(f->writer, "m.conf.blob", f->path, &stats, &err), OK);
+    assert_int_equal(blob_file_upload(f->writer, NULL, "m.conf.blob", f->path, &stats, &err), OK);
     assert_int_equal(stats.raw_size, BLOB_FILE_SIZE_MAX);
     set_size(f->path, BLOB_FILE_SIZE_MAX + 1);
-    assert_int_equal(blob_file_upload(f->writer, "h.conf.blob", f->path, &stats, &err), ERR_LIMIT);
+    assert_int_equal(blob_file_upload(f->writer, NULL, "h.conf.blob", f->path, &stats, &err), ERR_LIMIT);
 }
 
 int main(void)

@@ -14,9 +14,31 @@ static void note(char detail[512], const struct error *err)
     snprintf(detail, 512, "%.511s", err->text);
 }
 
-void previous_open(struct store *store, const struct store_writer *writer, struct previous *out)
+/* Whose snapshot it is. With a key: its signature; without one: that it was made without. */
+static void check_key(struct previous *p, const struct buffer *text, const struct crypt_config *key)
 {
-    *out = (struct previous){.reason = REFERENCE_USED};
+    struct error err = {0};
+    const char *what = "re-use";
+    if (!key && p->manifest.key_fingerprint) {
+        p->reason = REFERENCE_MANIFEST_KEYED;
+        (void)fail(&err, ERR_MISMATCH, "missing key - manifest was created with key %s", p->manifest.key_fingerprint);
+    } else if (key &&
+               manifest_check_signature(&p->manifest, text->data, text->size, "index.json.blob", key, &err) != OK) {
+        bool is_ours = manifest_check_fingerprint(&p->manifest, key, NULL) == OK;
+        p->reason = is_ours ? REFERENCE_MANIFEST_UNREADABLE : REFERENCE_MANIFEST_KEYED;
+        what = "download";
+    } else if (key && manifest_check_fingerprint(&p->manifest, key, &err) != OK) {
+        p->reason = REFERENCE_MANIFEST_KEYED;
+    }
+    if (p->reason == REFERENCE_USED)
+        return;
+    note(p->detail, &err);
+    log_warning("Couldn't %s previous manifest - %s", what, p->detail);
+}
+
+void previous_open(struct store *store, const struct store_writer *writer, enum crypt_mode mode, struct previous *out)
+{
+    *out = (struct previous){.reason = REFERENCE_USED, .mode = mode};
     if (!store_previous(writer, &out->snapshot)) {
         out->reason = REFERENCE_NO_PREVIOUS;
         log_info("No previous manifest available.");
@@ -24,11 +46,12 @@ void previous_open(struct store *store, const struct store_writer *writer, struc
     }
     char text[SNAPSHOT_TEXT_SIZE];
     struct error err = {0};
+    CLEANUP(buffer_deinit) struct buffer manifest = BUFFER_INIT(MANIFEST_SIZE_MAX);
     log_info("Downloading previous manifest (%s)", snapshot_id_text(&out->snapshot, text));
     if (store_reader_open(store, &out->snapshot, &out->reader, &err) != OK) {
         out->reader = NULL;
         out->reason = REFERENCE_SNAPSHOT_UNREADABLE;
-    } else if (snapshot_manifest(out->reader, &out->manifest, &err) != OK) {
+    } else if (snapshot_manifest_unchecked(out->reader, &manifest, &out->manifest, &err) != OK) {
         out->manifest = (struct manifest){0};
         out->reason = REFERENCE_MANIFEST_UNREADABLE;
     }
@@ -37,12 +60,7 @@ void previous_open(struct store *store, const struct store_writer *writer, struc
         log_warning("Couldn't download previous manifest - %s", err.text);
         return;
     }
-    if (out->manifest.key_fingerprint) {
-        out->reason = REFERENCE_MANIFEST_KEYED;
-        snprintf(out->detail, sizeof out->detail, "missing key - manifest was created with key %s",
-                 out->manifest.key_fingerprint);
-        log_warning("Couldn't re-use previous manifest - %s", out->detail);
-    }
+    check_key(out, &manifest, store_key(store));
 }
 
 void previous_close(struct previous *p)
@@ -87,11 +105,19 @@ static enum status previous_index(struct previous *previous, const char *name, s
     return index_of_stream(previous, name, out, err);
 }
 
+/* Chunks of an encrypted stream are others than those of the same data in the clear, and never stand for them. */
+static bool has_fitting_chunks(const struct previous *p, const char *name)
+{
+    const struct manifest_file *file = manifest_find(&p->manifest, name);
+    bool encrypted = file && strcmp(file->crypt_mode, crypt_mode_names[CRYPT_ENCRYPT]) == 0;
+    return p->mode == CRYPT_NONE || encrypted == (p->mode == CRYPT_ENCRYPT);
+}
+
 bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_index *out)
 {
     *out = (struct dynamic_index){0};
     struct error err = {0};
-    if (p->reason != REFERENCE_USED || listed_there(p, name, &err) != OK)
+    if (p->reason != REFERENCE_USED || listed_there(p, name, &err) != OK || !has_fitting_chunks(p, name))
         return false;
     enum status status = index_of_stream(p, name, out, &err);
     if (status != OK)
@@ -103,7 +129,7 @@ bool previous_known_image(struct previous *p, const char *name, struct fixed_ind
 {
     *out = (struct fixed_index){0};
     struct error err = {0};
-    if (p->reason != REFERENCE_USED || listed_there(p, name, &err) != OK)
+    if (p->reason != REFERENCE_USED || listed_there(p, name, &err) != OK || !has_fitting_chunks(p, name))
         return false;
     enum status status = snapshot_fixed_index(p->reader, &p->manifest, name, out, &err);
     if (status != OK)
@@ -138,6 +164,17 @@ static void open_metadata(struct previous *previous, const char *name, struct re
         set_reason(r, REFERENCE_ROOT_UNREADABLE, &err);
 }
 
+/* The file whose crypt mode is not the run's; NULL: none. The metadata stream's is looked at with a key only: without
+ * one an encrypted stream is unreadable, which is said of it. */
+static const struct manifest_file *other_crypt_mode(const struct previous *p, const struct manifest_file *metadata,
+                                                    const struct manifest_file *payload)
+{
+    const char *mode = crypt_mode_names[p->mode];
+    if (payload && strcmp(payload->crypt_mode, mode) != 0)
+        return payload;
+    return p->mode != CRYPT_NONE && strcmp(metadata->crypt_mode, mode) != 0 ? metadata : NULL;
+}
+
 void reference_prepare(struct previous *previous, const char *archive, bool asked, struct reference *out)
 {
     struct reference *r = out;
@@ -156,8 +193,8 @@ void reference_prepare(struct previous *previous, const char *archive, bool aske
     struct error metadata_error = {0}, payload_error = {0};
     enum status metadata_status = previous_index(previous, metadata_name, &r->metadata_index, &metadata_error);
     enum status payload_status = previous_index(previous, payload_name, &r->payload_index, &payload_error);
-    r->has_metadata_index = metadata_status == OK;
-    r->has_payload_index = payload_status == OK;
+    r->has_metadata_index = metadata_status == OK && has_fitting_chunks(previous, metadata_name);
+    r->has_payload_index = payload_status == OK && has_fitting_chunks(previous, payload_name);
     const struct manifest_file *metadata_file = manifest_find(&previous->manifest, metadata_name);
     const struct manifest_file *payload_file = manifest_find(&previous->manifest, payload_name);
     if (!asked) {
@@ -168,12 +205,13 @@ void reference_prepare(struct previous *previous, const char *archive, bool aske
             log_warning("Error downloading .didx from previous manifest: %s", payload_error.text);
         return;
     }
+    const struct manifest_file *other = metadata_file ? other_crypt_mode(previous, metadata_file, payload_file) : NULL;
     if (!metadata_file) {
         set_reason(r, REFERENCE_NO_METADATA_INDEX, &metadata_error);
-    } else if (payload_file && strcmp(payload_file->crypt_mode, "none") != 0) {
+    } else if (other) {
         /* Before the indexes are judged: those of encrypted streams count as unreadable. */
-        fail(&payload_error, ERR_MISMATCH, "'%s' has crypt mode %s, this run none", payload_name,
-             payload_file->crypt_mode);
+        fail(&payload_error, ERR_MISMATCH, "'%s' has crypt mode %s, this run %s", other->filename, other->crypt_mode,
+             crypt_mode_names[previous->mode]);
         set_reason(r, REFERENCE_CRYPT_MODE, &payload_error);
     } else if (metadata_status != OK) {
         set_reason(r, REFERENCE_METADATA_INDEX_BAD, &metadata_error);

@@ -15,11 +15,13 @@ struct previous {
     struct store_reader *reader; /* owned; NULL: none */
     struct snapshot_id snapshot;
     struct manifest manifest;
+    enum crypt_mode mode;         /* of the run */
     enum reference_reason reason; /* why there is none; REFERENCE_USED: the manifest is good */
     char detail[512];
 };
-/* Never fails: what goes wrong becomes the reason. Logs the lines of section 4. */
-void previous_open(struct store *store, const struct store_writer *writer, struct previous *out);
+/* Never fails: what goes wrong becomes the reason. Logs the lines of section 4. `mode`: of the run; its key is the
+ * store's. */
+void previous_open(struct store *store, const struct store_writer *writer, enum crypt_mode mode, struct previous *out);
 void previous_close(struct previous *p);
 /* The index that a stream had there: its chunks are known. False: there is none to go by, and the log says why. */
 bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_index *out);

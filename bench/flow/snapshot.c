@@ -6,18 +6,35 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err)
+static const char manifest_name[] = "index.json.blob";
+
+enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buffer *out_text, struct manifest *out,
+                                        struct error *err)
 {
-    static const char name[] = "index.json.blob";
+    const char *name = manifest_name;
     CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(MANIFEST_SIZE_MAX);
-    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX);
     TRY(store_read_file(reader, name, MANIFEST_SIZE_MAX, &encoded, err));
     struct blob_context *context;
     TRY(blob_context_new(&context, err));
-    enum status status = blob_open(context, encoded.data, encoded.size, MANIFEST_SIZE_MAX, name, &text, err);
+    enum status status = blob_open(context, encoded.data, encoded.size, MANIFEST_SIZE_MAX, name, out_text, err);
     blob_context_free(context);
     TRY(status);
-    return manifest_parse(text.data, text.size, name, out, err);
+    return manifest_parse(out_text->data, out_text->size, name, out, err);
+}
+
+enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err)
+{
+    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX);
+    const struct crypt_config *key = store_reader_key(reader);
+    CLEANUP(manifest_deinit) struct manifest m = {0};
+    TRY(snapshot_manifest_unchecked(reader, &text, &m, err));
+    if (key) {
+        TRY(manifest_check_signature(&m, text.data, text.size, manifest_name, key, err));
+        TRY(manifest_check_fingerprint(&m, key, err));
+    }
+    *out = m;
+    m = (struct manifest){0};
+    return OK;
 }
 
 /* ---- names ---- */
@@ -107,14 +124,19 @@ enum status snapshot_resolve(const struct manifest *m, const char *given, struct
 
 /* ---- indexes ---- */
 
-static enum status find_readable(const struct manifest *m, const char *name, const struct manifest_file **out,
-                                 struct error *err)
+static bool is_encrypted(const struct manifest_file *file)
+{
+    return strcmp(file->crypt_mode, crypt_mode_names[CRYPT_ENCRYPT]) == 0;
+}
+
+static enum status find_readable(struct store_reader *reader, const struct manifest *m, const char *name,
+                                 const struct manifest_file **out, struct error *err)
 {
     *out = manifest_find(m, name);
     if (!*out)
         return not_in_manifest(name, err);
-    if (strcmp((*out)->crypt_mode, "encrypt") == 0)
-        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted, which cannot be read yet", name);
+    if (is_encrypted(*out) && !store_reader_key(reader))
+        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted and cannot be read without its key", name);
     return OK;
 }
 
@@ -142,7 +164,7 @@ enum status snapshot_index(struct store_reader *reader, const struct manifest *m
                            struct dynamic_index *out, struct error *err)
 {
     const struct manifest_file *file;
-    TRY(find_readable(m, name, &file, err));
+    TRY(find_readable(reader, m, name, &file, err));
     size_t size_max = index_file_size_max(file, DYNAMIC_ENTRY_SIZE);
     CLEANUP(buffer_deinit) struct buffer data = BUFFER_INIT(size_max);
     TRY(store_read_file(reader, name, size_max, &data, err));
@@ -151,6 +173,7 @@ enum status snapshot_index(struct store_reader *reader, const struct manifest *m
     struct digest csum;
     dynamic_index_csum(&index, &csum);
     TRY(check_index(&csum, dynamic_index_size(&index), file, err));
+    index.encrypted = is_encrypted(file);
     *out = index;
     index = (struct dynamic_index){0};
     return OK;
@@ -160,7 +183,7 @@ enum status snapshot_fixed_index(struct store_reader *reader, const struct manif
                                  struct fixed_index *out, struct error *err)
 {
     const struct manifest_file *file;
-    TRY(find_readable(m, name, &file, err));
+    TRY(find_readable(reader, m, name, &file, err));
     size_t size_max = index_file_size_max(file, FIXED_ENTRY_SIZE);
     CLEANUP(buffer_deinit) struct buffer data = BUFFER_INIT(size_max);
     TRY(store_read_file(reader, name, size_max, &data, err));
@@ -169,6 +192,7 @@ enum status snapshot_fixed_index(struct store_reader *reader, const struct manif
     struct digest csum;
     fixed_index_csum(&index, &csum);
     TRY(check_index(&csum, index.size, file, err));
+    index.encrypted = is_encrypted(file);
     *out = index;
     index = (struct fixed_index){0};
     return OK;

@@ -18,8 +18,12 @@ struct stored_archive {
     char payload_name[STORED_NAME_SIZE]; /* split only: payload index */
 };
 
-/* The manifest of an open snapshot: read, decoded, parsed. ERR_NOT_FOUND, ERR_FORMAT, ... */
+/* The manifest of an open snapshot: read, decoded, parsed, and if the store was opened with a key, its signature and
+ * the key's fingerprint checked (index/manifest.h): ERR_MISMATCH. Also ERR_NOT_FOUND, ERR_FORMAT, ... */
 MUST_CHECK enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err);
+/* Without these two checks. `out_text`: what it was parsed from, up to MANIFEST_SIZE_MAX bytes. */
+MUST_CHECK enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buffer *out_text,
+                                                   struct manifest *out, struct error *err);
 
 /* `given` is X.pxar, X.mpxar or X.ppxar with or without .didx; X.img with or without .fidx; X.conf or X.log with or
  * without .blob; catalog.pcat1 with or without .didx; or the whole name of any other .fidx or .blob. A unified archive
@@ -28,7 +32,8 @@ MUST_CHECK enum status snapshot_manifest(struct store_reader *reader, struct man
 MUST_CHECK enum status snapshot_resolve(const struct manifest *m, const char *given, struct stored_archive *out,
                                         struct error *err);
 
-/* A stored index, checked against its manifest entry (csum and size recomputed). ERR_UNSUPPORTED: encrypted. */
+/* A stored index, checked against its manifest entry (csum and size recomputed). ERR_UNSUPPORTED: encrypted,
+ * and the store was opened without a key. */
 MUST_CHECK enum status snapshot_index(struct store_reader *reader, const struct manifest *m, const char *name,
                                       struct dynamic_index *out, struct error *err);
 MUST_CHECK enum status snapshot_fixed_index(struct store_reader *reader, const struct manifest *m, const char *name,

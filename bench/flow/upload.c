@@ -7,6 +7,7 @@
 #include "chunk/payload_cutter.h"
 #include "detect/lookahead.h"
 #include "flow/digest_set.h"
+#include "flow/entropy.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -87,6 +88,7 @@ struct sealer {
 };
 
 struct sealer_pool {
+    const struct crypt_config *key; /* NULL: nothing is encrypted */
     struct store_writer *writer;
     struct failure *failure;
     pthread_mutex_t lock;
@@ -271,8 +273,18 @@ static void digest_job(struct sealer *s, struct job *job)
     digest_begin(s->digest);
     for (size_t i = 0; i < job->slice_count; i++)
         digest_update(s->digest, job->slices[i].data, job->slices[i].size);
-    digest_finish(s->digest, &job->digest);
+    crypt_digest_finish(s->pool->key, s->digest, &job->digest);
     advance(job->upload, job);
+}
+
+static enum status seal_chunk(struct sealer *s, const struct job *job, struct error *err)
+{
+    const struct crypt_config *key = s->pool->key;
+    uint8_t iv[CRYPT_IV_SIZE];
+    if (!key)
+        return blob_seal(s->blob, job->slices, job->slice_count, &s->sealed, err);
+    TRY(entropy_fill(iv, sizeof iv, err));
+    return blob_seal_encrypted(s->blob, key, iv, job->slices, job->slice_count, &s->sealed, err);
 }
 
 static void seal_job(struct sealer *s, struct job *job)
@@ -282,7 +294,7 @@ static void seal_job(struct sealer *s, struct job *job)
     bool is_new = false;
     enum status status = failure_status(u->failure);
     if (status == OK) {
-        status = blob_seal(s->blob, job->slices, job->slice_count, &s->sealed, &err);
+        status = seal_chunk(s, job, &err);
         if (status == OK && job->distrust) {
             is_new = true;
             status = store_replace_chunk(u->writer, &job->digest, s->sealed.data, s->sealed.size, &err);
@@ -341,14 +353,19 @@ static enum status start_sealers(struct sealer_pool *p, struct error *err)
     return OK;
 }
 
-enum status sealer_pool_new(unsigned threads, struct store_writer *writer, struct failure *failure,
-                            struct sealer_pool **out, struct error *err)
+const struct crypt_config *sealer_pool_key(const struct sealer_pool *p)
+{
+    return p->key;
+}
+
+enum status sealer_pool_new(unsigned threads, const struct crypt_config *key, struct store_writer *writer,
+                            struct failure *failure, struct sealer_pool **out, struct error *err)
 {
     ASSERT(threads >= 1);
     struct sealer_pool *p = calloc(1, sizeof *p);
     if (!p)
         return fail(err, ERR_MEMORY, "out of memory for the sealing threads");
-    *p = (struct sealer_pool){.writer = writer, .failure = failure, .thread_count = threads};
+    *p = (struct sealer_pool){.key = key, .writer = writer, .failure = failure, .thread_count = threads};
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->task_ready, NULL);
     pthread_cond_init(&p->bytes_free, NULL);

@@ -11,6 +11,7 @@
 #define PXB_FLOW_UPLOAD_H
 
 #include "base/slab.h"
+#include "blob/crypt.h"
 #include "detect/covering.h"
 #include "flow/failure.h"
 #include "flow/stats.h"
@@ -20,9 +21,11 @@
 enum { UPLOAD_QUEUE_BYTES = 8 << 20, SEAL_BYTES_MAX = 40 << 20 };
 
 struct sealer_pool;
-/* `threads` >= 1. `failure` (borrowed) gets the first error. */
-MUST_CHECK enum status sealer_pool_new(unsigned threads, struct store_writer *writer, struct failure *failure,
-                                       struct sealer_pool **out, struct error *err);
+/* `threads` >= 1. `key` (borrowed): everything is digested and encrypted with it; NULL: nothing is. `failure`
+ * (borrowed) gets the first error. */
+MUST_CHECK enum status sealer_pool_new(unsigned threads, const struct crypt_config *key, struct store_writer *writer,
+                                       struct failure *failure, struct sealer_pool **out, struct error *err);
+const struct crypt_config *sealer_pool_key(const struct sealer_pool *p);
 void sealer_pool_free(struct sealer_pool *p); /* all uploads must be gone; accepts NULL */
 
 struct upload;

@@ -33,7 +33,7 @@ static int setup(void **state)
     assert_int_equal(store_open(f.dir, &options, &f.store, &err), OK);
     assert_int_equal(store_begin(f.store, &id, &f.writer, &err), OK);
     failure_init(&f.failure);
-    assert_int_equal(sealer_pool_new(2, f.writer, &f.failure, &f.pool, &err), OK);
+    assert_int_equal(sealer_pool_new(2, NULL, f.writer, &f.failure, &f.pool, &err), OK);
     assert_int_equal(upload_new(f.pool, f.writer, "root.mpxar.didx", 65536, NULL, &f.failure, &f.upload, &err), OK);
     *state = &f;
     return 0;

@@ -28,6 +28,7 @@ const char *verify_problem_name(enum verify_problem_kind kind)
 
 struct verify {
     struct store_reader *reader;
+    const struct crypt_config *key; /* NULL: contents of what is encrypted stay unverified */
     const struct verify_reporter *reporter;
     struct verify_stats *stats;
     struct blob_context *context;
@@ -115,7 +116,7 @@ static enum status check_content(struct verify *v, struct seen_chunk *seen, uint
 {
     char text[ERROR_TEXT_MAX], found_text[DIGEST_TEXT_SIZE];
     struct digest found;
-    digest_of(v->raw.data, v->raw.size, &found);
+    crypt_digest_of(seen->encrypted ? v->key : NULL, v->raw.data, v->raw.size, &found);
     if (!digest_equal(&found, &seen->digest)) {
         snprintf(text, sizeof text, "%s: digest of its %zu bytes is %s", path, v->raw.size,
                  digest_text(&found, found_text));
@@ -156,14 +157,16 @@ static enum status load_chunk(struct verify *v, struct seen_chunk *seen, uint64_
     if (blob_check(v->encoded.data, v->encoded.size, path, &kind, &reason) != OK)
         return report_bad(v, seen, VERIFY_DAMAGED_CHUNK, offset, reason.text, err);
     seen->encrypted = blob_is_encrypted(kind);
-    if (seen->encrypted)
+    if (seen->encrypted && !v->key)
         return check_kind(v, seen, offset, path, err);
-    status = blob_open(v->context, v->encoded.data, v->encoded.size, CHUNK_RAW_SIZE_MAX, path, &v->raw, &reason);
+    status = blob_open_keyed(v->context, seen->encrypted ? v->key : NULL, v->encoded.data, v->encoded.size,
+                             CHUNK_RAW_SIZE_MAX, path, &v->raw, &reason);
     if (is_ours(status))
         return give_up(status, &reason, err);
     if (status != OK)
         return report_bad(v, seen, VERIFY_DAMAGED_CHUNK, offset, reason.text, err);
-    seen->unchecked = v->encrypted; /* digests there are keyed: what is here by mistake need not have that one */
+    /* Keyed digests are others: what is here by mistake need not have the one that the index wants. */
+    seen->unchecked = seen->encrypted != v->encrypted;
     TRY(check_kind(v, seen, offset, path, err));
     return seen->unchecked ? OK : check_content(v, seen, offset, length, path, err);
 }
@@ -178,7 +181,8 @@ static enum status check_again(struct verify *v, struct seen_chunk *seen, uint64
         return report_chunk(v, seen, (enum verify_problem_kind)seen->why, offset, text, err);
     }
     TRY(check_kind(v, seen, offset, path, err));
-    if (seen->encrypted || v->encrypted || seen->size == length)
+    bool is_unverified = seen->encrypted != v->encrypted || (seen->encrypted && !v->key);
+    if (is_unverified || seen->size == length)
         return OK;
     snprintf(text, sizeof text, "%s: holds %" PRIu32 " bytes, the index says %" PRIu64, path, seen->size, length);
     return report_chunk(v, seen, VERIFY_WRONG_LENGTH, offset, text, err);
@@ -199,7 +203,7 @@ static enum status verify_chunk(struct verify *v, const struct digest *digest, u
     struct seen_chunk *seen;
     store_chunk_path(v->reader, digest, path, sizeof path);
     TRY(verify_seen_find(&v->seen, digest, &seen, err));
-    if (seen->used && !(seen->unchecked && !v->encrypted))
+    if (seen->used && !(seen->unchecked && seen->encrypted == v->encrypted))
         return check_again(v, seen, offset, length, path, err);
     seen->used = true;
     return load_chunk(v, seen, offset, length, path, err);
@@ -321,8 +325,11 @@ static enum status verify_blob(struct verify *v, struct error *err)
     digest_of(encoded.data, encoded.size, &csum);
     TRY(check_manifest_entry(v, encoded.size, &csum, err));
     struct error reason = {0};
+    enum blob_kind kind = BLOB_PLAIN;
+    bool has_kind = blob_kind_of(encoded.data, encoded.size, file->filename, &kind, NULL) == OK;
+    const struct crypt_config *key = has_kind && blob_is_encrypted(kind) && v->encrypted ? v->key : NULL;
     enum status status =
-        blob_open(v->context, encoded.data, encoded.size, BLOB_RAW_SIZE_MAX, file->filename, &raw, &reason);
+        blob_open_keyed(v->context, key, encoded.data, encoded.size, BLOB_RAW_SIZE_MAX, file->filename, &raw, &reason);
     if (is_ours(status))
         return give_up(status, &reason, err);
     if (status == ERR_UNSUPPORTED) { /* encrypted, and the crc is right */
@@ -346,7 +353,8 @@ static enum status verify_file(struct verify *v, const struct manifest_file *fil
     static const char blob_extension[] = ".blob";
     size_t size = strlen(file->filename);
     v->encrypted = strcmp(file->crypt_mode, "encrypt") == 0;
-    v->current = (struct verify_file){.file = file, .verdict = v->encrypted ? VERIFY_ENCRYPTED : VERIFY_GOOD};
+    v->current =
+        (struct verify_file){.file = file, .verdict = v->encrypted && !v->key ? VERIFY_ENCRYPTED : VERIFY_GOOD};
     v->number++;
     bool is_blob = strcmp(file->filename + size - strlen(blob_extension), blob_extension) == 0;
     TRY(is_blob ? verify_blob(v, err) : verify_index(v, err));
@@ -409,6 +417,7 @@ enum status verify_snapshot(struct store *store, const struct snapshot_id *snaps
     TRY(snapshot_manifest(reader, &m, err));
     TRY(blob_context_new(&v.context, err));
     v.reader = reader;
+    v.key = store_key(store);
     enum status status = verify_files(&v, &m, archives, archive_count, err);
     progress_end();
     return status;

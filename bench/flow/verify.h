@@ -4,7 +4,9 @@
  *   chunk      once per run: there, crc, encrypted if and only if the manifest says so, decoded, digest, length of the
  *              index's range
  *   blob       size and SHA-256 of the file against the manifest, crc, decoded
- *   encrypted  of chunks and blobs only crc and kind: nothing more can be said without the key
+ *   encrypted  with the key that the store was opened with all of that; without one, of chunks and blobs only crc and
+ *              kind
+ *   manifest   with a key its signature
  *
  * An index that is not the manifest's is one problem; its chunks are not looked at then, as they may be somebody
  * else's. A chunk is reported once per file, however often that refers to it. Not thread-safe. Source:

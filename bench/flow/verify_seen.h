@@ -13,7 +13,7 @@ struct seen_chunk {
     bool bad;       /* missing or damaged */
     uint8_t why;    /* it is bad: a verify_problem_kind */
     bool encrypted; /* its kind */
-    bool unchecked; /* not encrypted, but met where it should be: its digest was not compared */
+    bool unchecked; /* of another kind than the file wants: its digest was not compared */
 };
 
 struct verify_seen {

@@ -439,7 +439,7 @@ def test_an_encrypted_archive_is_refused_by_name(simple: Repository) -> None:
     for stream in ("ppxar", "mpxar"):
         entries = simple.index(T1, stream)
         set_index(simple, T1, stream, entries, **{"crypt-mode": "encrypt"})
-        said = f"{snapshot_name(T1)}: {NAME}.{stream}.didx: is encrypted, which cannot be read yet"
+        said = f"{snapshot_name(T1)}: {NAME}.{stream}.didx: is encrypted and cannot be read without its key"
         assert sentence(analyze(simple, [T1])) == said
 
 
@@ -573,4 +573,4 @@ def test_encrypted_snapshots_of_the_real_client(pxarbench: Path, real_store: Rea
     for snapshot in real_store.encrypted:
         if snapshot.is_split:
             words = [pxarbench, "analyze", snapshot.name, "--repository", real_store.path]
-            assert "is encrypted, which cannot be read yet" in sentence(run.run(words, timeout=60))
+            assert "is encrypted and cannot be read without its key" in sentence(run.run(words, timeout=60))

@@ -11,10 +11,16 @@
 /* unencrypted   0 magic 8 | 8 crc 4 | 12 data
  * encrypted     0 magic 8 | 8 crc 4 | 12 iv 16 | 28 tag 16 | 44 ciphertext
  * The crc covers what follows the header. */
-enum { MAGIC_SIZE = 8, COMPRESSION_LEVEL = 1, GROWTH_FIRST = 64 << 10 };
+enum {
+    MAGIC_SIZE = 8,
+    IV_OFFSET = BLOB_HEADER_SIZE,
+    TAG_OFFSET = IV_OFFSET + CRYPT_IV_SIZE,
+    COMPRESSION_LEVEL = 1,
+    GROWTH_FIRST = 64 << 10
+};
 
 static_assert(BLOB_HEADER_SIZE == BLOB_CRC_OFFSET + 4, "header");
-static_assert(BLOB_ENCRYPTED_HEADER_SIZE == BLOB_HEADER_SIZE + 16 + 16, "encrypted header");
+static_assert(BLOB_ENCRYPTED_HEADER_SIZE == TAG_OFFSET + CRYPT_TAG_SIZE, "encrypted header");
 
 static const uint8_t magics[][MAGIC_SIZE] = {
     [BLOB_PLAIN] = {0x42, 0xab, 0x38, 0x07, 0xbe, 0x83, 0x70, 0xa1},
@@ -26,6 +32,8 @@ static const uint8_t magics[][MAGIC_SIZE] = {
 struct blob_context {
     ZSTD_CCtx *compressor;
     ZSTD_DCtx *decompressor;
+    struct crypt_cipher *cipher; /* NULL until something is encrypted */
+    struct buffer decrypted;     /* a frame */
 };
 
 enum status blob_context_new(struct blob_context **out, struct error *err)
@@ -39,6 +47,7 @@ enum status blob_context_new(struct blob_context **out, struct error *err)
         blob_context_free(c);
         return fail(err, ERR_MEMORY, "out of memory for zstd");
     }
+    c->decrypted = BUFFER_INIT(BLOB_RAW_SIZE_MAX);
     ASSERT(!ZSTD_isError(ZSTD_CCtx_setParameter(c->compressor, ZSTD_c_compressionLevel, COMPRESSION_LEVEL)));
     *out = c;
     return OK;
@@ -50,6 +59,8 @@ void blob_context_free(struct blob_context *c)
         return;
     ZSTD_freeCCtx(c->compressor);
     ZSTD_freeDCtx(c->decompressor);
+    crypt_cipher_free(c->cipher);
+    buffer_deinit(&c->decrypted);
     free(c);
 }
 
@@ -60,8 +71,14 @@ static size_t header_size_of(enum blob_kind kind)
 
 static void write_header(uint8_t *blob, size_t size, enum blob_kind kind)
 {
+    size_t header_size = header_size_of(kind);
     memcpy(blob, magics[kind], MAGIC_SIZE);
-    store_u32le(blob + BLOB_CRC_OFFSET, (uint32_t)crc32_z(0, blob + BLOB_HEADER_SIZE, size - BLOB_HEADER_SIZE));
+    store_u32le(blob + BLOB_CRC_OFFSET, (uint32_t)crc32_z(0, blob + header_size, size - header_size));
+}
+
+static enum status need_cipher(struct blob_context *c, struct error *err)
+{
+    return c->cipher ? OK : crypt_cipher_new(&c->cipher, err);
 }
 
 /* Compresses into `data` of `capacity` bytes. *out_size 0: the frame does not fit. The input always ends with an empty
@@ -90,19 +107,35 @@ static enum status encode_frame(struct blob_context *c, const struct slice *slic
     return OK;
 }
 
+static enum status total_size(const struct slice *slices, size_t slice_count, size_t *out, struct error *err)
+{
+    *out = 0;
+    for (size_t i = 0; i < slice_count; i++)
+        if (__builtin_add_overflow(*out, slices[i].size, out) || *out > BLOB_RAW_SIZE_MAX)
+            return fail(err, ERR_LIMIT, "data of a blob is larger than %d bytes", BLOB_RAW_SIZE_MAX);
+    return OK;
+}
+
+/* Room for any blob of the data in `out`, and behind its header the frame, if that is worth it: else *out_size is 0. */
+static enum status compress_into(struct blob_context *c, size_t header_size, const struct slice *slices,
+                                 size_t slice_count, size_t raw_size, struct buffer *out, size_t *out_size,
+                                 struct error *err)
+{
+    buffer_clear(out);
+    *out_size = 0;
+    TRY(buffer_reserve(out, header_size + raw_size, err));
+    /* One byte less than the raw data: what does not fit is not worth it. */
+    if (raw_size > 1)
+        TRY(encode_frame(c, slices, slice_count, raw_size, out->data + header_size, raw_size - 1, out_size, err));
+    return OK;
+}
+
 enum status blob_seal(struct blob_context *c, const struct slice *slices, size_t slice_count, struct buffer *out,
                       struct error *err)
 {
-    size_t raw_size = 0;
-    for (size_t i = 0; i < slice_count; i++)
-        if (__builtin_add_overflow(raw_size, slices[i].size, &raw_size) || raw_size > BLOB_RAW_SIZE_MAX)
-            return fail(err, ERR_LIMIT, "data of a blob is larger than %d bytes", BLOB_RAW_SIZE_MAX);
-    buffer_clear(out);
-    TRY(buffer_reserve(out, BLOB_HEADER_SIZE + raw_size, err));
-    size_t size = 0;
-    /* One byte less than the raw data: what does not fit is not worth it. */
-    if (raw_size > 1)
-        TRY(encode_frame(c, slices, slice_count, raw_size, out->data + BLOB_HEADER_SIZE, raw_size - 1, &size, err));
+    size_t raw_size, size;
+    TRY(total_size(slices, slice_count, &raw_size, err));
+    TRY(compress_into(c, BLOB_HEADER_SIZE, slices, slice_count, raw_size, out, &size, err));
     enum blob_kind kind = BLOB_ZSTD;
     if (size == 0) {
         kind = BLOB_PLAIN;
@@ -113,6 +146,26 @@ enum status blob_seal(struct blob_context *c, const struct slice *slices, size_t
         }
     }
     out->size = BLOB_HEADER_SIZE + size;
+    write_header(out->data, out->size, kind);
+    return OK;
+}
+
+enum status blob_seal_encrypted(struct blob_context *c, const struct crypt_config *key, const uint8_t iv[CRYPT_IV_SIZE],
+                                const struct slice *slices, size_t slice_count, struct buffer *out, struct error *err)
+{
+    size_t raw_size, size;
+    TRY(need_cipher(c, err));
+    TRY(total_size(slices, slice_count, &raw_size, err));
+    TRY(compress_into(c, BLOB_ENCRYPTED_HEADER_SIZE, slices, slice_count, raw_size, out, &size, err));
+    enum blob_kind kind = size > 0 ? BLOB_ENCRYPTED_ZSTD : BLOB_ENCRYPTED;
+    uint8_t *content = out->data + BLOB_ENCRYPTED_HEADER_SIZE;
+    struct slice frame = {.data = content, .size = size};
+    if (size > 0)
+        TRY(crypt_seal(c->cipher, key->key, iv, &frame, 1, content, out->data + TAG_OFFSET, err));
+    else
+        TRY(crypt_seal(c->cipher, key->key, iv, slices, slice_count, content, out->data + TAG_OFFSET, err));
+    memcpy(out->data + IV_OFFSET, iv, CRYPT_IV_SIZE);
+    out->size = BLOB_ENCRYPTED_HEADER_SIZE + (size > 0 ? size : raw_size);
     write_header(out->data, out->size, kind);
     return OK;
 }
@@ -190,23 +243,48 @@ enum status blob_check(const uint8_t *data, size_t size, const char *name, enum 
     return OK;
 }
 
-static enum status open_blob(struct blob_context *c, const uint8_t *data, size_t size, size_t raw_size_max,
-                             size_t raw_size_hint, const char *name, struct buffer *out, struct error *err)
+/* Decrypts the content. Uncompressed: into `out`, and nothing is left to do. */
+static enum status decrypt(struct blob_context *c, const struct crypt_config *key, const uint8_t *data, size_t size,
+                           const char *name, struct buffer *out, struct error *err)
+{
+    size_t content_size = size - BLOB_ENCRYPTED_HEADER_SIZE;
+    TRY(need_cipher(c, err));
+    buffer_clear(out);
+    TRY(buffer_reserve(out, content_size, err));
+    if (crypt_open(c->cipher, key->key, data + IV_OFFSET, data + TAG_OFFSET, data + BLOB_ENCRYPTED_HEADER_SIZE,
+                   content_size, out->data, err) != OK)
+        return fail_within(err, "%s", name);
+    out->size = content_size;
+    return OK;
+}
+
+static enum status open_blob(struct blob_context *c, const struct crypt_config *key, const uint8_t *data, size_t size,
+                             size_t raw_size_max, size_t raw_size_hint, const char *name, struct buffer *out,
+                             struct error *err)
 {
     enum blob_kind kind;
     buffer_clear(out);
     TRY(blob_check(data, size, name, &kind, err));
-    if (blob_is_encrypted(kind))
-        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted, which this release cannot read", name);
+    bool encrypted = blob_is_encrypted(kind);
+    if (encrypted && !key)
+        return fail(err, ERR_UNSUPPORTED, "%s: is encrypted and cannot be read without its key", name);
+    if (!encrypted && key)
+        return fail(err, ERR_MISMATCH, "%s: is not encrypted, but must be", name);
 
-    const uint8_t *content = data + BLOB_HEADER_SIZE;
-    size_t content_size = size - BLOB_HEADER_SIZE;
+    const uint8_t *content = data + header_size_of(kind);
+    size_t content_size = size - header_size_of(kind);
     if (raw_size_max > BLOB_RAW_SIZE_MAX)
         raw_size_max = BLOB_RAW_SIZE_MAX;
-    if (kind == BLOB_PLAIN) {
-        if (content_size > raw_size_max)
-            return fail_too_large(name, raw_size_max, err);
+    bool compressed = kind == BLOB_ZSTD || kind == BLOB_ENCRYPTED_ZSTD;
+    if (!compressed && content_size > raw_size_max)
+        return fail_too_large(name, raw_size_max, err);
+    if (kind == BLOB_PLAIN)
         return buffer_append(out, content, content_size, err);
+    if (kind == BLOB_ENCRYPTED)
+        return decrypt(c, key, data, size, name, out, err);
+    if (kind == BLOB_ENCRYPTED_ZSTD) {
+        TRY(decrypt(c, key, data, size, name, &c->decrypted, err));
+        content = c->decrypted.data;
     }
     enum status status = decode_frames(c, content, content_size, raw_size_max, raw_size_hint, name, out, err);
     if (status != OK)
@@ -214,22 +292,29 @@ static enum status open_blob(struct blob_context *c, const uint8_t *data, size_t
     return status;
 }
 
+enum status blob_open_keyed(struct blob_context *c, const struct crypt_config *key, const uint8_t *data, size_t size,
+                            size_t raw_size_max, const char *name, struct buffer *out, struct error *err)
+{
+    return open_blob(c, key, data, size, raw_size_max, size > SIZE_MAX / 4 ? size : 4 * size, name, out, err);
+}
+
 enum status blob_open(struct blob_context *c, const uint8_t *data, size_t size, size_t raw_size_max, const char *name,
                       struct buffer *out, struct error *err)
 {
-    return open_blob(c, data, size, raw_size_max, size > SIZE_MAX / 4 ? size : 4 * size, name, out, err);
+    return blob_open_keyed(c, NULL, data, size, raw_size_max, name, out, err);
 }
 
-enum status blob_open_chunk(struct blob_context *c, const uint8_t *data, size_t size, const struct digest *digest,
-                            uint64_t raw_size, const char *name, struct buffer *out, struct error *err)
+enum status blob_open_chunk(struct blob_context *c, const struct crypt_config *key, const uint8_t *data, size_t size,
+                            const struct digest *digest, uint64_t raw_size, const char *name, struct buffer *out,
+                            struct error *err)
 {
     if (raw_size > CHUNK_RAW_SIZE_MAX)
         return fail(err, ERR_LIMIT, "%s: a chunk of %" PRIu64 " bytes is larger than %d", name, raw_size,
                     CHUNK_RAW_SIZE_MAX);
-    TRY(open_blob(c, data, size, CHUNK_RAW_SIZE_MAX, (size_t)raw_size, name, out, err));
+    TRY(open_blob(c, key, data, size, CHUNK_RAW_SIZE_MAX, (size_t)raw_size, name, out, err));
     enum status status = OK;
     struct digest found;
-    digest_of(out->data, out->size, &found);
+    crypt_digest_of(key, out->data, out->size, &found);
     if (!digest_equal(&found, digest)) {
         char found_text[DIGEST_TEXT_SIZE];
         char expected_text[DIGEST_TEXT_SIZE];

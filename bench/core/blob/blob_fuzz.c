@@ -15,7 +15,7 @@ static void open_and_seal(struct blob_context *c, const uint8_t *data, size_t si
     struct error err;
     struct digest digest;
     digest_of(data, size, &digest);
-    if (blob_open_chunk(c, data, size, &digest, size, "input", &raw, &err) == OK)
+    if (blob_open_chunk(c, NULL, data, size, &digest, size, "input", &raw, &err) == OK)
         ASSERT(raw.size == size);
     if (blob_open(c, data, size, RAW_SIZE_MAX, "input", &raw, &err) == OK) {
         ASSERT(raw.size <= RAW_SIZE_MAX);
@@ -35,6 +35,38 @@ static void open_and_seal(struct blob_context *c, const uint8_t *data, size_t si
     buffer_deinit(&again);
 }
 
+static const struct crypt_config *any_key(void)
+{
+    static struct crypt_config config;
+    static bool made;
+    static const uint8_t key[CRYPT_KEY_SIZE] = {1, 2, 3};
+    if (!made)
+        ASSERT(crypt_config_init(&config, key, NULL) == OK);
+    made = true;
+    return &config;
+}
+
+/* The input as content of an encrypted blob, and as the frame in one. */
+static void encrypt_and_open(struct blob_context *c, const uint8_t *data, size_t size)
+{
+    static const uint8_t iv[CRYPT_IV_SIZE] = {1};
+    struct buffer sealed = BUFFER_INIT((size_t)1 << 24), raw = BUFFER_INIT(RAW_SIZE_MAX);
+    struct slice slice = {.data = data, .size = size};
+    struct error err;
+    if (blob_open_keyed(c, any_key(), data, size, RAW_SIZE_MAX, "input", &raw, &err) != OK)
+        ASSERT(raw.size == 0);
+    if (size <= RAW_SIZE_MAX && blob_seal_encrypted(c, any_key(), iv, &slice, 1, &sealed, &err) == OK) {
+        ASSERT(blob_open_keyed(c, any_key(), sealed.data, sealed.size, size, "sealed", &raw, &err) == OK);
+        ASSERT(raw.size == size && (size == 0 || memcmp(raw.data, data, size) == 0));
+        static const uint8_t magic[8] = {0xe6, 0x59, 0x1b, 0xbf, 0x0b, 0xbf, 0xd8, 0x0b};
+        memcpy(sealed.data, magic, sizeof magic);
+        if (blob_open_keyed(c, any_key(), sealed.data, sealed.size, RAW_SIZE_MAX, "frame", &raw, &err) != OK)
+            ASSERT(raw.size == 0);
+    }
+    buffer_deinit(&sealed);
+    buffer_deinit(&raw);
+}
+
 /* The crc keeps a fuzzer out: the second run has it repaired, with the magic chosen by the first byte. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -42,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!c && blob_context_new(&c, NULL) != OK)
         return 0;
     open_and_seal(c, data, size);
+    encrypt_and_open(c, data, size);
 
     struct buffer wrapped = BUFFER_INIT((size_t)1 << 24);
     struct slice slice = {.data = data, .size = size};

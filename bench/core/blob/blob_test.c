@@ -413,7 +413,8 @@ static void test_bomb_is_bounded(void **state)
     assert_true(small.capacity <= CHUNK_RAW_SIZE_MAX);
     struct digest digest;
     digest_of(zeros, 1000, &digest);
-    assert_int_equal(blob_open_chunk(context, sealed.data, sealed.size, &digest, 1000, "x", &small, &err), ERR_LIMIT);
+    assert_int_equal(blob_open_chunk(context, NULL, sealed.data, sealed.size, &digest, 1000, "x", &small, &err),
+                     ERR_LIMIT);
     buffer_deinit(&small);
 
     /* A claim of a size is not believed: the frame says 64 MiB and holds one byte. */
@@ -441,8 +442,8 @@ static void test_full_size_chunk_fits_a_buffer_of_that_limit(void **state)
     digest_of(zeros, CHUNK_RAW_SIZE_MAX, &digest);
     seal(zeros, CHUNK_RAW_SIZE_MAX);
     struct buffer exact = BUFFER_INIT(CHUNK_RAW_SIZE_MAX);
-    assert_int_equal(blob_open_chunk(context, sealed.data, sealed.size, &digest, CHUNK_RAW_SIZE_MAX, "x", &exact, &err),
-                     OK);
+    assert_int_equal(
+        blob_open_chunk(context, NULL, sealed.data, sealed.size, &digest, CHUNK_RAW_SIZE_MAX, "x", &exact, &err), OK);
     assert_int_equal(exact.size, CHUNK_RAW_SIZE_MAX);
     buffer_deinit(&exact);
     free(zeros);
@@ -460,23 +461,23 @@ static void test_chunk_must_have_its_digest_and_length(void **state)
         struct digest digest;
         assert_int_equal(open_hex(examples[e], 100), OK);
         digest_of(raw.data, raw.size, &digest);
-        assert_int_equal(blob_open_chunk(context, data, size, &digest, raw_size, "c", &raw, &err), OK);
+        assert_int_equal(blob_open_chunk(context, NULL, data, size, &digest, raw_size, "c", &raw, &err), OK);
         assert_int_equal(raw.size, raw_size);
         for (uint64_t wrong = 0; wrong < 100; wrong++) {
             if (wrong == raw_size)
                 continue;
-            assert_int_equal(blob_open_chunk(context, data, size, &digest, wrong, "c", &raw, &err), ERR_MISMATCH);
+            assert_int_equal(blob_open_chunk(context, NULL, data, size, &digest, wrong, "c", &raw, &err), ERR_MISMATCH);
             assert_int_equal(raw.size, 0);
         }
         assert_non_null(strstr(err.text, e ? "64" : "12"));
         assert_non_null(strstr(err.text, "99"));
         char text[DIGEST_TEXT_SIZE];
         digest.bytes[0] ^= 1;
-        assert_int_equal(blob_open_chunk(context, data, size, &digest, raw_size, "c", &raw, &err), ERR_MISMATCH);
+        assert_int_equal(blob_open_chunk(context, NULL, data, size, &digest, raw_size, "c", &raw, &err), ERR_MISMATCH);
         assert_non_null(strstr(err.text, digest_text(&digest, text)));
         digest.bytes[0] ^= 1;
         assert_non_null(strstr(err.text, digest_text(&digest, text)));
-        assert_int_equal(blob_open_chunk(context, data, size, &digest, CHUNK_RAW_SIZE_MAX + 1, "c", &raw, &err),
+        assert_int_equal(blob_open_chunk(context, NULL, data, size, &digest, CHUNK_RAW_SIZE_MAX + 1, "c", &raw, &err),
                          ERR_LIMIT);
         free(data);
     }
@@ -491,6 +492,165 @@ static void test_other_data_is_not_a_blob(void **state)
     assert_non_null(strstr(err.text, "some/file"));
     assert_int_equal(blob_kind_of(zeros, 11, "some/file", &kind, &err), ERR_FORMAT);
     assert_int_equal(blob_kind_of(NULL, 0, "some/file", &kind, &err), ERR_FORMAT);
+}
+
+/* ---- encrypted ---- */
+
+static struct crypt_config *example_key(void)
+{
+    static struct crypt_config config;
+    uint8_t key[CRYPT_KEY_SIZE];
+    for (unsigned i = 0; i < sizeof key; i++)
+        key[i] = (uint8_t)i;
+    assert_int_equal(crypt_config_init(&config, key, NULL), OK);
+    return &config;
+}
+
+static struct crypt_config *other_key(void)
+{
+    static struct crypt_config config;
+    uint8_t key[CRYPT_KEY_SIZE] = {1};
+    assert_int_equal(crypt_config_init(&config, key, NULL), OK);
+    return &config;
+}
+
+static const uint8_t example_iv[CRYPT_IV_SIZE] = {0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7,
+                                                  0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
+
+static enum status open_keyed(const struct crypt_config *key, size_t raw_size_max)
+{
+    return blob_open_keyed(context, key, sealed.data, sealed.size, raw_size_max, "x.blob", &raw, &err);
+}
+
+static void seal_encrypted(const void *data, size_t size)
+{
+    struct slice slice = {.data = data, .size = size};
+    assert_int_equal(blob_seal_encrypted(context, example_key(), example_iv, &slice, 1, &sealed, &err), OK);
+}
+
+static void take_hex(const char *hex)
+{
+    size_t size;
+    uint8_t *data = from_hex(hex, &size);
+    buffer_clear(&sealed);
+    assert_int_equal(buffer_append(&sealed, data, size, &err), OK);
+    free(data);
+}
+
+static void test_encrypted_example(void **state)
+{
+    (void)state;
+    seal_encrypted("hello world\n", 12);
+    assert_true(hex_equals(encrypted_hello, sealed.data, sealed.size));
+    assert_int_equal(open_keyed(example_key(), 12), OK);
+    assert_int_equal(raw.size, 12);
+    assert_memory_equal(raw.data, "hello world\n", 12);
+    /* However it is sliced. */
+    for (size_t cut = 0; cut <= 12; cut++) {
+        const uint8_t *text = (const uint8_t *)"hello world\n";
+        const struct slice slices[] = {{.data = text, .size = cut}, {.data = text + cut, .size = 12 - cut}};
+        assert_int_equal(blob_seal_encrypted(context, example_key(), example_iv, slices, 2, &sealed, &err), OK);
+        assert_true(hex_equals(encrypted_hello, sealed.data, sealed.size));
+    }
+}
+
+static void test_encrypted_compressed_example(void **state)
+{
+    (void)state;
+    uint8_t *text = make_constant(64, 'a');
+    take_hex(encrypted_64a);
+    assert_int_equal(open_keyed(example_key(), 64), OK);
+    assert_int_equal(raw.size, 64);
+    assert_memory_equal(raw.data, text, 64);
+    assert_int_equal(open_keyed(example_key(), 63), ERR_LIMIT);
+    seal_encrypted(text, 64);
+    assert_int_equal(kind_of_sealed(), BLOB_ENCRYPTED_ZSTD);
+    assert_true(sealed.size < 44 + 64);
+    assert_int_equal(open_keyed(example_key(), 64), OK);
+    assert_memory_equal(raw.data, text, 64);
+    free(text);
+}
+
+static void test_encrypted_sizes(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 2, 4096, 1 << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        uint8_t *noise = make_splitmix64(sizes[i] + 1, i);
+        seal_encrypted(noise, sizes[i]);
+        assert_int_equal(kind_of_sealed(), BLOB_ENCRYPTED);
+        assert_int_equal(sealed.size, 44 + sizes[i]);
+        assert_int_equal(open_keyed(example_key(), sizes[i]), OK);
+        assert_int_equal(raw.size, sizes[i]);
+        if (sizes[i] > 0)
+            assert_memory_equal(raw.data, noise, sizes[i]);
+        if (sizes[i] > 0)
+            assert_int_equal(open_keyed(example_key(), sizes[i] - 1), ERR_LIMIT);
+        free(noise);
+    }
+}
+
+static void test_encrypted_needs_its_key(void **state)
+{
+    (void)state;
+    seal_encrypted("hello world\n", 12);
+    assert_int_equal(open_keyed(NULL, 12), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "x.blob: is encrypted"));
+    assert_int_equal(open_keyed(other_key(), 12), ERR_MISMATCH);
+    assert_string_equal(err.text, "x.blob: cannot be decrypted: another key, or damaged");
+    assert_int_equal(raw.size, 0);
+    uint8_t *text = make_constant(64, 'a');
+    seal_encrypted(text, 64);
+    assert_int_equal(open_keyed(other_key(), 64), ERR_MISMATCH);
+    assert_int_equal(raw.size, 0);
+    free(text);
+}
+
+static void test_with_a_key_nothing_unencrypted_is_taken(void **state)
+{
+    (void)state;
+    uint8_t *text = make_constant(64, 'a');
+    seal("hello world\n", 12);
+    assert_int_equal(open_keyed(example_key(), 12), ERR_MISMATCH);
+    assert_string_equal(err.text, "x.blob: is not encrypted, but must be");
+    seal(text, 64);
+    assert_int_equal(kind_of_sealed(), BLOB_ZSTD);
+    assert_int_equal(open_keyed(example_key(), 64), ERR_MISMATCH);
+    assert_int_equal(raw.size, 0);
+    free(text);
+}
+
+/* A bit of the ciphertext fails the crc; one of IV or tag passes it, and fails decryption. */
+static void test_flipped_bits_of_an_encrypted_blob(void **state)
+{
+    (void)state;
+    for (size_t bit = 8 * 8; bit < 8 * 56; bit++) {
+        take_hex(encrypted_hello);
+        sealed.data[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        assert_int_equal(open_keyed(example_key(), 12), ERR_MISMATCH);
+        bool covered = bit < 8 * 12 || bit >= 8 * 44;
+        assert_non_null(strstr(err.text, covered ? "crc is" : "cannot be decrypted"));
+    }
+}
+
+static void test_encrypted_chunks_have_keyed_digests(void **state)
+{
+    (void)state;
+    struct digest keyed, plain;
+    seal_encrypted("hello world\n", 12);
+    crypt_digest_of(example_key(), "hello world\n", 12, &keyed);
+    digest_of("hello world\n", 12, &plain);
+    assert_int_equal(blob_open_chunk(context, example_key(), sealed.data, sealed.size, &keyed, 12, "c", &raw, &err),
+                     OK);
+    assert_int_equal(blob_open_chunk(context, example_key(), sealed.data, sealed.size, &plain, 12, "c", &raw, &err),
+                     ERR_MISMATCH);
+    assert_int_equal(blob_open_chunk(context, example_key(), sealed.data, sealed.size, &keyed, 13, "c", &raw, &err),
+                     ERR_MISMATCH);
+    assert_int_equal(blob_open_chunk(context, NULL, sealed.data, sealed.size, &plain, 12, "c", &raw, &err),
+                     ERR_UNSUPPORTED);
+    seal("hello world\n", 12);
+    assert_int_equal(blob_open_chunk(context, example_key(), sealed.data, sealed.size, &keyed, 12, "c", &raw, &err),
+                     ERR_MISMATCH);
 }
 
 int main(void)
@@ -515,6 +675,13 @@ int main(void)
         cmocka_unit_test(test_full_size_chunk_fits_a_buffer_of_that_limit),
         cmocka_unit_test(test_chunk_must_have_its_digest_and_length),
         cmocka_unit_test(test_other_data_is_not_a_blob),
+        cmocka_unit_test(test_encrypted_example),
+        cmocka_unit_test(test_encrypted_compressed_example),
+        cmocka_unit_test(test_encrypted_sizes),
+        cmocka_unit_test(test_encrypted_needs_its_key),
+        cmocka_unit_test(test_with_a_key_nothing_unencrypted_is_taken),
+        cmocka_unit_test(test_flipped_bits_of_an_encrypted_blob),
+        cmocka_unit_test(test_encrypted_chunks_have_keyed_digests),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -29,6 +29,7 @@ struct dynamic_index {
     struct index_header header;
     struct index_entry *entries; /* owned */
     size_t count;                /* >= 1 once read */
+    bool encrypted;              /* its chunks are: the manifest says so, not the file, and parsing leaves it false */
 };
 
 /* Writing: bytes of header and entry, and the running checksum over (end, digest). */

@@ -13,6 +13,7 @@ struct fixed_index {
     uint64_t chunk_size;        /* a power of two */
     struct digest *digests;     /* owned */
     size_t count;               /* ceil(size / chunk_size) */
+    bool encrypted;             /* as of a dynamic index */
 };
 
 void fixed_index_header_bytes(const struct index_header *h, uint64_t size, uint64_t chunk_size,

@@ -212,7 +212,7 @@ enum status store_open(const char *repository, const struct store_options *optio
     struct store *s = calloc(1, sizeof *s);
     if (!s)
         return fail(err, ERR_MEMORY, "out of memory for a datastore");
-    *s = (struct store){.root_fd = -1, .lock_fd = -1, .chunks_fd = -1, .sync = options->sync};
+    *s = (struct store){.root_fd = -1, .lock_fd = -1, .chunks_fd = -1, .sync = options->sync, .key = options->key};
     int failed = pthread_mutex_init(&s->insert_lock, NULL);
     ASSERT(failed == 0);
     s->path = strdup(repository);
@@ -235,6 +235,11 @@ void store_close(struct store *s)
     pthread_mutex_destroy(&s->insert_lock);
     free(s->path);
     free(s);
+}
+
+const struct crypt_config *store_key(const struct store *s)
+{
+    return s->key;
 }
 
 /* ---- places ---- */

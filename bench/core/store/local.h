@@ -40,6 +40,7 @@ struct store {
     int lock_fd; /* -1: read-only medium without .lock */
     int chunks_fd;
     enum sync_level sync;
+    const struct crypt_config *key;
     pthread_mutex_t insert_lock; /* between looking at a chunk's target and renaming over it */
 };
 

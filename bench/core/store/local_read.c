@@ -191,6 +191,11 @@ void store_reader_close(struct store_reader *r)
     free(r);
 }
 
+const struct crypt_config *store_reader_key(const struct store_reader *r)
+{
+    return r->store->key;
+}
+
 enum status store_read_file(struct store_reader *r, const char *name, size_t size_max, struct buffer *out,
                             struct error *err)
 {

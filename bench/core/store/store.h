@@ -8,6 +8,7 @@
 #define PXB_STORE_STORE_H
 
 #include "base/buffer.h"
+#include "blob/crypt.h"
 #include "index/fixed_index.h"
 
 enum sync_level { SYNC_NONE, SYNC_FILE, SYNC_FILESYSTEM };
@@ -33,6 +34,9 @@ const char *snapshot_id_text(const struct snapshot_id *id, char out[SNAPSHOT_TEX
 struct store_options {
     enum sync_level sync;
     bool create; /* make the datastore if the directory does not exist or is empty */
+    /* Of the client, NULL: none; borrowed until the store is closed. The store hands it to whoever reads or writes
+     * through it and has no use for it itself: what goes in and out here is encoded. */
+    const struct crypt_config *key;
 };
 
 struct store;
@@ -41,6 +45,7 @@ struct store;
 MUST_CHECK enum status store_open(const char *repository, const struct store_options *options, struct store **out,
                                   struct error *err);
 void store_close(struct store *s); /* accepts NULL; writers and readers must be gone */
+const struct crypt_config *store_key(const struct store *s);
 
 /* Finished snapshots (with a manifest), sorted by type, id, time. `group` NULL: all of namespace `ns`. */
 struct snapshot_list {
@@ -120,6 +125,7 @@ struct store_reader;
 MUST_CHECK enum status store_reader_open(struct store *s, const struct snapshot_id *id, struct store_reader **out,
                                          struct error *err);
 void store_reader_close(struct store_reader *r); /* accepts NULL */
+const struct crypt_config *store_reader_key(const struct store_reader *r);
 /* A stored file as it is (index or blob), at most `size_max` bytes: ERR_LIMIT. ERR_NOT_FOUND. Replaces `out`. */
 MUST_CHECK enum status store_read_file(struct store_reader *r, const char *name, size_t size_max, struct buffer *out,
                                        struct error *err);
