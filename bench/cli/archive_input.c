@@ -86,11 +86,11 @@ static enum status open_archive(struct archive_input *a, const struct manifest *
     return accessor_new(a->metadata, has_payload ? &payload : NULL, &a->accessor, err);
 }
 
-enum status archive_input_open_snapshot(struct archive_input *a, const char *repository, const char *ns,
-                                        const char *snapshot, const char *archive, bool with_contents,
+enum status archive_input_open_snapshot(struct archive_input *a, const char *repository, const struct crypt_config *key,
+                                        const char *ns, const char *snapshot, const char *archive, bool with_contents,
                                         struct error *err)
 {
-    const struct store_options options = {.sync = SYNC_NONE, .create = false};
+    const struct store_options options = {.sync = SYNC_NONE, .key = key};
     struct snapshot_id id;
     CLEANUP(manifest_deinit) struct manifest manifest = {0};
     TRY(snapshot_id_parse(snapshot, &id, err));

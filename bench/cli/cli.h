@@ -42,6 +42,7 @@ int cmd_blob(int argc, char **argv);
 int cmd_catalog(int argc, char **argv);
 int cmd_chunk(int argc, char **argv);
 int cmd_index(int argc, char **argv);
+int cmd_key(int argc, char **argv);
 int cmd_pxar(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);

@@ -2,6 +2,7 @@
 #include "cli/cmd_analyze.h"
 
 #include "cli/analyze_what_if.h"
+#include "cli/key_args.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ static const char help[] =
     "from its decisions and the payload index of its reference.\n"
     "\n"
     "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE          namespace (default: the root namespace)\n"
+    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP
     "  --archive NAME          only this archive (default: all split ones)\n"
     "  --ranges                also list the ranges of the padding ledger\n"
     "  --ghosts N              name the N largest ghosts; 0: all (default 20)\n"
@@ -39,6 +40,7 @@ enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE, ARCHIVE, RANGES, GHOSTS, LRU, C
 
 struct arguments {
     const char *repository, *ns;
+    struct key_args *key;
     struct analyze_options options;
     uint64_t lru[LRU_COUNT_MAX];
     bool ranges;
@@ -114,11 +116,16 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         {"chunk-size", required_argument, NULL, CHUNK_SIZE},
         {"what-if", required_argument, NULL, WHAT_IF},
         {"decisions", required_argument, NULL, DECISIONS},
+        KEY_ARGS_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
     };
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, a->key, &taken, err));
+        if (taken)
+            continue;
         switch (option) {
         case REPOSITORY: a->repository = optarg; break;
         case NAMESPACE: a->ns = optarg; break;
@@ -133,6 +140,7 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         case CLI_HELP: return cli_help(help);
         default: return ERR_USAGE;
         }
+    }
     if (a->setting_count > 0 && !a->decisions)
         return fail(err, ERR_USAGE, "--what-if: needs --decisions, the file of a recorded run");
     if (a->decisions && a->setting_count == 0)
@@ -187,14 +195,16 @@ static enum status analyze(struct store *store, char **snapshots, size_t count, 
 
 static enum status run(int argc, char **argv, struct error *err)
 {
-    struct arguments a = {.ns = "", .lru = {1, 8, 32}};
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
+    struct arguments a = {.ns = "", .key = &key, .lru = {1, 8, 32}};
     a.options = (struct analyze_options){
         .chunk_average = UINT64_C(4) << 20, .lru = a.lru, .lru_count = 3, .ghosts_max = GHOSTS_DEFAULT};
     TRY(take_options(argc, argv, &a, err));
     TRY(snapshot_namespace_check(a.ns, err));
     TRY(cli_repository(a.repository, &a.repository, err));
 
-    const struct store_options reading = {.sync = SYNC_NONE, .create = false};
+    TRY(key_args_load(&key, err));
+    const struct store_options reading = {.sync = SYNC_NONE, .key = key_args_config(&key)};
     CLEANUP(store_cleanup) struct store *store = NULL;
     TRY(store_open(a.repository, &reading, &store, err));
     if (a.decisions)

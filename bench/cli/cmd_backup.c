@@ -1,5 +1,6 @@
 #include "cli/backup_sources.h"
 #include "cli/cli.h"
+#include "cli/key_args.h"
 #include "cli/rfc_mode.h"
 #include "cli/stats_json.h"
 #include "cli/walk_args.h"
@@ -7,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "chunk/chunker.h"
+#include "flow/master_key.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -58,8 +60,18 @@ static const char help_text[] =
     "                                content: size and mtime alone\n"
     "  --cache-limit N               entries looked ahead; default: 65536\n"
     "  --require-reference           fail when metadata mode finds no usable previous snapshot\n"
+    "  --sync-level LEVEL            none, file, filesystem (default)\n";
+
+/* A literal of more than 4095 bytes is not portable. */
+static const char more_help_text[] =
+    "  --keyfile FILE                encryption key. A passphrase is taken from PBS_ENCRYPTION_PASSWORD, or _FD,\n"
+    "                                _FILE, _CMD behind that name\n"
+    "  --keyfd N                     the same from an open file descriptor\n"
+    "  --crypt-mode MODE             encrypt (default with a key): contents are encrypted, the manifest is signed;\n"
+    "                                sign-only; none (default without)\n"
+    "  --master-pubkey-file FILE     RSA public key (PEM, at least 3072 bits): the encryption key is stored with the\n"
+    "                                snapshot, readable for the owner of the private key\n"
     "  --dry-run                     check everything, store nothing\n"
-    "  --sync-level LEVEL            none, file, filesystem (default)\n"
     "  --stats FILE                  all counters as JSON, also of a run that fails\n"
     "  --decisions FILE              a JSON line for each file: reused or read again, and why\n"
     "  --read-size-max N             bytes read at once; for tests, the result does not depend on it\n"
@@ -69,6 +81,10 @@ struct arguments {
     struct backup_options options;
     struct backup_sources sources;
     struct walk_args walk;
+    struct key_args key;
+    const char *crypt_mode;
+    const char *master_key_path;
+    struct buffer wrapped_key;
     const char *repository;
     const char *mode;
     const char *rfc_mode;
@@ -82,6 +98,8 @@ static void arguments_deinit(struct arguments *a)
 {
     backup_sources_deinit(&a->sources);
     walk_args_deinit(&a->walk);
+    key_args_deinit(&a->key);
+    buffer_deinit(&a->wrapped_key);
 }
 
 /* ---- parsing ---- */
@@ -201,6 +219,8 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
         TRY(cli_parse_enum("--compare", optarg, compare_rule_names, &index, err));
         o->archive.compare = (enum compare_rule)index;
         return OK;
+    case KEY_ARGS_MASTER_KEY: a->master_key_path = optarg; return OK;
+    case KEY_ARGS_CRYPT_MODE: a->crypt_mode = optarg; return OK;
     case 'q': o->archive.require_reference = true; return OK;
     case 'd': o->dry_run = true; return OK;
     case 'y':
@@ -216,7 +236,7 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
     case 'x':
     case 'R': return parse_archive_number(option, &o->archive, err);
     case CLI_OUTPUT_FORMAT: return cli_parse_format(optarg, &a->format, err);
-    case CLI_HELP: return cli_help(help_text);
+    case CLI_HELP: fputs(help_text, stdout); return cli_help(more_help_text);
     default: return ERR_USAGE;
     }
 }
@@ -236,6 +256,24 @@ static enum status check_output_files(const struct arguments *a, struct error *e
     return OK;
 }
 
+/* A key that is not used, or a wish that needs one: either might leave readable what was to be unreadable. */
+static enum status complete_crypt_mode(struct arguments *a, struct error *err)
+{
+    bool has_key = a->key.path || a->key.fd >= 0;
+    size_t mode = has_key ? CRYPT_ENCRYPT : CRYPT_NONE;
+    if (a->crypt_mode)
+        TRY(cli_parse_enum("--crypt-mode", a->crypt_mode, crypt_mode_names, &mode, err));
+    if (has_key && mode == CRYPT_NONE)
+        return fail(err, ERR_USAGE, "--crypt-mode none and a key exclude each other");
+    if (!has_key && mode != CRYPT_NONE)
+        return fail(err, ERR_USAGE, "--crypt-mode %s needs a key: give --keyfile or --keyfd", crypt_mode_names[mode]);
+    if (!has_key && a->master_key_path)
+        return fail(err, ERR_USAGE, "--master-pubkey-file: there is no encryption key to store, give --keyfile");
+    a->options.crypt_mode = (enum crypt_mode)mode;
+    a->options.key_name = a->key.path;
+    return OK;
+}
+
 /* What can only be judged when all options are known. */
 static enum status complete(struct arguments *a, struct error *err)
 {
@@ -248,6 +286,7 @@ static enum status complete(struct arguments *a, struct error *err)
         TRY(rfc_mode_apply(a->rfc_mode, &a->sources, &o->archive.mode, err));
     if (!o->archive.has_absorb_below)
         o->archive.absorb_below = absorb_below_default(o->archive.chunk_average);
+    TRY(complete_crypt_mode(a, err));
     TRY(check_output_files(a, err));
     TRY(walk_args_finish(&a->walk, &o->archive.walk, err));
     TRY(cli_repository(a->repository, &a->repository, err));
@@ -279,6 +318,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, struct erro
         {"compare", required_argument, NULL, 'c'},
         {"cache-limit", required_argument, NULL, 'l'},
         {"require-reference", no_argument, NULL, 'q'},
+        {"master-pubkey-file", required_argument, NULL, KEY_ARGS_MASTER_KEY},
+        {"crypt-mode", required_argument, NULL, KEY_ARGS_CRYPT_MODE},
         {"dry-run", no_argument, NULL, 'd'},
         {"sync-level", required_argument, NULL, 'y'},
         {"stats", required_argument, NULL, 's'},
@@ -286,11 +327,16 @@ static enum status parse(int argc, char **argv, struct arguments *a, struct erro
         {"read-size-max", required_argument, NULL, 'R'},
         WALK_ARGS_OPTIONS,
         WALK_ARGS_BACKUP_OPTIONS,
+        KEY_ARGS_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
     };
     cli_options_begin();
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, &a->key, &taken, err));
+        if (taken)
+            continue;
         enum status status = walk_args_take(&a->walk, option, err);
         TRY(status == ERR_CLOSED ? parse_option(option, a, err) : status);
     }
@@ -320,7 +366,8 @@ static void defaults_set(struct arguments *a)
 
 static enum status run_with_store(struct arguments *a, struct backup_result *result, struct error *err)
 {
-    const struct store_options store_options = {.sync = a->sync, .create = !a->options.dry_run};
+    const struct store_options store_options = {
+        .sync = a->sync, .create = !a->options.dry_run, .key = key_args_config(&a->key)};
     struct store *store = NULL;
     enum status status = store_open(a->repository, &store_options, &store, err);
     if (status == ERR_NOT_FOUND && a->options.dry_run) {
@@ -335,10 +382,22 @@ static enum status run_with_store(struct arguments *a, struct backup_result *res
     return status;
 }
 
+/* Before anything is stored: a master key that is too small must not cost a whole backup. */
+static enum status load_keys(struct arguments *a, struct error *err)
+{
+    TRY(key_args_load(&a->key, err));
+    if (!a->master_key_path)
+        return OK;
+    TRY(master_key_wrap(a->key.key, a->master_key_path, &a->wrapped_key, err));
+    a->options.wrapped_key = (struct slice){.data = a->wrapped_key.data, .size = a->wrapped_key.size};
+    return OK;
+}
+
 static enum status run_with_decisions(struct arguments *a, struct backup_result *result, struct error *err)
 {
     /* Before anything is created: a typing error in the third source must not cost the backup of the first two. */
     TRY(backup_check(&a->options, err));
+    TRY(load_keys(a, err));
     if (!a->decisions_path)
         return run_with_store(a, result, err);
     FILE *decisions = fopen(a->decisions_path, "we");
@@ -423,7 +482,7 @@ static enum status run_parsed(struct arguments *a, struct error *err)
 int cmd_backup(int argc, char **argv)
 {
     struct error err = {0};
-    struct arguments a = {0};
+    struct arguments a = {.key = KEY_ARGS_INIT, .wrapped_key = BUFFER_INIT(1 << 20)};
     defaults_set(&a);
     enum status status = parse(argc, argv, &a, &err);
     if (status == OK)

@@ -1,5 +1,6 @@
 /* pxarbench catalog: what the archives of a snapshot hold. */
 #include "cli/cli.h"
+#include "cli/key_args.h"
 #include "flow/catalog_dump.h"
 
 #include <string.h>
@@ -12,8 +13,8 @@ static const char dump_help[] =
     "come from the archives themselves, whose file contents are not read. Types are d directory, f file, l symlink,\n"
     "h hardlink, b and c block and character device, p fifo, s socket.\n"
     "\n"
-    "  --repository R  datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE  namespace (default: the root namespace)\n";
+    "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
+    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP;
 
 static void store_cleanup(struct store **s)
 {
@@ -26,17 +27,24 @@ static enum status dump(int argc, char **argv, struct error *err)
     static const struct option options[] = {
         {"repository", required_argument, NULL, REPOSITORY},
         {"ns", required_argument, NULL, NAMESPACE},
+        KEY_ARGS_OPTIONS,
         CLI_OPTIONS_END,
     };
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
     const char *given = NULL, *repository, *ns = "";
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, &key, &taken, err));
+        if (taken)
+            continue;
         switch (option) {
         case REPOSITORY: given = optarg; break;
         case NAMESPACE: ns = optarg; break;
         case CLI_HELP: return cli_help(dump_help);
         default: return ERR_USAGE;
         }
+    }
     TRY(cli_arguments(argc, argv, 1, 2, "SNAPSHOT [ARCHIVE]", err));
     struct snapshot_id id;
     TRY(snapshot_id_parse(argv[optind], &id, err));
@@ -45,7 +53,8 @@ static enum status dump(int argc, char **argv, struct error *err)
     const char *archive = optind + 1 < argc ? argv[optind + 1] : NULL;
     TRY(cli_repository(given, &repository, err));
 
-    const struct store_options reading = {.sync = SYNC_NONE, .create = false};
+    TRY(key_args_load(&key, err));
+    const struct store_options reading = {.sync = SYNC_NONE, .key = key_args_config(&key)};
     CLEANUP(store_cleanup) struct store *store = NULL;
     TRY(store_open(repository, &reading, &store, err));
     return catalog_dump(store, &id, archive, cli_stdout_sink(), err);

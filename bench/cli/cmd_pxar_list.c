@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/cmd_pxar.h"
 #include "cli/files.h"
+#include "cli/key_args.h"
 
 #include "pxar/dump.h"
 
@@ -17,12 +18,13 @@ static const char help_text[] =
     "counted on standard error.\n"
     "\n"
     "  --repository DIR         datastore directory\n"
-    "  --ns NAMESPACE           default: the root namespace\n";
+    "  --ns NAMESPACE           default: the root namespace\n" KEY_ARGS_HELP;
 
 enum { FLUSH_SIZE = 64 * 1024 };
 
 struct arguments {
     const char *repository, *ns;
+    struct key_args *key;
 };
 
 static enum status take_options(int argc, char **argv, struct arguments *a, struct error *err)
@@ -31,16 +33,22 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
     static const struct option options[] = {
         {"repository", required_argument, NULL, REPOSITORY},
         {"ns", required_argument, NULL, NAMESPACE},
+        KEY_ARGS_OPTIONS,
         CLI_OPTIONS_END,
     };
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, a->key, &taken, err));
+        if (taken)
+            continue;
         switch (option) {
         case REPOSITORY: a->repository = optarg; break;
         case NAMESPACE: a->ns = optarg; break;
         case CLI_HELP: return cli_help(help_text);
         default: return ERR_USAGE;
         }
+    }
     if (a->repository)
         return cli_arguments(argc, argv, 2, INT_MAX, "SNAPSHOT ARCHIVE [PATH...]", err);
     return cli_arguments(argc, argv, 1, INT_MAX, "ARCHIVE [PATH...]", err);
@@ -95,15 +103,20 @@ static enum status list_whole_file(const char *path, struct error *err)
 
 static enum status run(int argc, char **argv, struct error *err)
 {
-    struct arguments a = {.ns = ""};
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
+    struct arguments a = {.ns = "", .key = &key};
     CLEANUP(archive_input_close) struct archive_input archive = ARCHIVE_INPUT_INIT;
     TRY(take_options(argc, argv, &a, err));
     char **words = argv + optind;
     char **paths = words + (a.repository ? 2 : 1);
+    if ((key.path || key.fd >= 0) && !a.repository)
+        return fail(err, ERR_USAGE, "--keyfile, --keyfd: only with --repository, files are not encrypted");
+    TRY(key_args_load(&key, err));
     if (!a.repository && !*paths)
         return list_whole_file(words[0], err);
     if (a.repository)
-        TRY(archive_input_open_snapshot(&archive, a.repository, a.ns, words[0], words[1], false, err));
+        TRY(archive_input_open_snapshot(&archive, a.repository, key_args_config(&key), a.ns, words[0], words[1], false,
+                                        err));
     else
         TRY(archive_input_open_files(&archive, words[0], NULL, err));
     enum status status = print_all(archive.accessor, paths, err);

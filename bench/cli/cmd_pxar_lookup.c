@@ -1,6 +1,7 @@
 #include "cli/archive_input.h"
 #include "cli/cli.h"
 #include "cli/cmd_pxar.h"
+#include "cli/key_args.h"
 
 #include "pxar/lookup.h"
 
@@ -18,10 +19,11 @@ static const char help_text[] =
     "\n"
     "  --payload-input X.ppxar  where a split archive's contents are\n"
     "  --repository DIR         datastore directory\n"
-    "  --ns NAMESPACE           default: the root namespace\n";
+    "  --ns NAMESPACE           default: the root namespace\n" KEY_ARGS_HELP;
 
 struct arguments {
     const char *payload_path, *repository, *ns;
+    struct key_args *key;
 };
 
 static enum status take_options(int argc, char **argv, struct arguments *a, struct error *err)
@@ -31,10 +33,15 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         {"payload-input", required_argument, NULL, PAYLOAD_INPUT},
         {"repository", required_argument, NULL, REPOSITORY},
         {"ns", required_argument, NULL, NAMESPACE},
+        KEY_ARGS_OPTIONS,
         CLI_OPTIONS_END,
     };
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, a->key, &taken, err));
+        if (taken)
+            continue;
         switch (option) {
         case PAYLOAD_INPUT: a->payload_path = optarg; break;
         case REPOSITORY: a->repository = optarg; break;
@@ -42,6 +49,7 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         case CLI_HELP: return cli_help(help_text);
         default: return ERR_USAGE;
         }
+    }
     if (a->repository && a->payload_path)
         return fail(err, ERR_USAGE, "--payload-input: not with --repository");
     if (a->repository)
@@ -64,12 +72,17 @@ static enum status print_lines(const struct archive_input *archive, char **paths
 
 static enum status run(int argc, char **argv, struct error *err)
 {
-    struct arguments a = {.ns = ""};
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
+    struct arguments a = {.ns = "", .key = &key};
     CLEANUP(archive_input_close) struct archive_input archive = ARCHIVE_INPUT_INIT;
     TRY(take_options(argc, argv, &a, err));
     char **words = argv + optind;
+    if ((key.path || key.fd >= 0) && !a.repository)
+        return fail(err, ERR_USAGE, "--keyfile, --keyfd: only with --repository, files are not encrypted");
+    TRY(key_args_load(&key, err));
     if (a.repository)
-        TRY(archive_input_open_snapshot(&archive, a.repository, a.ns, words[0], words[1], true, err));
+        TRY(archive_input_open_snapshot(&archive, a.repository, key_args_config(&key), a.ns, words[0], words[1], true,
+                                        err));
     else
         TRY(archive_input_open_files(&archive, words[0], a.payload_path, err));
     enum status status = print_lines(&archive, words + (a.repository ? 2 : 1), err);

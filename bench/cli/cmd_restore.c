@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "cli/extract_args.h"
+#include "cli/key_args.h"
 
 #include <limits.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static const char help_text[] =
     "catalog.pcat1, and the stream of an archive that is not split. The first error ends a restore.\n"
     "\n"
     "  --repository DIR         datastore directory (starts with '/' or '.'); default: $PBS_REPOSITORY\n"
-    "  --ns NAMESPACE           default: the root namespace\n" EXTRACT_ARGS_HELP
+    "  --ns NAMESPACE           default: the root namespace\n" KEY_ARGS_HELP EXTRACT_ARGS_HELP
     "  --output-format FORMAT   text: lines in the log (default); json, json-pretty: counters\n"
     "\n"
     "Only the chunks that are needed are read. With patterns that are all paths ('/etc/hosts'), the metadata on the "
@@ -34,6 +35,7 @@ static enum status namespace_set(const char *ns, struct snapshot_id *id, struct 
 struct arguments {
     const char *repository, *ns;
     enum output_format format;
+    struct key_args *key;
     struct restore_options options;
 };
 
@@ -43,6 +45,7 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
     static const struct option options[] = {
         {"repository", required_argument, NULL, REPOSITORY},
         {"ns", required_argument, NULL, NAMESPACE},
+        KEY_ARGS_OPTIONS,
         EXTRACT_ARGS_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
@@ -51,6 +54,8 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
         TRY(extract_args_take(option, &a->options, &taken, err));
+        if (!taken)
+            TRY(key_args_take(option, a->key, &taken, err));
         if (taken)
             continue;
         switch (option) {
@@ -66,7 +71,8 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
 
 static enum status run_selected(int argc, char **argv, struct selection *selection, struct error *err)
 {
-    struct arguments a = {.ns = "", .options.selection = selection};
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
+    struct arguments a = {.ns = "", .key = &key, .options.selection = selection};
     TRY(take_options(argc, argv, &a, err));
     struct snapshot_id id;
     TRY(snapshot_id_parse(argv[optind], &id, err));
@@ -79,7 +85,8 @@ static enum status run_selected(int argc, char **argv, struct selection *selecti
         return fail(err, ERR_USAGE, "--output-format: standard output is the TARGET");
     TRY(cli_repository(a.repository, &a.repository, err));
 
-    const struct store_options store_options = {.sync = SYNC_NONE, .create = false};
+    TRY(key_args_load(&key, err));
+    const struct store_options store_options = {.sync = SYNC_NONE, .key = key_args_config(&key)};
     struct store *store = NULL;
     TRY(store_open(a.repository, &store_options, &store, err));
     struct restore_stats stats = {0};

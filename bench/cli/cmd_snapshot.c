@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/size_text.h"
 #include "cli/cli.h"
+#include "cli/key_args.h"
 #include "flow/restore.h"
 #include "index/manifest.h"
 #include "store/store.h"
@@ -16,7 +17,7 @@ static const char list_help[] =
     "Lists the finished snapshots of a namespace or of one GROUP (TYPE/ID), sorted by type, id and time.\n"
     "\n"
     "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE          namespace (default: the root namespace)\n"
+    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP
     "  --output-format FORMAT  text, json or json-pretty (default text)\n";
 
 static const char files_help[] =
@@ -26,12 +27,13 @@ static const char files_help[] =
     "The size of an index is the length of the stream that it stands for.\n"
     "\n"
     "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE          namespace (default: the root namespace)\n"
+    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP
     "  --output-format FORMAT  text, json or json-pretty (default text)\n";
 
 struct options {
     const char *repository;
     const char *ns;
+    struct key_args *key;
     enum output_format format;
 };
 
@@ -43,11 +45,15 @@ static enum status parse_options(int argc, char **argv, const char *help, struct
         {"repository", required_argument, NULL, REPOSITORY},
         {"ns", required_argument, NULL, NAMESPACE},
         CLI_FORMAT_OPTION,
+        KEY_ARGS_OPTIONS,
         CLI_OPTIONS_END,
     };
-    *o = (struct options){.ns = "", .format = OUTPUT_TEXT};
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, o->key, &taken, err));
+        if (taken)
+            continue;
         switch (option) {
         case REPOSITORY: o->repository = optarg; break;
         case NAMESPACE: o->ns = optarg; break;
@@ -55,6 +61,8 @@ static enum status parse_options(int argc, char **argv, const char *help, struct
         case CLI_HELP: return cli_help(help);
         default: return ERR_USAGE;
         }
+    }
+    TRY(key_args_load(o->key, err));
     return snapshot_namespace_check(o->ns, err);
 }
 
@@ -75,7 +83,7 @@ static void json_cleanup(json_t **value)
 
 static enum status open_repository(const struct options *o, struct store **out, struct error *err)
 {
-    const struct store_options options = {.sync = SYNC_NONE, .create = false};
+    const struct store_options options = {.sync = SYNC_NONE, .key = key_args_config(o->key)};
     const char *repository;
     TRY(cli_repository(o->repository, &repository, err));
     return store_open(repository, &options, out, err);
@@ -162,7 +170,8 @@ static enum status list_one(struct store *s, const struct snapshot_id *id, enum 
 
 static enum status list(int argc, char **argv, struct error *err)
 {
-    struct options o;
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
+    struct options o = {.ns = "", .key = &key};
     struct snapshot_id group;
     TRY(parse_options(argc, argv, list_help, &o, err));
     TRY(cli_arguments(argc, argv, 0, 1, "[GROUP]", err));
@@ -195,7 +204,8 @@ static enum status files_text(const struct manifest *m, struct error *err)
 
 static enum status files(int argc, char **argv, struct error *err)
 {
-    struct options o;
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
+    struct options o = {.ns = "", .key = &key};
     struct snapshot_id id;
     TRY(parse_options(argc, argv, files_help, &o, err));
     TRY(cli_arguments(argc, argv, 1, 1, "SNAPSHOT", err));

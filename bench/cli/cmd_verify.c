@@ -1,6 +1,7 @@
 /* pxarbench verify: check everything that a snapshot refers to. */
 #include "base/size_text.h"
 #include "cli/cli.h"
+#include "cli/key_args.h"
 #include "flow/verify.h"
 
 #include <inttypes.h>
@@ -11,14 +12,14 @@ static const char help[] =
     "\n"
     "Checks the files of SNAPSHOT (TYPE/ID/TIME), or those of the given archives: indexes and blobs against the\n"
     "manifest, and every chunk once: that it is there, its checksum, its digest, its length. Each problem is reported\n"
-    "with file, chunk and offset. Contents of encrypted files cannot be verified without their key: only checksums\n"
-    "and kinds are.\n"
+    "with file, chunk and offset. Contents of encrypted files are verified with their key, and the manifest's\n"
+    "signature; without it only checksums and kinds are.\n"
     "\n"
     "Only reads: damaged chunks are not renamed and no verify state is written, so a server still has its own opinion\n"
     "of the snapshot. Exits with 1 if there is any problem.\n"
     "\n"
     "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE          namespace (default: the root namespace)\n"
+    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP
     "  --output-format FORMAT  text, json or json-pretty (default text)\n";
 
 static const char *const verdict_names[] = {
@@ -126,13 +127,19 @@ static enum status run(int argc, char **argv, struct error *err)
     static const struct option options[] = {
         {"repository", required_argument, NULL, REPOSITORY},
         {"ns", required_argument, NULL, NAMESPACE},
+        KEY_ARGS_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
     };
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
     const char *given = NULL, *repository, *ns = "";
     enum output_format format = OUTPUT_TEXT;
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, &key, &taken, err));
+        if (taken)
+            continue;
         switch (option) {
         case REPOSITORY: given = optarg; break;
         case NAMESPACE: ns = optarg; break;
@@ -140,6 +147,7 @@ static enum status run(int argc, char **argv, struct error *err)
         case CLI_HELP: return cli_help(help);
         default: return ERR_USAGE;
         }
+    }
     TRY(cli_arguments(argc, argv, 1, argc, "SNAPSHOT [ARCHIVE...]", err));
     struct snapshot_id id;
     TRY(snapshot_id_parse(argv[optind], &id, err));
@@ -149,7 +157,8 @@ static enum status run(int argc, char **argv, struct error *err)
     size_t count = (size_t)(argc - optind - 1);
     TRY(cli_repository(given, &repository, err));
 
-    const struct store_options reading = {.sync = SYNC_NONE, .create = false};
+    TRY(key_args_load(&key, err));
+    const struct store_options reading = {.sync = SYNC_NONE, .key = key_args_config(&key)};
     CLEANUP(store_cleanup) struct store *store = NULL;
     struct verify_stats stats = {0};
     TRY(store_open(repository, &reading, &store, err));
