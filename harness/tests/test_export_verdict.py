@@ -281,8 +281,8 @@ def test_equal_names_are_told_apart() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_breaks_the_xml(text: str) -> None:
-    verdict = made(replace(EXACT[0], case=text, name=text, text=text, details=(text,)), base=text, settings={text: text})
-    root = read_junit(verdict)
+    finding = replace(EXACT[0], case=text, name=text, text=text, details=(text,), base=text, head=text, unit=text)
+    root = read_junit(made(finding, base=text, settings={text: text}))
     assert next(root.iter("failure")).get("message") == show.plain(text)
 
 

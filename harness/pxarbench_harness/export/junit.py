@@ -21,8 +21,8 @@ _ELEMENTS = {Level.REGRESSION: "failure", Level.ERROR: "error", Level.INCONCLUSI
 
 def _body(finding: Finding) -> str:
     """All there is to know of it, for who opens it."""
-    lines = [show.sentence(finding), f"base: {show.value(finding.base, finding.unit, exact=True)}",
-             f"head: {show.value(finding.head, finding.unit, exact=True)}"]  # fmt: skip
+    sides = (("base", finding.base), ("head", finding.head))
+    lines = [show.sentence(finding), *(plain(f"{name}: {show.value(side, finding.unit, exact=True)}") for name, side in sides)]
     for name in ("detectable", "limit"):
         share = getattr(finding, name)
         if share is not None:
