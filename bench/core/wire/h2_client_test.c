@@ -340,6 +340,12 @@ static void test_reset_without_response_is_a_failure(void **state)
                           "00000008"),
                      OK);
     assert_failure(ERR_FORMAT, "CANCEL");
+    submit("GET", "/c");
+    sent();
+    assert_int_equal(feed("000004030000000005"
+                          "00000000"),
+                     OK); /* an error without an error's number */
+    assert_failure(ERR_FORMAT, "NO_ERROR");
 }
 
 static void test_goaway_fails_what_the_server_will_not_answer(void **state)
@@ -539,6 +545,38 @@ static void test_broken_responses_fail_only_their_request(void **state)
     }
 }
 
+static void test_headers_longer_than_accepted_are_refused(void **state)
+{
+    (void)state;
+    static uint8_t frame[100000];
+    static char value[5000];
+    nghttp2_nv nv[17] = {
+        {.name = (uint8_t *)(uintptr_t) ":status", .value = (uint8_t *)(uintptr_t) "200", .namelen = 7, .valuelen = 3}};
+    nghttp2_hd_deflater *deflater;
+    memset(value, 'a', sizeof value);
+    assert_int_equal(nghttp2_hd_deflate_new(&deflater, 4096), 0);
+    for (int longer = 1; longer >= 0; longer--) {
+        int32_t id = submit("GET", "/a");
+        sent();
+        for (int i = 1; i <= 16; i++)
+            nv[i] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t) "x",
+                                 .namelen = 1,
+                                 .value = (uint8_t *)value,
+                                 .valuelen = longer ? 5000 : 4000};
+        ssize_t size = nghttp2_hd_deflate_hd(deflater, frame + 9, sizeof frame - 9, nv, 17);
+        assert_true(size > 0);
+        const uint8_t head[9] = {
+            (uint8_t)(size >> 16), (uint8_t)(size >> 8), (uint8_t)size, 1, 5, 0, 0, 0, (uint8_t)id};
+        memcpy(frame, head, sizeof head);
+        assert_int_equal(feed_bytes(frame, (size_t)size + 9, 1000), OK);
+        sent();
+        struct h2_response *response = only_answer();
+        assert_int_equal(response->status, longer ? ERR_LIMIT : OK);
+        h2_response_free(response);
+    }
+    nghttp2_hd_deflate_del(deflater);
+}
+
 static void test_submit_has_limits(void **state)
 {
     (void)state;
@@ -597,6 +635,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lost_connections_fail_everything_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_rules_end_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_responses_fail_only_their_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_headers_longer_than_accepted_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_submit_has_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled_requests_answer_once, setup, teardown),
     };

@@ -91,6 +91,16 @@ static void answer(struct h2_server *s, int32_t stream, struct call *call)
         reply.body_size = size_in(call->path);
     } else if (strncmp(call->path, "/never", 6) == 0) {
         return;
+    } else if (strncmp(call->path, "/headers", 8) == 0) {
+        static char value[5001];
+        struct http_field fields[16];
+        memset(value, 'v', sizeof value - 1);
+        for (int i = 0; i < 16; i++)
+            fields[i] = (struct http_field){"x", value};
+        reply.headers = fields;
+        reply.header_count = 16;
+        assert_int_equal(h2_server_respond(s, stream, &reply, &err), OK);
+        return;
     } else if (strncmp(call->path, "/reset", 6) == 0) {
         h2_server_reset(s, stream, NGHTTP2_INTERNAL_ERROR);
         return;
@@ -490,7 +500,7 @@ static int32_t get_into(const char *path, struct taken *taken, size_t size_max)
 static void test_a_slow_consumer_holds_back_its_own_download_only(void **state)
 {
     (void)state;
-    start(&(struct h2_client_options){.stream_window = 100000}, &usual_server, 5000);
+    start(&(struct h2_client_options){.stream_window = 100000, .connection_window = 100000}, &usual_server, 5000);
     struct taken slow = {.hold = true};
     struct taken fast = {0};
     int32_t id = get_into("/download=1000000", &slow, 1000000);
@@ -544,6 +554,22 @@ static void test_answers_longer_than_accepted_are_refused(void **state)
     get("/download=10");
     pump();
     assert_download(h2_client_next(pair.client), 10);
+}
+
+static void test_replies_that_cannot_be_sent_reset_their_request(void **state)
+{
+    (void)state;
+    start(&usual_client, &usual_server, 5000);
+    get("/headers");
+    get("/download=10");
+    pump();
+    for (int i = 0; i < 2; i++) {
+        struct h2_response *response = h2_client_next(pair.client);
+        assert_non_null(response);
+        assert_int_equal(response->status, response->id == 1 ? ERR_FORMAT : OK);
+        h2_response_free(response);
+    }
+    assert_int_equal(pair.calls, 0);
 }
 
 static void test_long_error_texts_are_cut(void **state)
@@ -701,6 +727,7 @@ int main(void)
         cmocka_unit_test_teardown(test_an_early_error_is_that_error, stop),
         cmocka_unit_test_teardown(test_a_slow_consumer_holds_back_its_own_download_only, stop),
         cmocka_unit_test_teardown(test_answers_longer_than_accepted_are_refused, stop),
+        cmocka_unit_test_teardown(test_replies_that_cannot_be_sent_reset_their_request, stop),
         cmocka_unit_test_teardown(test_long_error_texts_are_cut, stop),
         cmocka_unit_test_teardown(test_sources_may_pause, stop),
         cmocka_unit_test_teardown(test_goaway_lets_running_requests_finish, stop),

@@ -293,6 +293,17 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
+/* A head that is longer than nghttp2 sends: the client must not wait for it. */
+static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user)
+{
+    (void)session;
+    (void)code;
+    struct h2_server *s = user;
+    if (frame->hd.type == NGHTTP2_HEADERS && find(s, frame->hd.stream_id))
+        reset(s, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 /* ---- the session ---- */
 
 static enum status nghttp2_failure(int code, struct error *err)
@@ -319,6 +330,7 @@ static int make_session(struct h2_server *s)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_send);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     if (s->options.lax)
         nghttp2_option_set_no_http_messaging(option, 1);

@@ -364,6 +364,20 @@ static void test_early_replies_reset_the_rest_of_the_request(void **state)
     }
 }
 
+static void test_an_early_reply_whose_request_ends_in_time_needs_no_reset(void **state)
+{
+    (void)state;
+    open_connection(&(struct h2_server_options){0});
+    REQUEST(1, false, USUAL("POST", "/blob"));
+    respond(1, 400, "no");
+    assert_int_equal(feed("000002000100000001"
+                          "6161"),
+                     OK);
+    assert_false(contains(sent(), "000004030000000001"));
+    assert_string_equal(seen(), "POST /blob - 1|");
+    assert_int_equal(closed_complete, 1);
+}
+
 static void test_late_data_gives_the_connections_window_back(void **state)
 {
     (void)state;
@@ -515,6 +529,7 @@ int main(void)
         cmocka_unit_test_teardown(test_headers_are_bounded, teardown),
         cmocka_unit_test_teardown(test_more_streams_than_announced_are_refused, teardown),
         cmocka_unit_test_teardown(test_early_replies_reset_the_rest_of_the_request, teardown),
+        cmocka_unit_test_teardown(test_an_early_reply_whose_request_ends_in_time_needs_no_reset, teardown),
         cmocka_unit_test_teardown(test_late_data_gives_the_connections_window_back, teardown),
         cmocka_unit_test_teardown(test_windows_come_back_while_the_body_arrives, teardown),
         cmocka_unit_test_teardown(test_replies_are_given_once_and_to_living_streams, teardown),

@@ -77,11 +77,24 @@ static void test_chunked_bodies(void **state)
     assert_body(CHUNKED, "5\r\nhello\r\n1;x=\"y\"\r\n \r\n00A\r\n0123456789\r\n0\r\n\r\nHTTP", "hello 0123456789", 4,
                 false);
     assert_body(CHUNKED, "0\r\nA: b\r\nC: d\r\n\r\n", "", 0, false);
+    assert_body(CHUNKED,
+                "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n1\r\ne\r\n1\r\nf\r\n1\r\ng\r\n1\r\nh\r\n1\r\ni\r\n1\r\nj\r\n"
+                "1\r\nk\r\n1\r\nl\r\n1\r\nm\r\n1\r\nn\r\n1\r\no\r\n1\r\np\r\n1\r\nq\r\n1\r\nr\r\n0\r\n\r\n",
+                "abcdefghijklmnopqr", 0, false);
     static const char *const bad[] = {
-        "\r\n",           "g\r\n",           "5 \r\nhello\r\n",
-        "5\nhello",       "5\r\nhellox\r\n", "5\r\nhello\n",
-        "5\r\nhello\r\r", "-5\r\nhello\r\n", "0\r\n\r\r",
-        "0\r\nA\n\r\n",   "5\rxhello",       "1000000000000000\r\n",
+        "1\r\na\r\n\r\n",
+        "\r\n",
+        "g\r\n",
+        "5 \r\nhello\r\n",
+        "5\nhello",
+        "5\r\nhellox\r\n",
+        "5\r\nhello\n",
+        "5\r\nhello\r\r",
+        "-5\r\nhello\r\n",
+        "0\r\n\r\r",
+        "0\r\nA\n\r\n",
+        "5\rxhello",
+        "1000000000000000\r\n",
         "5;\x01\r\n",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
