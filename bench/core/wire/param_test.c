@@ -182,6 +182,13 @@ static void test_texts_are_checked_after_decoding(void **state)
     assert_refused(NULL, JSON, "{\"wid\":1,\"archive-name\":\"a\\u0000.didx\"}", "JSON");
 }
 
+static void test_no_text_holds_a_nul(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("wid=1&digest-list=a%20b", NULL, NULL), OK);
+    assert_refused("wid=1&digest-list=a%00b", NULL, NULL, "not a text");
+}
+
 static void test_lists_are_repeated_keys_or_arrays(void **state)
 {
     (void)state;
@@ -231,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_integers_have_a_sign_digits_and_a_range),
         cmocka_unit_test(test_booleans_have_eight_words),
         cmocka_unit_test(test_texts_are_checked_after_decoding),
+        cmocka_unit_test(test_no_text_holds_a_nul),
         cmocka_unit_test(test_lists_are_repeated_keys_or_arrays),
         cmocka_unit_test(test_bodies_are_bounded),
     };

@@ -51,6 +51,7 @@ static const char *const refused[] = {
     "host:8007:",
     "host::store",
     "host:80x:store",
+    "host:008007:store",
     "a b@pbs@h:s",
     "user@pbs!@h:store",
     "h:store\n",

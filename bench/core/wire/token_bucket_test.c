@@ -85,6 +85,7 @@ static void test_survives_extremes(void **state)
     /* A clock that runs backwards gives nothing and takes nothing. */
     token_bucket_init(&b, 1000, 1000, 5ull * SECOND);
     assert_int_equal(token_bucket_pass(&b, 100, SECOND), SECOND / 10);
+    assert_int_equal(token_bucket_wait(&b, 5ull * SECOND), SECOND / 10);
     assert_int_equal(token_bucket_wait(&b, 5ull * SECOND + SECOND / 10), 0);
 }
 
