@@ -521,7 +521,8 @@ def test_a_case_of_a_session(pxarbench: Path, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(probe, "_records", records)
     question = Question(
-        "x", "reused_files", "session", dataset="tiny", mutation="none", mode="metadata", work=str(tmp_path / "w"), rounds=2
+        "x", "reused_files", "session", dataset="wide", files=40, mutation="none", mode="metadata", work=str(tmp_path / "w"),
+        rounds=2,
     )  # fmt: skip
     reused = probe.value(question, pxarbench)
     assert isinstance(reused, int) and reused > 5
@@ -530,8 +531,8 @@ def test_a_case_of_a_session(pxarbench: Path, tmp_path: Path, monkeypatch: pytes
         probe.value(replace(question, version="0123456789ab"), pxarbench)
     with pytest.raises(ProbeBroken, match="there is no nonsense; there are .*padding_bytes"):
         probe.value(replace(question, name="nonsense"), pxarbench)
-    odd = kept["tiny", str(pxarbench)]
-    kept["tiny", str(pxarbench)] = [replace(r, problems=("the restored tree differs",)) for r in odd]
+    odd = kept["wide", str(pxarbench)]
+    kept["wide", str(pxarbench)] = [replace(r, problems=("the restored tree differs",)) for r in odd]
     with pytest.raises(ProbeFailed, match="the restored tree differs"):
         probe.value(question, pxarbench)
     assert probe.value(replace(question, name="problems"), pxarbench) == len(odd)

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .. import run
-from ..gates import instructions
 from . import git, parsers, probe
 from .probe import ProbeBroken, ProbeFailed, Question, Ratio, Value
 
@@ -107,6 +106,8 @@ def differs(whole: Ratio) -> bool:
 
 def repeats(good: Value, bad: Value, name: str) -> bool:
     """Whether runs of one program may differ as much: counts of instructions."""
+    from ..gates import instructions  # slow to import, and steps do not need it
+
     if isinstance(good, str) or isinstance(bad, str):
         return good == bad
     return abs(bad - good) <= max(2 * instructions.AGREE * abs(good), instructions.FLOORS.get(name, 0))

@@ -206,9 +206,10 @@ def _of_findings(question: Question, findings: Sequence[Finding]) -> Value:
 def _counters(question: Question, program: Path, work: Path) -> Value:
     from ..gates import cases, counters
 
-    groups = [group for group in cases.GROUPS if question.case in _ids_of(group)]
-    if not groups:
-        raise ProbeBroken(f"gate counters has no case {question.case} (ci/gate counters --list)")
+    try:
+        groups = cases.only([question.case])
+    except ValueError:
+        raise ProbeBroken(f"gate counters has no case {question.case} (ci/gate counters --list)") from None
     measured = counters.measure_all(program, work, groups, lambda _: None)
     by_id = {name: case for case, name in measured.ids.items()}
     if question.case not in by_id:
@@ -223,14 +224,6 @@ def _counters(question: Question, program: Path, work: Path) -> Value:
     if question.name not in numbers:
         raise ProbeFailed(f"there is no {question.name}; there are {', '.join(sorted(numbers))}")
     return numbers[question.name]
-
-
-def _ids_of(group: Any) -> list[str]:
-    from ..gates import cases
-    from ..session import case_ids
-
-    with tempfile.TemporaryDirectory() as folder:
-        return case_ids(cases.plan(group, Path("/bin/true"), Path(folder)))
 
 
 def _encodings(question: Question, program: Path, work: Path) -> Value:
