@@ -402,7 +402,7 @@ def test_who_is_stopped_leaves_nothing_and_exits_130(pxarbench: Path, tmp_path: 
     slow = wrapper(tmp_path, f'[ "$1" = chunk ] && {{ touch {started}; sleep 100; }}\nexec {pxarbench} "$@"')
     words = [slow, slow, "--case", "chunk", "--rounds", "3", "--no-instructions", "--work", work, "--output", tmp_path / "out"]
     environment = {"PYTHONPATH": os.fspath(locate.REPOSITORY / "harness"), "TMPDIR": os.fspath(tmp_path)}
-    stop = f"until [ -e {started} ]; do sleep 0.1; done; kill -s {number.name[3:]} $1; sleep 0.02; kill -s {number.name[3:]} $1"
+    stop = f"until [ -e {started} ]; do sleep 0.1; done; while kill -s {number.name[3:]} $1; do sleep 0.005; done 2>/dev/null"
     script = f'set -m; "$@" & other=$!; ( set -- $other; {stop} ) & wait $other'
     result = run.run(
         ["bash", "-c", script, "bash", sys.executable, "-m", "pxarbench_harness.compare", *words], env=environment, timeout=90

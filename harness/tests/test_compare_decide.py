@@ -226,7 +226,7 @@ def test_signed_rank_against_counting_all_signs(values: list[float]) -> None:
 
 @pytest.mark.parametrize("values", [
     [1.0] * 9 + [2.0] * 3 + [-1.0] * 2, [1.0] * 12, [-2.0] * 3 + [1.0] * 9,
-    [1.0] * 12 + [-1.0] * 3, [3.0] * 4 + [-1.0, 2.0] * 5,
+    [1.0] * 12 + [-1.0] * 3, [1.0] * 10 + [-1.0] * 3, [3.0] * 4 + [-1.0, 2.0] * 5,
 ])  # fmt: skip
 def test_signed_rank_of_equals_is_what_counting_says(values: list[float]) -> None:
     """Peaks of memory are whole pages: many are equal, and the normal distribution would accuse too many."""

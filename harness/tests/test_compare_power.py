@@ -7,13 +7,14 @@ import math
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pxarbench_harness import run
-from pxarbench_harness.compare import findings, power
+from pxarbench_harness.compare import decide, findings, power
 from pxarbench_harness.compare.cases import Case, Numbers, named
 from pxarbench_harness.compare.decide import BASE, NULL
 from pxarbench_harness.compare.rounds import CONFIRM, Sample
@@ -38,6 +39,14 @@ class SimulatedBench:
 
 def arms() -> dict[str, Path]:
     return {arm: Path(arm) for arm in (BASE, NULL, *power.EQUALS, *map(power.arm_name, power.SLOWDOWNS))}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """What is detectable is predicted from fewer sessions: nothing here asks for its value."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decide, "_SESSIONS", 10)
+        yield
 
 
 @pytest.fixture(scope="module")

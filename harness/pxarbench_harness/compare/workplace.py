@@ -45,7 +45,8 @@ def _handled(handler: Callable[[int, FrameType | None], None] | signal.Handlers)
         yield
     finally:
         for number, old in zip(_SIGNALS, before, strict=True):
-            signal.signal(number, old)
+            if signal.getsignal(number) is handler:  # else it was interrupted, and ends undisturbed
+                signal.signal(number, old)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -55,7 +56,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def stoppable() -> AbstractContextManager[None]:
-    """SIGTERM, with which jobs are cancelled, ends in a KeyboardInterrupt, too; further signals are ignored from then on."""
+    """SIGTERM, with which jobs are cancelled, ends in a KeyboardInterrupt, too; further signals are ignored until the end."""
     return _handled(_interrupt)
 
 
