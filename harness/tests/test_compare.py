@@ -221,12 +221,12 @@ def test_limits_of_a_case_come_before_those_of_all() -> None:
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A repository whose program says which revision it is. CMake without a compiler: a build takes a moment."""
-    root = tmp_path / "sources"
+    root = tmp_path / "the sources"
     (root / "bench").mkdir(parents=True)
     (root / "bench" / "keep").touch()
     (root / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.25)\nproject(fake LANGUAGES NONE)\n"
-        "add_custom_target(pxarbench COMMAND cp ${CMAKE_SOURCE_DIR}/program ${CMAKE_BINARY_DIR}/bin/pxarbench)\n"
+        "add_custom_target(pxarbench COMMAND cp ${CMAKE_SOURCE_DIR}/program ${CMAKE_BINARY_DIR}/bin/pxarbench VERBATIM)\n"
         "file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/bin)\n"
     )
     preset = {"name": "release", "generator": "Ninja", "binaryDir": "${sourceDir}/build/release"}
@@ -254,7 +254,9 @@ def test_revisions_are_built_beside_the_checkout_and_once(sources: Path, tmp_pat
     assert len(os.fspath(old.binary)) == len(os.fspath(new.binary))
     assert git(sources, "status", "--porcelain") == ""
     assert len(told) == 2
-    builds.find("main", repository=sources, cache=cache, say=told.append)
+    git(sources, "tag", "-a", "-m", "a tag", "v-1")
+    for word in ("main", "v-1", git(sources, "rev-parse", "--short=5", "HEAD"), "HEAD~0"):
+        assert builds.find(word, repository=sources, cache=cache, say=told.append).binary == new.binary
     assert len(told) == 2
     # A build that was interrupted, or is another program by now, is made again.
     new.binary.write_text("#!/bin/sh\n")
@@ -387,6 +389,7 @@ def test_a_folder_that_was_left_is_removed_and_one_in_use_is_counted(tmp_path: P
     (left / "store").mkdir(parents=True)
     not_ours.mkdir()
     with workplace.work_folder(tmp_path) as one:
+        assert one.stat().st_mode & 0o777 == 0o755
         assert not left.exists()
         assert workplace.others(one) == 0
         with workplace.work_folder(tmp_path) as two:

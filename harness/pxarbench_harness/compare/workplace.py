@@ -102,6 +102,7 @@ def _new(parent: Path) -> tuple[Path, int]:
     """A folder and the descriptor that holds it."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        folder.chmod(0o755)  # other users must be able to see that it is in use
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(opened, fcntl.LOCK_EX)
         if folder.exists():
