@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from pxarbench_harness import locate, run
+from pxarbench_harness.compare import builds
 from pxarbench_harness.gates import verdict as verdicts
 from pxarbench_harness.gates.verdict import Finding, Level, Verdict
 from pxarbench_harness.history import bisect, bisect_cli, git, parsers, probe
@@ -122,6 +123,20 @@ def test_what_cannot_be_built_or_run_is_skipped(tmp_path: Path, said: Said) -> N
     assert bisect_cli.main(scratch.words(0, 8)) == 0
     text = said()
     assert f"first bad commit: {scratch.commits[6]}" in text and "cannot be told: does not build" in text
+
+
+def test_why_a_commit_does_not_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "v1: does not build:\n/usr/bin/cc -Werror -c x.c\nx.c:2:2: error: #error half\n1 error generated"
+
+    def find(*_: object, **__: object) -> builds.Build:
+        raise builds.BuildFailed(said)
+
+    monkeypatch.setattr(builds, "find", find)
+    with pytest.raises(bisect.BuildFailed, match="^x.c:2:2: error: #error half$"):
+        bisect.build(bisect.Plan("r", Question("c", "n", "counters"), "g", "b"), "f" * 40, lambda _: None)
+    said = "is no revision"
+    with pytest.raises(bisect.BuildFailed, match="^is no revision$"):
+        bisect.build(bisect.Plan("r", Question("c", "n", "counters"), "g", "b"), "f" * 40, lambda _: None)
 
 
 def test_skipped_commits_in_the_way_are_told(tmp_path: Path, said: Said) -> None:

@@ -348,7 +348,8 @@ def test_what_is_not_measured_any_more_is_told(shown: Shown, tmp_path: Path) -> 
     # Other suites, machines, branches and kinds are no reason.
     other = replace(runs[8], cases=(replace(data, case="other"),))
     assert told(other) == () and told(replace(fewer, machine="new")) == () and told(replace(fewer, kind="gate")) == ()
-    assert told(fewer, replace(runs[9], branch="topic")) == ()
+    abandoned = replace(runs[8], branch="topic", kind="gate", left_out=("x: failed",))
+    assert told(fewer, replace(runs[9], branch="topic")) == () and told(abandoned, runs[9]) == ()
     for run in (*runs[:8], failed):
         FileStore(tmp_path / "h").append(run)
     assert trend_cli.main(words) == 4 and trend_cli.main([*words, "--case", "*-metadata-*"]) == 0

@@ -151,7 +151,8 @@ def _as_compared(plan: Plan, commit: str, say: Callable[[str], None]) -> Path:
         return builds.find(commit, repository=Path(plan.repository), cache=cache, say=say).binary
     except builds.BuildFailed as error:
         lines = [text for text in str(error).splitlines() if text.strip()]
-        raise BuildFailed(next((text for text in lines if "error" in text), lines[0])[:300]) from None
+        # The compiler's complaint, not its command line with -Werror in it.
+        raise BuildFailed(next((text for text in lines if "error: " in text), lines[0])[:300]) from None
 
 
 # ---- one step ----
