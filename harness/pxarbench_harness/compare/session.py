@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .. import locate, measure, run
+from .. import locate, measure, run, tree
 from ..gates.verdict import Finding, Level, Verdict
 from . import findings as judge
 from .builds import Build, place
@@ -86,10 +86,7 @@ def compare(base: Build, head: Build, settings: Settings, samples_file: Path, sa
         if any(beside):
             text = f"others measured beside it on this machine ({max(beside)} at once): each is the noise of the other"
             found.append(Finding("time", "", "", Level.WARNING, text))
-        try:
-            bench.verify()
-        except CaseFailed as error:  # in a run that was not looked at: whose it was is not known
-            found.append(Finding("checks", "", "", Level.ERROR, str(error)))
+        found += left_as_it_was(bench)
         for quantity in judge.MEASURED:
             found += judge.measured(first, confirm, names, quantity, settings.limits, lost) if names else []
         found += judge.counted(first, [name for name in names if name not in lost], settings.limits)
@@ -143,6 +140,19 @@ def _warmed(
         else:
             usable.append(case)
     return found, usable
+
+
+def left_as_it_was(bench: Bench) -> list[Finding]:
+    """What is not, after all runs. Whose it was is not known, so what was measured is not to be trusted in either direction."""
+    found = []
+    try:
+        bench.verify()
+    except CaseFailed as error:
+        found.append(str(error))
+    changed = tree.differences(bench.tree, tree.scan(bench.work / "tree"))
+    if changed:
+        found.append(f"{len(changed)} changes of the tree that was backed up: {changed[0]}")
+    return [Finding("checks", "", "", Level.ERROR, text) for text in found]
 
 
 def _failed(case: str, error: CaseFailed, folders: Sequence[Path], often: str = "") -> Finding:
