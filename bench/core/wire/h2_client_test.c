@@ -577,6 +577,21 @@ static void test_headers_longer_than_accepted_are_refused(void **state)
     nghttp2_hd_deflate_del(deflater);
 }
 
+static void test_floods_that_want_answers_end_the_connection(void **state)
+{
+    (void)state;
+    static const char *const floods[] = {"0000080600000000000102030405060708", "000000040000000000"};
+    for (int i = 0; i < 2; i++) {
+        greet(&(struct h2_client_options){0});
+        submit("GET", "/a");
+        int count = 0;
+        while (count < 20000 && feed(floods[i]) == OK) /* and nothing is sent in between */
+            count++;
+        assert_true(count < 20000);
+        assert_failure(ERR_NETWORK, "broke the rules");
+    }
+}
+
 static void test_submit_has_limits(void **state)
 {
     (void)state;
@@ -636,6 +651,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_broken_rules_end_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_responses_fail_only_their_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_headers_longer_than_accepted_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_floods_that_want_answers_end_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(test_submit_has_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled_requests_answer_once, setup, teardown),
     };

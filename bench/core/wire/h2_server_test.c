@@ -486,6 +486,19 @@ static void test_broken_rules_end_the_connection(void **state)
     }
 }
 
+static void test_floods_that_want_answers_end_the_connection(void **state)
+{
+    (void)state;
+    static const char *const floods[] = {"0000080600000000000102030405060708", "000000040000000000"};
+    for (int i = 0; i < 2; i++) {
+        open_connection(&(struct h2_server_options){0});
+        int count = 0;
+        while (count < 20000 && feed(floods[i]) == OK) /* and nothing is sent in between */
+            count++;
+        assert_true(count < 20000);
+    }
+}
+
 static void test_data_beyond_a_window_is_refused(void **state)
 {
     (void)state;
@@ -535,6 +548,7 @@ int main(void)
         cmocka_unit_test_teardown(test_replies_are_given_once_and_to_living_streams, teardown),
         cmocka_unit_test_teardown(test_goaway_lets_running_requests_finish, teardown),
         cmocka_unit_test_teardown(test_broken_rules_end_the_connection, teardown),
+        cmocka_unit_test_teardown(test_floods_that_want_answers_end_the_connection, teardown),
         cmocka_unit_test_teardown(test_data_beyond_a_window_is_refused, teardown),
         cmocka_unit_test_teardown(test_freeing_closes_every_stream, teardown),
     };
