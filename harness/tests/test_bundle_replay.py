@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +16,11 @@ from typing import Any
 
 import pytest
 from session_tools import FAKE, quiet, small_plan
+from test_bisect import commands
 from test_integers import made
 
 from pxarbench_harness import archive as archives
-from pxarbench_harness import datasets, integers, record, run
+from pxarbench_harness import datasets, integers, locate, record, run
 from pxarbench_harness import session as sessions
 from pxarbench_harness.bundle import again, cli, judge, make, manifest, program, replay
 from pxarbench_harness.bundle.again import NotTrusted
@@ -656,6 +661,28 @@ def test_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_program(bundled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.replay([str(bundled), "--binary", str(tmp_path / "none")]) == 1
     assert "no such program" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_replay_leaves_nothing(bundled: Path, cache: Path, tmp_path: Path, number: signal.Signals) -> None:
+    nap = f"60.{os.getpid()}"  # no other process has this argument
+    program_file = tmp_path / "program"
+    program_file.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep {nap}\n")
+    program_file.chmod(0o755)
+    (tmp_path / "scratch").mkdir()
+    environment = {
+        **os.environ, "PYTHONPATH": str(locate.REPOSITORY / "harness"), "TMPDIR": str(tmp_path / "scratch"),
+        "PXARBENCH_CACHE": str(cache),
+    }  # fmt: skip
+    words = [sys.executable, "-m", "pxarbench_harness.bundle", "replay", bundled, "--binary", program_file]
+    process = subprocess.Popen([*words, "--output", tmp_path / "o", "--work", tmp_path / "w"], env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 130
+    assert list((tmp_path / "scratch").iterdir()) == [] and not list(tmp_path.glob("w/*"))
+    assert f"sleep {nap}" not in commands()
 
 
 def test_comparisons_are_not_done_again(bundled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
