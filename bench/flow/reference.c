@@ -18,10 +18,12 @@ static void note(char detail[512], const struct error *err)
 static void check_key(struct previous *p, const struct buffer *text, const struct crypt_config *key)
 {
     struct error err = {0};
+    char named[LOG_PATH_MAX];
     const char *what = "re-use";
     if (!key && p->manifest.key_fingerprint) {
         p->reason = REFERENCE_MANIFEST_KEYED;
-        (void)fail(&err, ERR_MISMATCH, "missing key - manifest was created with key %s", p->manifest.key_fingerprint);
+        (void)fail(&err, ERR_MISMATCH, "missing key - manifest was created with key %s",
+                   log_path(p->manifest.key_fingerprint, named));
     } else if (key &&
                manifest_check_signature(&p->manifest, text->data, text->size, "index.json.blob", key, &err) != OK) {
         bool is_ours = manifest_check_fingerprint(&p->manifest, key, NULL) == OK;

@@ -1,5 +1,6 @@
 #include "index/manifest.h"
 
+#include "base/log_path.h"
 #include "index/canonical_json.h"
 
 #include <inttypes.h>
@@ -440,25 +441,31 @@ static bool is_of_key(const struct manifest *m, const struct crypt_config *key)
            (fingerprint_parse(m->key_fingerprint, named) && memcmp(named, key->fingerprint, sizeof named) == 0);
 }
 
+/* What the manifest names, for a sentence: it may be anything, of any length. */
+static const char *named_key(const struct manifest *m, char out[LOG_PATH_MAX])
+{
+    return log_path(m->key_fingerprint, out);
+}
+
 enum status manifest_check_fingerprint(const struct manifest *m, const struct crypt_config *key, struct error *err)
 {
-    char ours[FINGERPRINT_TEXT_SIZE];
+    char ours[FINGERPRINT_TEXT_SIZE], theirs[LOG_PATH_MAX];
     if (is_of_key(m, key))
         return OK;
     return fail(err, ERR_MISMATCH, "wrong key - manifest's key %.*s does not match provided key %s",
-                FINGERPRINT_TEXT_SIZE, m->key_fingerprint, fingerprint_text(key->fingerprint, ours));
+                FINGERPRINT_TEXT_SIZE, named_key(m, theirs), fingerprint_text(key->fingerprint, ours));
 }
 
 enum status manifest_check_signature(const struct manifest *m, const uint8_t *text, size_t size, const char *name,
                                      const struct crypt_config *key, struct error *err)
 {
-    char ours[FINGERPRINT_TEXT_SIZE];
+    char ours[FINGERPRINT_TEXT_SIZE], theirs[LOG_PATH_MAX];
     if (!m->is_signed)
         return OK;
     if (!is_of_key(m, key))
         return fail(err, ERR_MISMATCH,
                     "wrong key - unable to verify signature since manifest's key %.*s does not match provided key %s",
-                    FINGERPRINT_TEXT_SIZE, m->key_fingerprint, fingerprint_text(key->fingerprint, ours));
+                    FINGERPRINT_TEXT_SIZE, named_key(m, theirs), fingerprint_text(key->fingerprint, ours));
     CLEANUP(json_cleanup) json_t *root = NULL;
     TRY(load_json(text, size, name, &root, err));
     (void)json_object_del(root, "unprotected");

@@ -385,6 +385,13 @@ static void test_without_signature_only_the_fingerprint_can_be_wrong(void **stat
         parse("{" EXAMPLE_HEAD "," EXAMPLE_FILES ",\"unprotected\":{\"key-fingerprint\":\"x\"}}", &m, &err), OK);
     assert_int_equal(manifest_check_fingerprint(&m, example_key(), &err), ERR_MISMATCH);
     manifest_deinit(&m);
+    /* A sentence stays a line. */
+    assert_int_equal(
+        parse("{" EXAMPLE_HEAD "," EXAMPLE_FILES ",\"unprotected\":{\"key-fingerprint\":\"\\u001b[2J\\n\"}}", &m, &err),
+        OK);
+    assert_int_equal(manifest_check_fingerprint(&m, example_key(), &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "manifest's key \\x1b[2J\\x0a does"));
+    manifest_deinit(&m);
 }
 
 static void test_signed_manifest_is_written_and_checked(void **state)
