@@ -1,6 +1,7 @@
 /* Calls of backup and reader sessions as the client writes them: paths with their parameters, and the body of an
  * append. To the byte as in the worked transcript (parameters in alphabetical order). Pure. Path writers replace the
- * buffer's content; the path ends with NUL. ERR_LIMIT above WIRE_PATH_MAX. Source: bench/spec/protocol.md 8, 10, 17. */
+ * buffer's content; the path ends with NUL. ERR_LIMIT above WIRE_PATH_MAX.
+ * Source: bench/spec/protocol.md 8, 10, 17. */
 #ifndef PXB_WIRE_CALL_H
 #define PXB_WIRE_CALL_H
 

@@ -12,7 +12,8 @@
  * a failure. This also holds for connections that end, GOAWAY and cancelled requests.
  *
  * Memory: the outbox, responses up to their ceilings, and request structures. Bodies of requests are borrowed until the
- * answer was taken, and copied once, into the outbox. Source: bench/spec/protocol.md 7.4, 15.3. */
+ * answer was taken, and copied once, into the outbox.
+ * Source: bench/spec/protocol.md 7.4, 15.3. */
 #ifndef PXB_WIRE_H2_CLIENT_H
 #define PXB_WIRE_H2_CLIENT_H
 

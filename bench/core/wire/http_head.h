@@ -4,7 +4,8 @@
  *
  * Pure and strict, because two parties who disagree about where a message ends can be played against each other: lines
  * end with CR LF and nothing else does, no folded lines, no space before the colon, one content-length of digits alone,
- * never a content-length beside a transfer coding. Bounded: 16 KiB, 64 header lines. Source: bench/spec/protocol.md
+ * never a content-length beside a transfer coding. Bounded: 16 KiB, 64 header lines.
+ * Source: bench/spec/protocol.md
  * 5, 7.1, 7.3, 14.2 (V23). */
 #ifndef PXB_WIRE_HTTP_HEAD_H
 #define PXB_WIRE_HTTP_HEAD_H

@@ -1,6 +1,7 @@
 /* Parameters as text: percent coding, application/x-www-form-urlencoded written and split.
  * Pure. Writers append to a buffer whose ceiling the caller chose (ERR_LIMIT). Decoding is as servers do it: '%'
- * without two hexadecimal digits stands for itself. Source: bench/spec/protocol.md 5.1, 6.1. */
+ * without two hexadecimal digits stands for itself.
+ * Source: bench/spec/protocol.md 5.1, 6.1. */
 #ifndef PXB_WIRE_QUERY_H
 #define PXB_WIRE_QUERY_H
 

@@ -1,6 +1,7 @@
 /* The target of a request taken apart for routing: "/a//b%20c?query" is the components "a", "b c" and the query.
  * Pure. Empty components are dropped; decoded ones begin with no '.' and contain neither '/' nor NUL, so none leads out
- * of a tree. Source: bench/spec/protocol.md 5.1, 7.4. */
+ * of a tree.
+ * Source: bench/spec/protocol.md 5.1, 7.4. */
 #ifndef PXB_WIRE_TARGET_H
 #define PXB_WIRE_TARGET_H
 
