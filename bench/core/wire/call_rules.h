@@ -3,7 +3,6 @@
  *   method, component --> call_rules_find --> rules and where parameters come from --> param_parse
  *
  * Pure and constant.
- *
  * Source: bench/spec/protocol.md 2.1, 7.1, 8.1, 10, 14.2 (V1 to V4, V19, V20). */
 #ifndef PXB_WIRE_CALL_RULES_H
 #define PXB_WIRE_CALL_RULES_H

@@ -1,6 +1,5 @@
 /* The body behind an HTTP/1.1 head, taken out of the bytes of a connection: of known length, chunked, or up to the end.
  * Pure; pieces are handed on as they are found, without a copy. Bounded by the caller's ceiling.
- *
  * Source: bench/spec/protocol.md 5.2; RFC 9112 7.1. */
 #ifndef PXB_WIRE_HTTP_BODY_H
 #define PXB_WIRE_HTTP_BODY_H

@@ -1,6 +1,5 @@
 /* Which texts are names: datastores, archives, users, hosts, digests, fingerprints.
  * Pure. Texts come with their length, so that a NUL inside is a character like any other (and never allowed).
- *
  * Source: bench/spec/protocol.md 2.1. */
 #ifndef PXB_WIRE_NAMES_H
 #define PXB_WIRE_NAMES_H

@@ -1,5 +1,4 @@
 /* Numbers and words of the backup server's protocol that several places use.
- *
  * Source: bench/spec/protocol.md 0, 7. */
 #ifndef PXB_WIRE_PROTOCOL_H
 #define PXB_WIRE_PROTOCOL_H

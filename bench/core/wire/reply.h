@@ -1,6 +1,5 @@
 /* What a server's answer means: a status for the program, one sentence for the user that says what to do.
  * Pure. The server's own words are quoted, cut, without control characters.
- *
  * Source: bench/spec/protocol.md 5.2, 18. */
 #ifndef PXB_WIRE_REPLY_H
 #define PXB_WIRE_REPLY_H

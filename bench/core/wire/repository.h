@@ -1,6 +1,5 @@
 /* Names of datastores on servers: "[[auth-id@]host[:port]:]datastore".
  * Pure values without pointers; nothing is resolved or connected here.
- *
  * Source: bench/spec/protocol.md 2.2. */
 #ifndef PXB_WIRE_REPOSITORY_H
 #define PXB_WIRE_REPOSITORY_H

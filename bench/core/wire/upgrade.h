@@ -1,7 +1,6 @@
 /* Requests of our client before HTTP/2: the upgrade to a session, authorization, and what the answers mean.
  * Pure. Heads may hold secrets: callers overwrite their buffers (OPENSSL_cleanse) when they are sent. Writers reserve
  * HTTP_HEAD_SIZE_MAX bytes first, so that growing leaves no copies behind; buffers need that much room.
- *
  * Source: bench/spec/protocol.md 6.1, 6.2, 7.1, 7.3. */
 #ifndef PXB_WIRE_UPGRADE_H
 #define PXB_WIRE_UPGRADE_H
