@@ -291,7 +291,8 @@ def test_what_is_written_at_once_is_one_of_the_two(tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from pxarbench_harness.gates import golden\n"
     script += "for _ in range(100): golden.write_whole(Path(sys.argv[1]), sys.argv[2] * 300_000)"
     environment = {"PYTHONPATH": str(locate.REPOSITORY / "harness")}
-    words = ["sh", "-c", '"$0" -c "$1" "$2" a & "$0" -c "$1" "$2" b & wait $! && wait', sys.executable, script, path]
+    both = '"$0" -c "$1" "$2" a & one=$!; "$0" -c "$1" "$2" b && wait $one'
+    words = ["sh", "-c", both, sys.executable, script, path]
     run.run(words, env=environment).check_ok()
     assert path.read_text() in texts and left(tmp_path) == ["verdict.json"]
 

@@ -505,6 +505,8 @@ def test_blessing_does_not_creep() -> None:
     after, said = instructions.blessed(before, counts(x=count(1_001_900), y=count(1_031_000)), "why")
     assert after.counts[CHAIN.key]["x"].instructions == 1_000_000 and said == ["y: instructions +3.10%"]
     assert instructions.blessed(before, counts(x=count(1_001_900), y=count()), "why")[1] == []
+    less, _ = instructions.blessed(before, counts(x=count(998_500), y=count(1_031_000)), "why")
+    assert less.counts[CHAIN.key]["x"].instructions == 998_500
 
 
 def test_blessing_writes_nothing_when_nothing_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -391,8 +391,9 @@ def confirmed(first: Counts, again: Counts) -> Counts:
 def blessed(golden: Golden, head: Counts, line: str) -> tuple[Golden, list[str]]:
     """Pure: the new file, and what changes in words; []: nothing. `line`: the history's.
 
-    What is within the limits stays as it was, else a little more each time would never be seen. Counts of other toolchains
-    stay as long as this one's do not change: then they would be those of another program.
+    What is within the limits never grows, else a little more each time would never be seen: the least count stays, since threads
+    that get into each other's way only ever add. Counts of other toolchains stay as long as this one's do not change: then
+    they would be those of another program.
     """
     key = head.toolchain.key
     before = golden.counts.get(key, {})
@@ -413,7 +414,7 @@ def blessed(golden: Golden, head: Counts, line: str) -> tuple[Golden, list[str]]
             changed.add(name)
             said.append(f"{name}: {', '.join(words)}")
         else:
-            kept[name] = old
+            kept[name] = callgrind.least([old, count])
     said += [f"{name}: gone" for name in sorted(before.keys() - head.cases.keys())]
     fields = golden.toolchains[key].fields if key in golden.toolchains else head.toolchain.fields
     said += [f"{name}: {fields.get(name, '')!r} -> {value!r}" for name, value in head.toolchain.fields.items()
