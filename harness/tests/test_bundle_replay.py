@@ -199,6 +199,13 @@ def test_another_tree(bundled: Path, replayed: Again, tmp_path: Path) -> None:
     assert len(told) == 2 and told[0].startswith(" : dataset tiny: the tree is another one here") and "nothing can be" in told[1]
 
 
+def test_what_was_done_before_is_not_done_again(bundled: Path, replayed: Again) -> None:
+    replayed(bundled)
+    code, said, verdict = replayed(bundled)
+    assert code == 0 and "nothing ran" in "".join(found(verdict, Level.WARNING)), said
+    assert replayed(bundled, "--warnings-as-failures")[0] == 3
+
+
 def test_no_subject_is_here(bundled: Path, replayed: Again, tmp_path: Path) -> None:
     def change(values: dict[str, Any], contents: dict[str, bytes | Path]) -> None:
         values["plan"]["contenders"] = [["pxarbench@other", "metadata"]]

@@ -20,6 +20,7 @@ from .. import session as sessions
 from ..gates import verdict as verdicts
 from ..gates.verdict import Finding, Level, Verdict, VerdictBroken
 from ..record import Record, RecordBroken
+from ..session.journal import FINISHED, read_plan
 from ..state import StateChanged
 from ..tree import Tree
 from . import again as agains
@@ -98,6 +99,7 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
         return _nothing(manifest, where, draft, by_name, other)
     output = where.output or _output(draft)
     output.mkdir(parents=True, exist_ok=True)
+    there = read_plan(output)
     for left in sessions.abandoned(where.work):
         shutil.rmtree(left, ignore_errors=True)  # another one may be removing it as well
     done = replace(draft, plan=replace(draft.plan, output=output, work=sessions.work_folder(where.work, output)))
@@ -108,6 +110,9 @@ def of_session(manifest: Manifest, where: Where, say: Callable[[str], None]) -> 
         running.discard()
         raise
     verdict = _verdict(manifest, where, done, running, recorded, by_name, other)
+    if there is not None and there.get("state") == FINISHED:
+        text = "nothing ran: the session in the folder for the output was finished before (another --output does it again)"
+        verdict = replace(verdict, findings=(*verdict.findings, Finding("checks", "", "", Level.WARNING, text)))
     verdicts.write(output / VERDICT, verdict)
     return verdict, output
 
