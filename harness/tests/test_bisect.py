@@ -421,7 +421,7 @@ COMPARED = Finding("time", "restore", "wall", Level.OK, "slower", 100, 110, "ns"
         (replace(COMPARED, details=("two copies of base: +0.1 %", "the session: two copies differ")), "slower"),
         (replace(COMPARED, change=None), "slower"),
         (None, "ended badly"),
-        ("ci/compare: --case restore: unknown; there are none\n(ci/compare --help)\n", "--case restore: unknown; there are none"),
+        ("ci/compare: --case restore: unknown; there is\n(ci/compare --help)\n", "--case restore: unknown; there is"),
     ],
 )
 def test_what_a_comparison_says(

@@ -618,8 +618,8 @@ def test_several_add_to_one_branch(tmp_path: Path, remote: str, nobody: None) ->
         a_repository(tmp_path / name).must("remote", "add", "origin", str(tmp_path / "remote"))
     context = multiprocessing.get_context("fork")
     workers = [
-        context.Process(target=_add_to_branch, args=(str(tmp_path / (str(k) if remote else "0")), "numbers", remote, range(k, 9, 3)))
-        for k in range(3)
+        context.Process(target=_add_to_branch, args=(str(tmp_path / (name if remote else "0")), "numbers", remote, numbers))
+        for name, numbers in (("0", range(0, 9, 3)), ("1", range(1, 9, 3)), ("2", range(2, 9, 3)))
     ]  # fmt: skip
     for worker in workers:
         worker.start()
@@ -646,7 +646,8 @@ def test_variables_of_hooks_mean_another_repository(tmp_path: Path, nobody: None
 
 
 def test_times_of_commits_may_be_anything() -> None:
-    assert [git.utc(n) for n in (0, -(2**70), 2**62)] == ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+    first, last = "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
+    assert [git.utc(n) for n in (0, -(2**70), 2**62)] == [first, first, last]
 
 
 def test_who_was_slower_adds_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

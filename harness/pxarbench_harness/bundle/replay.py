@@ -199,7 +199,9 @@ def _verdict(
             for r in recorded if r.case not in done.asked and r.phase in ("measured", "proof")
         }),
         *judge.left_out({case: why for case, why in excuses.items() if case in measured_there}),
-        *judge.operation_logs(_logs(where.folder / FOLDER), _logs(running.plan.output), same_harness=same_harness, wanted=done.logs),
+        *judge.operation_logs(
+            _logs(where.folder / FOLDER), _logs(running.plan.output), same_harness=same_harness, wanted=done.logs
+        ),
         *judge.problems(there, here),
         *judge.lines(there, here, doubts, measured_there & measured_here),
     ]

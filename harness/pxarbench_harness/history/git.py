@@ -90,8 +90,7 @@ class Repository:
         return [Commit(name, utc(int(seconds)), subject) for name, seconds, subject in rows]
 
     def places(self, names: Sequence[str]) -> dict[str, int]:
-        """Of names (in hexadecimal digits) their places, those of ancestors before those of descendants; names that are not here
-        are left out."""
+        """Of names (in hexadecimal digits) their places, ancestors' before descendants'; names that are not here are left out."""
         if not names:
             return {}
         asked = "".join(f"{name}^{{commit}}\n" for name in names).encode()

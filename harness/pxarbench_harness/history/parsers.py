@@ -40,7 +40,7 @@ examples:
 A number that changed its level is told with the commits between the last run before and the first run after it, and with the
 ci/bisect command that finds the one. Runs of other branches, machines and versions of the benchmark are never joined.
 
-exit codes: 0 done; 1 failed, or there are no runs; with --check also 2: some number is worse than before the last runs (--recent),
+exit codes: 0 done; 1 failed, or there are no runs; with --check also 2: a number is worse than before the last runs (--recent),
 4: no series is long enough to tell, or the newest run lacks a case; 130 interrupted
 """
 
