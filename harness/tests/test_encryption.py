@@ -330,6 +330,24 @@ def test_mixed_keys_and_modes(
     assert result.returncode == 1 and "has no usable reference" in sentence(result)
 
 
+@pytest.mark.parametrize("stream", ["root.mpxar.didx", "root.ppxar.didx"])
+@pytest.mark.parametrize("listed", ["none", "sign-only"])
+def test_one_stream_of_another_mode_is_no_reference(
+    cli: Cli, stream: str, listed: str, key: Path, tree: Path, small_store: Path
+) -> None:
+    """A manifest without signature says so of one of the two; neither is taken then."""
+    told = backup(cli, small_store, tree, 1700000000, "data", "--keyfile", key)
+    path = small_store / told["snapshot"] / "index.json.blob"
+    manifest = json.loads(blob_content(path.read_bytes()))
+    files = [{**f, "crypt-mode": listed} if f["filename"] == stream else f for f in manifest["files"]]
+    set_manifest(path, {**manifest, "files": files, "signature": None})
+    told = backup(cli, small_store, tree, 1700000001, "metadata", "--keyfile", key)
+    reference = told["archives"][0]["reference"]
+    assert reference["reason"] == "crypt-mode-mismatch"
+    assert reference["detail"] == f"'{stream}' has crypt mode {listed}, this run encrypt"
+    assert told["archives"][0]["reused_files"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
