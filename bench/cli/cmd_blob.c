@@ -2,6 +2,7 @@
 #include "base/size_text.h"
 #include "blob/blob.h"
 #include "cli/cli.h"
+#include "cli/key_args.h"
 #include "cli/whole_file.h"
 
 #include <inttypes.h>
@@ -11,9 +12,10 @@ static const char show_help[] =
     "Usage: pxarbench blob show FILE [--raw] [--output-format text|json|json-pretty]\n"
     "\n"
     "Shows a data blob (a .blob file or a chunk): its kind, sizes, checksum, and the SHA-256 of its content.\n"
-    "The content of an encrypted one is not decoded, its checksum is checked all the same.\n"
+    "The content of an encrypted one is decoded with its key, and the digest is the keyed one, by which a chunk is\n"
+    "stored; without the key only its checksum is checked.\n"
     "\n"
-    "  --raw                   write the content to standard output and nothing else\n"
+    "  --raw                   write the content to standard output and nothing else\n" KEY_ARGS_HELP
     "  --output-format FORMAT  text, json or json-pretty (default text)\n";
 
 enum { READ_SPARE = 1 << 16 };
@@ -65,17 +67,24 @@ static json_t *blob_json(const struct shown_blob *b)
 static enum status show(int argc, char **argv, struct error *err)
 {
     enum { RAW = CLI_OPTION_FIRST };
-    static const struct option options[] = {{"raw", no_argument, NULL, RAW}, CLI_FORMAT_OPTION, CLI_OPTIONS_END};
+    static const struct option options[] = {
+        {"raw", no_argument, NULL, RAW}, KEY_ARGS_OPTIONS, CLI_FORMAT_OPTION, CLI_OPTIONS_END};
+    CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
     enum output_format format = OUTPUT_TEXT;
     bool raw = false;
     cli_options_begin();
-    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;)
+    for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
+        bool taken;
+        TRY(key_args_take(option, &key, &taken, err));
+        if (taken)
+            continue;
         switch (option) {
         case RAW: raw = true; break;
         case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &format, err)); break;
         case CLI_HELP: return cli_help(show_help);
         default: return ERR_USAGE;
         }
+    }
     TRY(cli_arguments(argc, argv, 1, 1, "FILE", err));
     const char *path = argv[optind];
 
@@ -83,13 +92,15 @@ static enum status show(int argc, char **argv, struct error *err)
     CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(size_max + READ_SPARE);
     CLEANUP(buffer_deinit) struct buffer content = BUFFER_INIT(BLOB_RAW_SIZE_MAX);
     CLEANUP(context_cleanup) struct blob_context *context = NULL;
+    TRY(key_args_load(&key, err));
     TRY(whole_file_read(path, size_max, &encoded, err));
     TRY(blob_context_new(&context, err));
     struct shown_blob b = {.encoded_size = encoded.size};
     TRY(blob_check(encoded.data, encoded.size, path, &b.kind, err));
-    b.decoded = raw || !blob_is_encrypted(b.kind);
+    const struct crypt_config *config = blob_is_encrypted(b.kind) ? key_args_config(&key) : NULL;
+    b.decoded = raw || config || !blob_is_encrypted(b.kind);
     if (b.decoded)
-        TRY(blob_open(context, encoded.data, encoded.size, BLOB_RAW_SIZE_MAX, path, &content, err));
+        TRY(blob_open_keyed(context, config, encoded.data, encoded.size, BLOB_RAW_SIZE_MAX, path, &content, err));
     if (raw) {
         struct sink out = cli_stdout_sink();
         return out.write(out.context, content.data, content.size, err);
@@ -97,7 +108,7 @@ static enum status show(int argc, char **argv, struct error *err)
     b.crc = load_u32le(encoded.data + BLOB_CRC_OFFSET);
     digest_of(encoded.data, encoded.size, &b.encoded_digest);
     b.size = content.size;
-    digest_of(content.data, content.size, &b.digest);
+    crypt_digest_of(config, content.data, content.size, &b.digest);
     return format == OUTPUT_TEXT ? print_text(&b, err) : cli_print_json(blob_json(&b), format, err);
 }
 

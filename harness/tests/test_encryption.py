@@ -212,6 +212,18 @@ def test_real_snapshots_with_another_key(
     assert not target.exists()
 
 
+def test_blob_show_with_the_key(cli: Cli, real_store: RealStore, real_key: Path, other_key: Path) -> None:  # noqa: F811
+    snapshot = by_key(real_store, "enc-1")
+    path, said = snapshot.folder / "app.conf.blob", snapshot.files["app.conf.blob"]["decoded"]
+    raw = cli("blob", "show", path, "--raw", "--keyfile", real_key).check_ok().stdout
+    assert (len(raw), hashlib.sha256(raw).hexdigest()) == (said["size"], said["sha256"])
+    for start, end, digest in snapshot.chunks("root.mpxar.didx"):
+        chunk = cli("blob", "show", real_store.chunk_path(digest), "--keyfile", real_key, "--output-format", "json").json()
+        assert (chunk["size"], chunk["digest"]) == (end - start, digest)
+    result = cli("blob", "show", path, "--keyfile", other_key)
+    assert result.returncode == 1 and "cannot be decrypted: another key, or damaged" in sentence(result)
+
+
 # ---- ours ----
 
 
