@@ -99,7 +99,7 @@ def id_key_of(key_file: Json) -> bytes:
 
 
 @pytest.mark.parametrize("which", KEYED)
-def test_real_snapshots_verify_with_their_key(cli: Cli, which: str, real_store: RealStore, real_key: Path) -> None:  # noqa: F811
+def test_real_snapshots_verify(cli: Cli, which: str, real_store: RealStore, real_key: Path) -> None:  # noqa: F811
     snapshot = by_key(real_store, which)
     words = ["verify", snapshot.name, "--repository", real_store.path, "--keyfile", real_key]
     said = cli(*words, "--output-format", "json").json()
