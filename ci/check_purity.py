@@ -25,7 +25,7 @@ ALLOWED = set(
     __isoc23_strtol __isoc23_strtoll __isoc23_strtoul __isoc23_strtoull
     snprintf vsnprintf __isoc99_sscanf __isoc23_sscanf
     qsort qsort_r bsearch abs labs llabs
-    inet_pton __udivti3 __umodti3
+    inet_pton __divti3 __modti3 __udivti3 __umodti3
     tolower toupper __ctype_b_loc __ctype_tolower_loc __ctype_toupper_loc
     floor ceil round llround log log2 pow exp sqrt
     __errno_location __stack_chk_fail _GLOBAL_OFFSET_TABLE_
