@@ -7,6 +7,7 @@ gates of ci/gate and ci/compare do (all others have to stay silent):
     c_tests = ["detect_lookahead_test"]                       # test programs of the build
     tests = ["harness/tests/test_x.py::test_y"]               # functions of the harness, with all their parameters
     gates = ["counters"]                                      # of gates/verdict.py
+    compare = ["--rounds", "400", "--case", "chunk"]          # ci/compare with these words; none: as it is by itself
 
     [[replace]]
     file = "bench/core/detect/lookahead.c"
@@ -53,6 +54,7 @@ class Defect:
     c_tests: tuple[str, ...]
     tests: tuple[str, ...]
     gates: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
 
 
 def load(path: Path) -> Defect:
@@ -60,7 +62,8 @@ def load(path: Path) -> Defect:
         said = tomllib.load(file)
     replacements = tuple(Replacement(r["file"], r["old"], r["new"]) for r in said["replace"])
     c_tests, tests = tuple(said.get("c_tests", ())), tuple(said.get("tests", ()))
-    defect = Defect(path.stem, said["defect"], replacements, c_tests, tests, tuple(said.get("gates", ())))
+    gates, compare = tuple(said.get("gates", ())), tuple(said.get("compare", ()))
+    defect = Defect(path.stem, said["defect"], replacements, c_tests, tests, gates, compare)
     if not replacements or not (defect.c_tests or defect.tests or defect.gates):
         raise PlantedError(f"{path.name}: needs something to replace, and tests or gates that notice it")
     return defect

@@ -54,14 +54,15 @@ def build(copy: planted.Copy, defect: planted.Defect, target: Path) -> None:
     shutil.copy2(copy.build / "bin" / "pxarbench", target)
 
 
-def judge(place: Place, name: str, command: str, say: Callable[[str], None]) -> verdicts.Verdict:
+def judge(place: Place, defect: planted.Defect, command: str, say: Callable[[str], None]) -> verdicts.Verdict:
     """Of a build that is there. PlantedError: the command gave no verdict."""
+    name = defect.name
     file = place.verdict(name, command)
     binary = place.program(name)
     if command == planted_gates.GATE:
         words: list[str | Path] = ["pxarbench_harness.gates", "--binary", binary]
     else:
-        words = ["pxarbench_harness.compare", place.program(NONE.name), binary, "--no-instructions"]
+        words = ["pxarbench_harness.compare", place.program(NONE.name), binary, "--no-instructions", *defect.compare]
     environment = {**os.environ, "PYTHONPATH": os.fspath(HARNESS)}
     begun = time.monotonic()
     result = run.run(
@@ -85,7 +86,7 @@ def examine(
     made = {}
     for command in commands:
         file = place.verdict(defect.name, command)
-        made[command] = verdicts.read(file) if file.exists() else judge(place, defect.name, command, say)
+        made[command] = verdicts.read(file) if file.exists() else judge(place, defect, command, say)
     return planted_gates.row(defect, made)
 
 

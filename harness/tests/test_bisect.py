@@ -463,7 +463,7 @@ def test_ends_that_may_be_noise_are_not_searched(tmp_path: Path, monkeypatch: py
         (["--source", "session", "--dataset", "tiny"], "needs --dataset and --mode"),
         (["--source", "command"], "needs --command"),
         (["--command", "x", "--rounds", "1"], "--rounds must be from 2 to 100"),
-        (["--command", "x", "--rounds", "101"], "--rounds must be from 2 to 100"),
+        (["--command", "x", "--rounds", "1001"], "--rounds must be from 2 to 1000"),
         (["--source", "time", "--rounds", "2"], "--rounds must be at least 3 for source time"),
         (["--command", "x", "--program", "../x"], "below the files of the commit"),
         (["--command", "x", "--program", "/bin/true"], "below the files of the commit"),

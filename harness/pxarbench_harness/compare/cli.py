@@ -13,7 +13,7 @@ from pathlib import Path
 from ..gates.verdict import EXIT_ERROR, GATES, to_json
 
 EXIT_INTERRUPTED = 130
-ROUNDS, ROUNDS_MAX = 10, 100
+ROUNDS, ROUNDS_MAX = 10, 1000
 WRITTEN = ("verdict.json", "compare.md", "samples.jsonl")
 
 _EXAMPLES = """
