@@ -402,11 +402,11 @@ def test_rounds_are_not_doubled_beyond_what_is_possible(tmp_path: Path, monkeypa
     scratch = made(tmp_path, values(100, 107, 110))
     asked = measuring(monkeypatch, {100: 0.05})
     plan = a_plan(scratch, 2)
-    plan, _, _ = bisect._ends(replace(plan, question=replace(plan.question, rounds=60)), lambda _: None)
+    plan, _, _ = bisect._ends(replace(plan, question=replace(plan.question, rounds=600)), lambda _: None)
     assert bisect.step(plan, scratch.commits[1], lambda _: None).code == BAD
-    plan = replace(plan, question=replace(plan.question, rounds=100))
+    plan = replace(plan, question=replace(plan.question, rounds=1000))
     assert bisect.step(plan, scratch.commits[1], lambda _: None).code == SKIP
-    assert max(rounds for _, rounds in asked) == 100
+    assert max(rounds for _, rounds in asked) == 1000
 
 
 COMPARED = Finding("time", "restore", "wall", Level.OK, "slower", 100, 110, "ns", (), 0.1, 0.05, 0.15)
