@@ -400,7 +400,7 @@ def test_an_interval_that_does_not_decide_gets_more_rounds(tmp_path: Path, monke
 
 def test_rounds_are_not_doubled_beyond_what_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = made(tmp_path, values(100, 107, 110))
-    asked = measuring(monkeypatch, {100: 0.05})
+    asked = measuring(monkeypatch, {1000: 0.05})
     plan = a_plan(scratch, 2)
     plan, _, _ = bisect._ends(replace(plan, question=replace(plan.question, rounds=600)), lambda _: None)
     assert bisect.step(plan, scratch.commits[1], lambda _: None).code == BAD
