@@ -88,10 +88,14 @@ enum status acl_list_add(struct acl_list *list, uint64_t id, uint64_t perm, stru
 {
     if (list->count >= ATTRIBUTES_ACL_MAX)
         return fail(err, ERR_LIMIT, "more than %d access control entries of one kind", ATTRIBUTES_ACL_MAX);
-    struct acl_entry *grown = reallocarray(list->entries, list->count + 1, sizeof *grown);
-    if (!grown)
-        return fail(err, ERR_MEMORY, "out of memory for access control entries");
-    list->entries = grown;
+    if (list->count >= list->capacity) {
+        size_t capacity = list->count ? 2 * list->count : 1;
+        struct acl_entry *grown = reallocarray(list->entries, capacity, sizeof *grown);
+        if (!grown)
+            return fail(err, ERR_MEMORY, "out of memory for access control entries");
+        list->entries = grown;
+        list->capacity = capacity;
+    }
     list->entries[list->count++] = (struct acl_entry){.id = id, .perm = perm};
     return OK;
 }
@@ -120,7 +124,7 @@ static enum status acl_list_copy(const struct acl_list *from, struct acl_list *o
     if (!out->entries)
         return fail(err, ERR_MEMORY, "out of memory for access control entries");
     memcpy(out->entries, from->entries, from->count * sizeof *out->entries);
-    out->count = from->count;
+    out->count = out->capacity = from->count;
     return OK;
 }
 

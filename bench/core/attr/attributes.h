@@ -32,6 +32,7 @@ struct acl_entry {
 struct acl_list {
     struct acl_entry *entries;
     size_t count;
+    size_t capacity; /* acl_list_add's */
 };
 #define ACL_PERM_UNSET UINT64_MAX
 struct acl_default {
