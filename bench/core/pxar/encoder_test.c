@@ -140,15 +140,15 @@ static void test_unified_attributes_as_specified(void **state)
     struct acl_entry named[] = {{1001, 7}, {1002, 5}, {1001, 6}, {1002, 4}};
     struct attribute_extras dir_extras = {.has_default = true,
                                           .acl_default = {7, 5, 0, ACL_PERM_UNSET},
-                                          .default_users = {&named[0], 1},
-                                          .default_groups = {&named[1], 1}};
+                                          .default_users = {.entries = &named[0], .count = 1},
+                                          .default_groups = {.entries = &named[1], .count = 1}};
     char name[] = "user.k";
     uint8_t value[] = {'v'}, fcaps[20] = {1, 0, 0, 2, 0, 0x20};
     struct xattr xattr = {name, 6, value, 1};
     struct attribute_extras x_extras = {.xattrs = &xattr,
                                         .xattr_count = 1,
-                                        .users = {&named[2], 1},
-                                        .groups = {&named[3], 1},
+                                        .users = {.entries = &named[2], .count = 1},
+                                        .groups = {.entries = &named[3], .count = 1},
                                         .has_group_obj = true,
                                         .group_obj = 4,
                                         .has_fcaps = true,
