@@ -231,7 +231,8 @@ static void test_no_copy_of_a_key_stays_behind(void **state)
 {
     (void)state;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    skip(); /* their memory is too large to look through */
+    print_message("memory under a sanitizer is too large to look through\n");
+    skip();
 #endif
     struct wanted raw, text;
     struct loaded_key *k;

@@ -292,11 +292,6 @@ static int on_error(nghttp2_session *session, int code, const char *text, size_t
     return 0;
 }
 
-static enum status nghttp2_failure(int code, struct error *err)
-{
-    return fail(err, code == NGHTTP2_ERR_NOMEM ? ERR_MEMORY : ERR_FORMAT, "HTTP/2: %s", nghttp2_strerror(code));
-}
-
 static int make_session(struct h2_client *c)
 {
     nghttp2_session_callbacks *callbacks;
@@ -355,7 +350,7 @@ enum status h2_client_new(const struct h2_client_options *options, struct h2_cli
         if (code == 0)
             code = announce(c, options);
         if (code != 0)
-            status = nghttp2_failure(code, err);
+            status = h2_failure(code, err);
     }
     if (status != OK) {
         h2_client_free(c);
@@ -441,7 +436,7 @@ enum status h2_client_submit(struct h2_client *c, const struct h2_request *reque
         free(r);
         if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE)
             return fail(err, ERR_NETWORK, "the connection has used up its stream numbers");
-        return nghttp2_failure(id, err);
+        return h2_failure(id, err);
     }
     r->id = r->response->id = id;
     r->previous = c->last;

@@ -34,8 +34,7 @@ enum status h2_outbox_fill(struct h2_outbox *o, nghttp2_session *session, struct
             return OK;
         ssize_t size = nghttp2_session_mem_send(session, &o->rest);
         if (size < 0)
-            return fail(err, size == NGHTTP2_ERR_NOMEM ? ERR_MEMORY : ERR_FORMAT, "HTTP/2: %s",
-                        nghttp2_strerror((int)size));
+            return h2_failure((int)size, err);
         if (size == 0)
             return OK;
         o->rest_size = (size_t)size;
@@ -97,4 +96,9 @@ ssize_t h2_data_frame_size(nghttp2_session *session, uint8_t type, int32_t strea
 const char *h2_error_name(uint32_t code)
 {
     return nghttp2_http2_strerror(code);
+}
+
+enum status h2_failure(int code, struct error *err)
+{
+    return fail(err, code == NGHTTP2_ERR_NOMEM ? ERR_MEMORY : ERR_FORMAT, "HTTP/2: %s", nghttp2_strerror(code));
 }

@@ -46,5 +46,7 @@ ssize_t h2_data_frame_size(nghttp2_session *session, uint8_t type, int32_t strea
                            int32_t stream_window, uint32_t frame_size_max, void *user);
 /* "PROTOCOL_ERROR", ...: never NULL. */
 const char *h2_error_name(uint32_t code);
+/* What a code of nghttp2's means; returns the status. */
+MUST_CHECK enum status h2_failure(int code, struct error *err);
 
 #endif

@@ -306,11 +306,6 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 
 /* ---- the session ---- */
 
-static enum status nghttp2_failure(int code, struct error *err)
-{
-    return fail(err, code == NGHTTP2_ERR_NOMEM ? ERR_MEMORY : ERR_FORMAT, "HTTP/2: %s", nghttp2_strerror(code));
-}
-
 static int make_session(struct h2_server *s)
 {
     nghttp2_session_callbacks *callbacks;
@@ -382,7 +377,7 @@ enum status h2_server_new(const struct h2_server_options *options, const struct 
         int code = make_session(s);
         if (code == 0)
             code = announce(s);
-        status = code == 0 ? OK : nghttp2_failure(code, err);
+        status = code == 0 ? OK : h2_failure(code, err);
     }
     if (status != OK) {
         h2_server_free(s);
@@ -490,7 +485,7 @@ enum status h2_server_respond(struct h2_server *s, int32_t id, const struct h2_r
         headers[count++] = h2_header(reply->headers[i].name, reply->headers[i].value);
     const nghttp2_data_provider body = {.source = {.ptr = t}, .read_callback = on_read};
     int failed = nghttp2_submit_response(s->session, id, headers, count, t->body.size > 0 || t->source ? &body : NULL);
-    return failed == 0 ? OK : nghttp2_failure(failed, err);
+    return failed == 0 ? OK : h2_failure(failed, err);
 }
 
 void h2_server_resume(struct h2_server *s, int32_t id)
@@ -510,7 +505,7 @@ enum status h2_server_goaway(struct h2_server *s, uint32_t code, struct error *e
 {
     int failed = nghttp2_submit_goaway(s->session, NGHTTP2_FLAG_NONE,
                                        nghttp2_session_get_last_proc_stream_id(s->session), code, NULL, 0);
-    return failed == 0 ? OK : nghttp2_failure(failed, err);
+    return failed == 0 ? OK : h2_failure(failed, err);
 }
 
 void h2_server_set_user(struct h2_server *s, int32_t id, void *stream_user)
