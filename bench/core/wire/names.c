@@ -170,12 +170,14 @@ bool name_is_host(const char *text, size_t size)
     return inet_pton(AF_INET6, address, &parsed) == 1;
 }
 
-enum status fingerprint_parse(const char *text, uint8_t out[FINGERPRINT_SIZE], struct error *err)
+enum status certificate_fingerprint_parse(const char *text, uint8_t out[CERTIFICATE_FINGERPRINT_SIZE],
+                                          struct error *err)
 {
     size_t size = strlen(text);
-    bool good = size == FINGERPRINT_TEXT_SIZE - 1;
-    for (size_t i = 0; good && i < FINGERPRINT_SIZE; i++)
-        good = hex_decode(text + 3 * i, 2, &out[i], 1) && text[3 * i + 2] == (i + 1 < FINGERPRINT_SIZE ? ':' : '\0');
+    bool good = size == CERTIFICATE_FINGERPRINT_TEXT_SIZE - 1;
+    for (size_t i = 0; good && i < CERTIFICATE_FINGERPRINT_SIZE; i++)
+        good = hex_decode(text + 3 * i, 2, &out[i], 1) &&
+               text[3 * i + 2] == (i + 1 < CERTIFICATE_FINGERPRINT_SIZE ? ':' : '\0');
     if (!good)
         return fail(err, ERR_USAGE,
                     "the fingerprint of %zu characters is not 32 pairs of hexadecimal digits joined by colons, like "
@@ -184,12 +186,13 @@ enum status fingerprint_parse(const char *text, uint8_t out[FINGERPRINT_SIZE], s
     return OK;
 }
 
-const char *fingerprint_text(const uint8_t fingerprint[FINGERPRINT_SIZE], char out[FINGERPRINT_TEXT_SIZE])
+const char *certificate_fingerprint_text(const uint8_t fingerprint[CERTIFICATE_FINGERPRINT_SIZE],
+                                         char out[CERTIFICATE_FINGERPRINT_TEXT_SIZE])
 {
-    for (size_t i = 0; i < FINGERPRINT_SIZE; i++) {
+    for (size_t i = 0; i < CERTIFICATE_FINGERPRINT_SIZE; i++) {
         hex_encode(&fingerprint[i], 1, out + 3 * i);
         out[3 * i + 2] = ':';
     }
-    out[FINGERPRINT_TEXT_SIZE - 1] = '\0';
+    out[CERTIFICATE_FINGERPRINT_TEXT_SIZE - 1] = '\0';
     return out;
 }

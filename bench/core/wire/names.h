@@ -17,8 +17,8 @@ enum {
     NAME_TOKEN_MIN = 3,
     NAME_TOKEN_MAX = 64,
     NAME_AUTH_ID_MAX = NAME_USER_ID_MAX + 1 + NAME_TOKEN_MAX,
-    FINGERPRINT_SIZE = 32,
-    FINGERPRINT_TEXT_SIZE = 3 * FINGERPRINT_SIZE, /* 95 characters and NUL */
+    CERTIFICATE_FINGERPRINT_SIZE = 32,
+    CERTIFICATE_FINGERPRINT_TEXT_SIZE = 3 * CERTIFICATE_FINGERPRINT_SIZE, /* 95 characters and NUL */
 };
 
 /* [A-Za-z0-9_][A-Za-z0-9._-]*: no separator, neither "." nor "..". */
@@ -46,7 +46,9 @@ bool name_is_host(const char *text, size_t size);
 size_t name_token_offset(const char *auth_id, size_t size);
 
 /* "ab:cd:...", 32 pairs of either case. ERR_USAGE, with what is wrong, for anything else. */
-MUST_CHECK enum status fingerprint_parse(const char *text, uint8_t out[FINGERPRINT_SIZE], struct error *err);
-const char *fingerprint_text(const uint8_t fingerprint[FINGERPRINT_SIZE], char out[FINGERPRINT_TEXT_SIZE]);
+MUST_CHECK enum status certificate_fingerprint_parse(const char *text, uint8_t out[CERTIFICATE_FINGERPRINT_SIZE],
+                                                     struct error *err);
+const char *certificate_fingerprint_text(const uint8_t fingerprint[CERTIFICATE_FINGERPRINT_SIZE],
+                                         char out[CERTIFICATE_FINGERPRINT_TEXT_SIZE]);
 
 #endif

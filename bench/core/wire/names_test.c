@@ -125,31 +125,31 @@ static void test_hosts_are_names_or_addresses(void **state)
 static void test_fingerprints_need_colons_and_ignore_case(void **state)
 {
     (void)state;
-    uint8_t fingerprint[FINGERPRINT_SIZE];
-    char text[FINGERPRINT_TEXT_SIZE];
-    char upper[FINGERPRINT_TEXT_SIZE];
+    uint8_t fingerprint[CERTIFICATE_FINGERPRINT_SIZE];
+    char text[CERTIFICATE_FINGERPRINT_TEXT_SIZE];
+    char upper[CERTIFICATE_FINGERPRINT_TEXT_SIZE];
     struct error err;
-    for (unsigned i = 0; i < FINGERPRINT_SIZE; i++)
+    for (unsigned i = 0; i < CERTIFICATE_FINGERPRINT_SIZE; i++)
         fingerprint[i] = (uint8_t)(7 * i + 160);
-    fingerprint_text(fingerprint, text);
+    certificate_fingerprint_text(fingerprint, text);
     assert_memory_equal(text, "a0:a7:ae", 8);
     assert_int_equal(strlen(text), 95);
     for (size_t i = 0; i < sizeof text; i++)
         upper[i] = (char)(text[i] >= 'a' && text[i] <= 'f' ? text[i] - 32 : text[i]);
-    uint8_t again[FINGERPRINT_SIZE] = {0};
-    assert_int_equal(fingerprint_parse(upper, again, &err), OK);
+    uint8_t again[CERTIFICATE_FINGERPRINT_SIZE] = {0};
+    assert_int_equal(certificate_fingerprint_parse(upper, again, &err), OK);
     assert_memory_equal(again, fingerprint, sizeof again);
 
     char plain[65] = "";
-    for (size_t i = 0; i < FINGERPRINT_SIZE; i++)
+    for (size_t i = 0; i < CERTIFICATE_FINGERPRINT_SIZE; i++)
         snprintf(plain + 2 * i, 3, "%02x", fingerprint[i]);
-    assert_int_equal(fingerprint_parse(plain, again, &err), ERR_USAGE);
-    assert_int_equal(fingerprint_parse("", again, &err), ERR_USAGE);
+    assert_int_equal(certificate_fingerprint_parse(plain, again, &err), ERR_USAGE);
+    assert_int_equal(certificate_fingerprint_parse("", again, &err), ERR_USAGE);
     text[5] = '.';
-    assert_int_equal(fingerprint_parse(text, again, &err), ERR_USAGE);
+    assert_int_equal(certificate_fingerprint_parse(text, again, &err), ERR_USAGE);
     text[5] = ':';
     text[0] = 'g';
-    assert_int_equal(fingerprint_parse(text, again, &err), ERR_USAGE);
+    assert_int_equal(certificate_fingerprint_parse(text, again, &err), ERR_USAGE);
     assert_non_null(strstr(err.text, "colons"));
 }
 

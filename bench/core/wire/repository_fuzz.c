@@ -13,13 +13,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct repository r;
     struct repository again;
     struct error err;
-    uint8_t fingerprint[FINGERPRINT_SIZE];
+    uint8_t fingerprint[CERTIFICATE_FINGERPRINT_SIZE];
     if (size >= sizeof text)
         return 0;
     if (size > 0)
         memcpy(text, data, size);
     text[size] = '\0';
-    (void)!fingerprint_parse(text, fingerprint, &err);
+    (void)!certificate_fingerprint_parse(text, fingerprint, &err);
     if (repository_parse(text, &r, &err) != OK)
         return 0;
     ASSERT(name_is_auth_id(r.auth_id, strlen(r.auth_id)));
