@@ -501,8 +501,8 @@ enum status accessor_list(struct accessor *a, const struct accessor_entry *direc
 }
 
 /* Members stand one behind the other, and so does everything below them: no table is needed but the one at the end. */
-enum status accessor_walk(struct accessor *a, const struct accessor_entry *directory, accessor_walk_visit *visit,
-                          void *context, struct error *err)
+enum status accessor_walk_begin(struct accessor *a, const struct accessor_entry *directory, struct accessor_walker *out,
+                                struct error *err)
 {
     char text[LOG_PATH_MAX];
     const char *path = directory->entry.path;
@@ -511,24 +511,46 @@ enum status accessor_walk(struct accessor *a, const struct accessor_entry *direc
     struct table table;
     TRY(open_table(a, directory, &table, err));
     TRY(seek(a, table.members, directory->range_end, path, err));
-    size_t open = 0;
-    for (uint64_t end = table.members; open > 0 || end != table.goodbye;) {
+    *out =
+        (struct accessor_walker){.accessor = a, .directory = directory, .end = table.members, .goodbye = table.goodbye};
+    return OK;
+}
+
+enum status accessor_walk_next(struct accessor_walker *w, struct archive_entry *out, struct error *err)
+{
+    struct accessor *a = w->accessor;
+    const char *path = w->directory->entry.path;
+    if (w->open == 0 && w->end == w->goodbye)
+        return ERR_CLOSED;
+    if (w->end >= w->goodbye)
+        return corrupt(a, w->end, path, err, "goes on behind its goodbye table at offset %" PRIu64, w->goodbye);
+    enum status status = decoder_next(a->decoder, out, err);
+    if (status == ERR_CLOSED || (status == OK && out->kind == ENTRY_DIRECTORY_END && w->open == 0))
+        return corrupt(a, w->end, path, err, "goodbye table, but that of the tail row is at offset %" PRIu64,
+                       w->goodbye);
+    TRY(status);
+    out->depth += w->directory->entry.depth;
+    w->end = out->content_offset > 0 ? out->content_offset + out->size : decoder_metadata_position(a->decoder);
+    if (out->kind == ENTRY_DIRECTORY)
+        w->open++;
+    if (out->kind == ENTRY_DIRECTORY_END)
+        w->open--;
+    return OK;
+}
+
+enum status accessor_walk(struct accessor *a, const struct accessor_entry *directory, accessor_walk_visit *visit,
+                          void *context, struct error *err)
+{
+    struct accessor_walker walker;
+    TRY(accessor_walk_begin(a, directory, &walker, err));
+    for (;;) {
         struct archive_entry entry;
-        if (end >= table.goodbye)
-            return corrupt(a, end, path, err, "goes on behind its goodbye table at offset %" PRIu64, table.goodbye);
-        TRY(decoder_next(a->decoder, &entry, err));
-        if (entry.kind == ENTRY_DIRECTORY_END && open == 0)
-            return corrupt(a, end, path, err, "goodbye table, but that of the tail row is at offset %" PRIu64,
-                           table.goodbye);
-        entry.depth += directory->entry.depth;
-        end = entry.content_offset > 0 ? entry.content_offset + entry.size : decoder_metadata_position(a->decoder);
-        if (entry.kind == ENTRY_DIRECTORY)
-            open++;
-        if (entry.kind == ENTRY_DIRECTORY_END)
-            open--;
+        enum status status = accessor_walk_next(&walker, &entry, err);
+        if (status == ERR_CLOSED)
+            return OK;
+        TRY(status);
         TRY(visit(context, &entry, err));
     }
-    return OK;
 }
 
 /* ---- hardlinks ---- */

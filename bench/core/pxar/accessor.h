@@ -51,6 +51,19 @@ MUST_CHECK enum status accessor_list(struct accessor *a, const struct accessor_e
 typedef enum status accessor_walk_visit(void *context, const struct archive_entry *entry, struct error *err);
 MUST_CHECK enum status accessor_walk(struct accessor *a, const struct accessor_entry *directory,
                                      accessor_walk_visit *visit, void *context, struct error *err);
+/* The same in steps. Between begin and the last step the accessor is used for nothing else; `directory` is borrowed. A
+ * walk may be given up at any time. */
+struct accessor_walker {
+    struct accessor *accessor;
+    const struct accessor_entry *directory;
+    uint64_t end;     /* of what was visited */
+    uint64_t goodbye; /* where it all ends */
+    size_t open;      /* directories below `directory` */
+};
+MUST_CHECK enum status accessor_walk_begin(struct accessor *a, const struct accessor_entry *directory,
+                                           struct accessor_walker *out, struct error *err);
+/* `out` is valid until the next step. ERR_CLOSED, without text: that was all. */
+MUST_CHECK enum status accessor_walk_next(struct accessor_walker *w, struct archive_entry *out, struct error *err);
 /* The file a hardlink refers to (10.2); its path is "". ERR_FORMAT when it refers to nothing or to no regular file. */
 MUST_CHECK enum status accessor_follow(struct accessor *a, const struct accessor_entry *link,
                                        struct accessor_entry *out, struct error *err);
