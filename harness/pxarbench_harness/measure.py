@@ -211,14 +211,13 @@ def host(tree: Path, store: Path, tools: Mapping[str, str]) -> Host:
 @lru_cache
 def commit() -> str:
     """The checkout's commit, with "+changes" when files differ from it; "unknown" outside of git."""
-    git = shutil.which("git")
-    if git is None or not (locate.REPOSITORY / ".git").exists():
+    if shutil.which("git") is None or not (locate.REPOSITORY / ".git").exists():
         return "unknown"
-    at = ["-c", f"safe.directory={locate.REPOSITORY}", "-C", str(locate.REPOSITORY)]
-    head = run.run([git, *at, "rev-parse", "--short=12", "HEAD"])
+    git = run.git_words(locate.REPOSITORY)
+    head = run.run([*git, "rev-parse", "--short=12", "HEAD"])
     if head.returncode != 0:
         return "unknown"
-    changed = run.run([git, *at, "status", "--porcelain", "--untracked-files=no"])
+    changed = run.run([*git, "status", "--porcelain", "--untracked-files=no"])
     return head.text.strip() + ("+changes" if changed.stdout.strip() else "")
 
 

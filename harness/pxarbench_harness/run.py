@@ -74,6 +74,20 @@ def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
+#: Set in hooks and by `git rebase --exec`, where they mean another repository or index than the one that is asked for here.
+_GIT_ELSEWHERE = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE", "GIT_PREFIX",
+)  # fmt: skip
+
+
+def git_words(repository: str | os.PathLike[str], *options: str) -> list[str]:
+    """The beginning of a git command about this repository, whoever owns it, and about no other."""
+    there = [f"-u{name}" for name in _GIT_ELSEWHERE if name in os.environ]
+    at = os.fspath(repository)
+    return [*(["env", *there] if there else []), "git", *options, "-c", f"safe.directory={at}", "-C", at]
+
+
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -265,6 +279,47 @@ def run_counted(
         os.close(read_end)
         if write_end >= 0:
             os.close(write_end)
+
+
+class Background:
+    """A command that runs beside its caller, in a group of its own, until it ends or `stop` ends it."""
+
+    def __init__(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        stdout: Path,
+        stderr: Path,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.argv = tuple(os.fspath(word) for word in argv)
+        self.stdout, self.stderr = stdout, stderr
+        with open(stdout, "wb") as out, open(stderr, "wb") as err:
+            self._process = subprocess.Popen(
+                self.argv, env=_environment(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=tuple(pass_fds),
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ended(self) -> int | None:
+        """Its exit code, negative: the signal; None: it runs."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        _stop_group(self._process)
+
+    def stop(self, patience: float = 10.0) -> int:
+        """SIGTERM, and the exit code. Whoever does not end within `patience` seconds is killed: CommandFailed."""
+        self._process.terminate()
+        try:
+            return self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            _stop_group(self._process)
+            raise CommandFailed(f"{shlex.join(self.argv)}: did not end within {patience:g} s of SIGTERM") from None
 
 
 def sync_filesystem(path: Path) -> None:

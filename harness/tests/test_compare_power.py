@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pxarbench_harness import run
-from pxarbench_harness.compare import decide, findings, power
+from pxarbench_harness.compare import decide, findings, power, power_pool
 from pxarbench_harness.compare.cases import Case, Numbers, named
 from pxarbench_harness.compare.decide import BASE, NULL
 from pxarbench_harness.compare.rounds import CONFIRM, Sample
@@ -26,14 +26,15 @@ SAMPLES: dict[int, list[Sample]] = {}
 
 
 class SimulatedBench:
-    """Takes 100 ms with noise of 0.5 %, and as much longer as the arm's name says."""
+    """Takes 100 ms with this noise, and as much longer as the arm's name says."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, scatter: float = 0.005) -> None:
         self.noise = random.Random(seed)
+        self.scatter = scatter
 
     def measure(self, case: Case, arm: str, binary: Path, *, prove: bool = False) -> Numbers:
         slower = int(arm[3:]) / 1000 if arm.startswith("sl-") else 0.0
-        wall = round(1e8 * (1 + slower) * math.exp(self.noise.gauss(0, 0.005)))
+        wall = round(1e8 * (1 + slower) * math.exp(self.noise.gauss(0, self.scatter)))
         return Numbers(wall, wall // 2, wall // 4, 10_000_000, 1, 1)
 
 
@@ -163,3 +164,60 @@ def test_the_wrapper_lengthens_a_run_and_hands_through_what_the_program_says(tmp
 def test_too_few_rounds_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert power.main(["--output", os.fspath(tmp_path), "--rounds", "2"]) == 1
     assert "fewer than 4 show nothing" in capsys.readouterr().err
+
+
+def noisy_trials(count: int) -> list[list[Sample]]:
+    """Runs that scatter by 4 %: what 5 % costs is lost in six rounds."""
+    made = []
+    for number in range(count):
+        bench = SimulatedBench(100 + number, scatter=0.04)
+        given = {"rounds": 6, "seed": number, "limits": LIMITS, "say": lambda _text: None}
+        first, confirm = power.trial(bench, [named("chunk")], arms(), arms(), **given)  # type: ignore[arg-type]
+        made.append([*first, *confirm])
+    return made
+
+
+def levels(trials: list[power.Trial], share: float) -> list[Level]:
+    arm = power.arm_name(share)
+    return [said.level for one in trials for said in one.said if (said.arm, said.quantity) == (arm, "wall")]
+
+
+def test_pooled_trials_find_what_single_ones_miss() -> None:
+    samples = noisy_trials(33)
+    pooled = power_pool.pooled(samples, 16, ["chunk"], LIMITS)
+    assert [one.number for one in pooled] == [0, 1]  # the 33rd is left over
+    assert [one.runs for one in pooled] == [16 * 6 * 2 * len(arms())] * 2
+    assert levels(pooled, 0.10) == [Level.REGRESSION] * 2
+    single = power_pool.pooled(samples[:4], 1, ["chunk"], LIMITS)
+    assert Level.REGRESSION not in levels(single, 0.05)
+    assert levels(power_pool.pooled(samples, 16, ["chunk"], LIMITS), 0.05) == [Level.REGRESSION] * 2
+    assert all(
+        said.level in (Level.OK, Level.INCONCLUSIVE) for one in pooled for said in one.said if said.arm in power.EQUALS
+    )
+
+
+def test_pooled_rounds_stay_apart_and_confirming_ones_are_not_counted_as_first() -> None:
+    samples = noisy_trials(2)
+    of_both = power_pool.joined(samples, CONFIRM)
+    assert {sample.series for sample in of_both} == {CONFIRM}
+    assert len({(s.round, s.position) for s in of_both}) == len(of_both) == 2 * 6 * 2 * len(arms())
+    with pytest.raises(ValueError, match="3 trials are not two groups of 2"):
+        power_pool.pooled([*samples, samples[0]], 2, ["chunk"], LIMITS)
+
+
+def test_pooling_on_the_command_line(
+    trials: list[power.Trial], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = {**ABOUT, "rules": power.rules(LIMITS)}
+    two = [trials[0], replace(trials[1], number=1)]
+    (tmp_path / "trials.jsonl").write_text("".join(power.to_line(one, about) for one in two))
+    assert power.main(["--output", str(tmp_path), "--pool", "1"]) == 1
+    assert "--pool 1: at least 2" in capsys.readouterr().err
+    for number in range(4):
+        power.write_samples(power.samples_file(tmp_path, number), SAMPLES[number % 2])
+    four = [replace(trials[number % 2], number=number) for number in range(4)]
+    (tmp_path / "trials.jsonl").write_text("".join(power.to_line(one, about) for one in four))
+    assert power.main(["--output", str(tmp_path), "--pool", "2"]) == 0
+    assert "12 rounds, 2 trials" in capsys.readouterr().out
+    assert (tmp_path / "power-pool2.csv").read_text().count("chunk,wall") == 6
+    assert not (tmp_path / "power.csv").exists()

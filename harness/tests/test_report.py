@@ -512,6 +512,14 @@ def test_merged_cells_are_said_once_in_text_and_span_in_the_page() -> None:
     assert [[c.rows for c in row] for row in html.shown(table)] == [[2, 1], [0, 1], [1, 1]]
 
 
+@pytest.mark.parametrize("text", ["`<img src=x>``", "``<img src=x>`", "<img src=x>", "`a` <img src=x> ``", "``<img src=x>``"])
+def test_html_in_names_is_text_in_markdown(text: str) -> None:
+    """Backquotes protect only between two single ones: what a page makes of others differs."""
+    shown = render.markdown(model.Report((model.Paragraph(text),)))
+    assert "\\<img" in shown
+    assert render.markdown(model.Report((model.Paragraph("`<img>`"),))) == "`<img>`\n"
+
+
 def test_labels_of_charts_are_no_formulas() -> None:
     panel = model.Panel("$x^2$", "x", "y", (model.Line("$a_b$ & <c>", ((1.0, 2.0), (2.0, 3.0))), model.Line("d", ((1.0, 2.0),))))
     chart = model.Chart("t", "a <b> & c", ((panel,),), model.Table(("a",), ()), ("d",))

@@ -47,7 +47,7 @@ class Build:
 
 
 def _git(repository: Path, *words: str) -> run.Result:
-    return run.run(["git", "-c", f"safe.directory={repository}", "-C", repository, *words])
+    return run.run([*run.git_words(repository), *words])
 
 
 def commit_of(word: str, repository: Path) -> str | None:
@@ -116,7 +116,7 @@ def _of_revision(word: str, commit: str, repository: Path, cache: Path, jobs: in
             return binary
         shutil.rmtree(home, ignore_errors=True)
         (home / "src").mkdir(parents=True)
-        git = ["git", "-c", f"safe.directory={repository}", "-C", repository, "archive", "--format=tar", commit]
+        git = [*run.git_words(repository), "archive", "--format=tar", commit]
         try:
             run.pipeline([git, ["tar", "-x", "-C", home / "src"]])
         except (run.CommandFailed, OSError) as error:

@@ -288,7 +288,8 @@ def parser() -> argparse.ArgumentParser:
         description="Plants slowdowns of known size; counts how many ci/compare finds, and how many where are none.",
         epilog="examples:\n  ... --trials 20 --output power       six minutes per trial on two cores; goes on where it was\n"
         "  ... --trials 2 --rounds 4 --case chunk --output short    does it work at all?\n"
-        "  ... --output power --judge-again                         after a change of limits.toml or decide.py\n",
+        "  ... --output power --judge-again                         after a change of limits.toml or decide.py\n"
+        "  ... --output power --pool 5                              what five times the rounds would have found\n",
     )  # fmt: skip
     p.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of trials.jsonl, power.csv, power.md")
     p.add_argument("--build", default="HEAD", metavar="BUILD", help="as for ci/compare (default HEAD)")
@@ -297,6 +298,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--case", action="append", default=[], choices=NAMES, help="only this one; may be given several times")
     p.add_argument("--seed", type=int, default=1, metavar="N")
     p.add_argument("--judge-again", action="store_true", help="no runs: what is said today about the samples that are there")
+    p.add_argument(
+        "--pool", type=int, metavar="N", help="no runs: what N times the rounds would have found, from the samples that are there"
+    )
     p.add_argument("--work", type=Path, metavar="FOLDER", help="of trees and stores (default: in memory if there is room)")
     return p
 
@@ -329,16 +333,22 @@ def write_tables(folder: Path, trials: Sequence[Trial], about: Mapping[str, Any]
     write_whole(folder / "power.md", page(trials, found, about, rounds))
 
 
+def about_of(file: Path) -> tuple[dict[str, Any], list[str], int]:
+    """How the trials were made, of which cases, with how many rounds. OSError, ValueError."""
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    try:
+        about = json.loads(first)["about"]
+        return dict(about), about["of"].split(), int(about["rounds"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file}:1: {error}") from None
+
+
 def judge_again(folder: Path, say: Callable[[str], None]) -> None:
     """Trials of which a case is suspected now, and was not when it was measured, cannot be judged, and are left out."""
     file = folder / "trials.jsonl"
+    old, cases, rounds = about_of(file)
     text = file.read_text(encoding="utf-8")
     limits = findings.read_limits()
-    try:
-        old = json.loads(text.partition("\n")[0])["about"]
-        cases, rounds = old["of"].split(), int(old["rounds"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file}:1: {error}") from None
     about = {**old, "rules": rules(limits)}
     trials = []
     for one in from_lines(text, old, str(file)):
@@ -354,7 +364,30 @@ def judge_again(folder: Path, say: Callable[[str], None]) -> None:
     write_tables(folder, trials, about, rounds)
 
 
+def pool(folder: Path, count: int) -> str:
+    """The page of --pool; also written as power-poolN.csv and .md."""
+    from .power_pool import pooled
+
+    if count < 2:
+        raise ValueError(f"--pool {count}: at least 2")
+    file = folder / "trials.jsonl"
+    about, cases, rounds = about_of(file)
+    limits = findings.read_limits()
+    done = from_lines(file.read_text(encoding="utf-8"), about, str(file))
+    samples = [read_samples(samples_file(folder, one.number)) for one in done]
+    about = {**about, "rules": rules(limits), "rounds": rounds * count, "pooled": f"{count} trials each"}
+    trials = pooled(samples, count, cases, limits)
+    found = rows(trials, SLOWDOWNS)
+    text = page(trials, found, about, rounds * count)
+    write_whole(folder / f"power-pool{count}.csv", table_csv(found))
+    write_whole(folder / f"power-pool{count}.md", text)
+    return text
+
+
 def _run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    if args.pool is not None:
+        print(pool(args.output, args.pool))
+        return 0
     if args.judge_again:
         judge_again(args.output, say)
         print((args.output / "power.md").read_text(encoding="utf-8"))

@@ -85,11 +85,9 @@ def read_session(path: Path) -> Export:
 def _with_commit(export: Export) -> Export:
     """The whole hash and its time, as far as git knows them."""
     short = export.commit.partition("+")[0]
-    git = shutil.which("git")
-    if git is None or re.fullmatch("[0-9a-f]{7,64}", short) is None or not (locate.REPOSITORY / ".git").exists():
+    if shutil.which("git") is None or re.fullmatch("[0-9a-f]{7,64}", short) is None or not (locate.REPOSITORY / ".git").exists():
         return export
-    at = ["-c", f"safe.directory={locate.REPOSITORY}", "-C", str(locate.REPOSITORY)]
-    told = run.run([git, *at, "show", "--no-patch", "--format=%H %ct", f"{short}^{{commit}}", "--"])
+    told = run.run([*run.git_words(locate.REPOSITORY), "show", "--no-patch", "--format=%H %ct", f"{short}^{{commit}}", "--"])
     found = re.fullmatch(r"([0-9a-f]{40,64}) ([0-9]{1,12})\n", told.text) if told.returncode == 0 else None
     return export if found is None else replace(export, whole_hash=found[1], committed=int(found[2]))
 

@@ -129,7 +129,7 @@ def build(plan: Plan, commit: str, say: Callable[[str], None]) -> Path:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     try:
-        words = ["git", "-c", f"safe.directory={plan.repository}", "-C", plan.repository, "archive", "--format=tar", commit]
+        words = [*run.git_words(plan.repository), "archive", "--format=tar", commit]
         run.pipeline([words, ["tar", "-x", "-C", str(home)]])
     except run.CommandFailed as error:
         raise BuildFailed(str(error)) from None

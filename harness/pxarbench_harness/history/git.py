@@ -15,11 +15,6 @@ from .. import run
 NETWORK_SECONDS_MAX = 120
 _FORMAT = "--format=%H%x00%ct%x00%s"
 _LAST_SECOND = 253_402_300_799
-#: Set in hooks and by `git rebase --exec`, where they mean another repository or index than the one that is asked for here.
-_ELSEWHERE = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE", "GIT_PREFIX",
-)  # fmt: skip
 
 
 class GitFailed(Exception):
@@ -45,12 +40,9 @@ class Repository:
         return run.run([*self._git(), *words], stdin=stdin, env={**quiet, **(env or {})}, timeout=timeout)
 
     def _git(self) -> list[str | Path]:
-        git = shutil.which("git")
-        if git is None:
+        if shutil.which("git") is None:
             raise GitFailed("git is not installed")
-        there = [f"-u{name}" for name in _ELSEWHERE if name in os.environ]
-        fixed = ["-c", f"safe.directory={self.path}", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]
-        return [*(["env", *there] if there else []), git, "--no-pager", *fixed, "-C", self.path]
+        return run.git_words(self.path, "--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
 
     def must(self, *words: str, **options: object) -> str:
         """Standard output, stripped. GitFailed quotes what git said."""

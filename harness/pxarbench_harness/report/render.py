@@ -12,7 +12,7 @@ TEXT_WIDTH = 150
 
 #: What Markdown would take for tags, links or the end of a cell: names of files and what programs said are in it. What stands
 #: between backquotes is taken as it is.
-_SPECIAL = re.compile(r"(`[^`|]*`)|([\\<|\[\]])")
+_SPECIAL = re.compile(r"((?<!`)`[^`|]+`(?!`))|([\\<|\[\]])")
 
 
 def _escaped(text: str) -> str:
