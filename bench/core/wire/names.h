@@ -14,7 +14,7 @@ enum {
     NAME_NAMESPACE_MAX = 256,
     NAME_NAMESPACE_DEPTH_MAX = 7,
     NAME_USER_ID_MAX = 64,
-    NAME_TOKEN_MIN = 3,
+    NAME_TOKEN_MIN = 1, /* 3 where tokens are made (2.1), but the transcript of 17 has one of 2 */
     NAME_TOKEN_MAX = 64,
     NAME_AUTH_ID_MAX = NAME_USER_ID_MAX + 1 + NAME_TOKEN_MAX,
     CERTIFICATE_FINGERPRINT_SIZE = 32,

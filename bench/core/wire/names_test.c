@@ -99,7 +99,7 @@ static void test_user_and_token_ids(void **state)
           {"root", false}, {"@pam", false}, {"root@", false}, {"root@p", false}, {"ro ot@pam", false},
           {"ro:ot@pam", false}, {"ro/ot@pam", false}, {"root@pa!m", false}, {"root@.pam", false});
     CHECK(name_is_token_id, {"root@pam!tok", true}, {"x!y@pbs!tok", true}, {"root@pam", false}, {"root@pam!", false},
-          {"root@pam!to", false}, {"root@pam!t/k", false}, {"root!tok", false}, {"x!y@pbs", false},
+          {"root@pam!to", true}, {"root@pam!t/k", false}, {"root!tok", false}, {"x!y@pbs", false},
           {"user@pbs!t!use", false});
     CHECK(name_is_auth_id, {"root@pam", true}, {"root@pam!tok", true}, {"root@pam!", false}, {"", false});
     char user[NAME_USER_ID_MAX + 2];
