@@ -1,6 +1,8 @@
 /* Routing, parameters, privileges, listings. */
 #include "testing/testing.h"
 
+#include "blob/blob.h"
+#include "index/manifest.h"
 #include "server/rest_for_test.h"
 #include "store/local_server_lists.h"
 
@@ -263,6 +265,56 @@ static void test_snapshots_with_what_is_known_of_them(void **state)
     assert_status(ask("GET", STORE_PATH "snapshots", "ns=none"), 400);
 }
 
+/* A snapshot with nothing but this in its manifest. */
+static void make_noted(const char *unprotected)
+{
+    struct manifest m;
+    struct blob_context *blobs;
+    CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(1 << 20);
+    CLEANUP(buffer_deinit) struct buffer blob = BUFFER_INIT(1 << 20);
+    assert_int_equal(manifest_init(&m, "host", "noted", T1, &err), OK);
+    free(m.unprotected);
+    m.unprotected = strdup(unprotected);
+    assert_int_equal(manifest_write(&m, &text, &err), OK);
+    manifest_deinit(&m);
+    assert_int_equal(blob_context_new(&blobs, &err), OK);
+    const struct slice slice = {.data = text.data, .size = text.size};
+    assert_int_equal(blob_seal(blobs, &slice, 1, &blob, &err), OK);
+    blob_context_free(blobs);
+    put("store/host/noted/" T1_NAME "/index.json.blob", blob.data, blob.size);
+}
+
+static void test_notes_key_and_verification_come_from_the_manifest(void **state)
+{
+    (void)state;
+    char unprotected[8192], notes[5000];
+    assert_int_equal(mkdir(at("store/host/noted"), 0755), 0);
+    assert_int_equal(mkdir(at("store/host/noted/" T1_NAME), 0755), 0);
+    put("store/host/noted/owner", "root@pam\n", 9);
+    make_noted("{\"notes\":\"first\\nsecond\",\"key-fingerprint\":\"ab:cd\","
+               "\"verify_state\":{\"upid\":\"UPID:x\",\"state\":\"failed\"}}");
+    json_t *list = data_of(ask("GET", STORE_PATH "snapshots", "backup-id=noted"));
+    const json_t *s = json_array_get(list, 0);
+    assert_string_equal(text_of(s, "comment"), "first");
+    assert_string_equal(text_of(s, "fingerprint"), "ab:cd");
+    assert_string_equal(text_of(json_object_get(s, "verification"), "state"), "failed");
+    assert_string_equal(text_of(json_object_get(s, "verification"), "upid"), "UPID:x");
+    json_decref(list);
+    /* A text of the client's fills no list. */
+    memset(notes, 'n', sizeof notes);
+    snprintf(unprotected, sizeof unprotected, "{\"notes\":\"%.*s\",\"verify_state\":{\"state\":\"sure\"}}",
+             (int)sizeof notes, notes);
+    make_noted(unprotected);
+    list = data_of(ask("GET", STORE_PATH "snapshots", "backup-id=noted"));
+    s = json_array_get(list, 0);
+    assert_int_equal(strlen(text_of(s, "comment")), 1024);
+    assert_null(json_object_get(s, "verification"));
+    assert_null(json_object_get(s, "fingerprint"));
+    json_decref(list);
+    assert_status(ask("DELETE", STORE_PATH "snapshots", "backup-type=host&backup-id=noted&backup-time=1700000000"),
+                  200);
+}
+
 /* A manifest that cannot be read is no reason not to list the others. */
 static void test_a_broken_manifest_leaves_its_snapshot_in_the_list(void **state)
 {
@@ -401,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_groups_count_unfinished_snapshots),
         cmocka_unit_test(test_files_of_the_manifest_and_others),
         cmocka_unit_test(test_snapshots_with_what_is_known_of_them),
+        cmocka_unit_test(test_notes_key_and_verification_come_from_the_manifest),
         cmocka_unit_test(test_a_broken_manifest_leaves_its_snapshot_in_the_list),
         cmocka_unit_test(test_foreign_names_are_not_listed),
         cmocka_unit_test(test_privileges_and_the_owner_rule),

@@ -16,6 +16,8 @@
 #define PROTOCOL_RELEASE "0"
 #define PROTOCOL_REPOID "pxarbench"
 
+enum { SHORT_TEXT_MAX = 1024 };
+
 static const struct rest_need need_list = {PRIVILEGE_AUDIT, PRIVILEGE_BACKUP};
 static const struct rest_need need_files = {PRIVILEGE_AUDIT | PRIVILEGE_READ, PRIVILEGE_BACKUP};
 
@@ -240,6 +242,12 @@ static json_t *file_objects(const struct manifest *m, const struct stored_files 
     return NULL;
 }
 
+/* Of a client's text no more than this: a list is for everybody. */
+static json_t *short_text(const char *text, size_t size)
+{
+    return rest_json_text(text, size < SHORT_TEXT_MAX ? size : SHORT_TEXT_MAX);
+}
+
 /* What the manifest says outside of its signature: notes, verification, key. */
 static enum status set_unprotected(json_t *object, const struct manifest *m, struct error *err)
 {
@@ -250,11 +258,12 @@ static enum status set_unprotected(json_t *object, const struct manifest *m, str
     const char *upid = json_string_value(json_object_get(verify, "upid"));
     enum status status = OK;
     if (notes && *notes)
-        status = rest_json_set(object, "comment", json_stringn(notes, strcspn(notes, "\n")), err);
+        status = rest_json_set(object, "comment", short_text(notes, strcspn(notes, "\n")), err);
     if (status == OK && m->key_fingerprint)
-        status = rest_json_set(object, "fingerprint", json_string(m->key_fingerprint), err);
+        status = rest_json_set(object, "fingerprint", short_text(m->key_fingerprint, strlen(m->key_fingerprint)), err);
     if (status == OK && state && upid && (strcmp(state, "ok") == 0 || strcmp(state, "failed") == 0))
-        status = rest_json_set(object, "verification", json_pack("{s:s,s:s}", "upid", upid, "state", state), err);
+        status = rest_json_set(object, "verification",
+                               json_pack("{s:o,s:s}", "upid", short_text(upid, strlen(upid)), "state", state), err);
     json_decref(unprotected);
     return status;
 }
