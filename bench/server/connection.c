@@ -496,7 +496,9 @@ static void work(struct connection *c)
             session_due(c->session, c->now);
         again |= take_input(c);
         again |= send_output(c);
+        bool was_full = !tls_has_room(c->tls);
         link_flush(&c->link, c->now);
+        again |= was_full && tls_has_room(c->tls);
         if (c->link.failed)
             lose(c);
     }

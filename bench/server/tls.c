@@ -202,10 +202,15 @@ enum status tls_read(struct tls *t, uint8_t *out, size_t size, size_t *out_size,
     return result == 1 ? OK : judge(t, result, "reading", err);
 }
 
+bool tls_has_room(const struct tls *t)
+{
+    return link_room(t->link) >= TLS_ROOM_MIN;
+}
+
 enum status tls_write(struct tls *t, const uint8_t *data, size_t size, size_t *out_size, struct error *err)
 {
     *out_size = 0;
-    if (size == 0 || link_room(t->link) < TLS_ROOM_MIN)
+    if (size == 0 || !tls_has_room(t))
         return OK;
     ERR_clear_error();
     if (size > TLS_RECORD_MAX)
@@ -217,7 +222,7 @@ enum status tls_write(struct tls *t, const uint8_t *data, size_t size, size_t *o
 void tls_shutdown(struct tls *t)
 {
     ERR_clear_error();
-    if (SSL_is_init_finished(t->ssl) && link_room(t->link) >= TLS_ROOM_MIN)
+    if (SSL_is_init_finished(t->ssl) && tls_has_room(t))
         (void)SSL_shutdown(t->ssl);
     ERR_clear_error();
 }

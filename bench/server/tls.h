@@ -31,6 +31,8 @@ MUST_CHECK enum status tls_read(struct tls *t, uint8_t *out, size_t size, size_t
 /* One record of at most TLS_RECORD_MAX bytes; *out_size 0: the link is full. */
 enum { TLS_RECORD_MAX = 16 << 10 };
 MUST_CHECK enum status tls_write(struct tls *t, const uint8_t *data, size_t size, size_t *out_size, struct error *err);
+/* Whether a write would take something. */
+bool tls_has_room(const struct tls *t);
 /* Says good-bye, without waiting for the answer. */
 void tls_shutdown(struct tls *t);
 
