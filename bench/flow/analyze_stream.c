@@ -52,6 +52,8 @@ static enum status open_archive(struct split_stream *s, const char *archive, str
     CLEANUP(manifest_deinit) struct manifest m = {0};
     TRY(snapshot_manifest(s->reader, &m, err));
     TRY(resolve_split(&m, archive, &s->names, err));
+    snapshot_prefetch_index(s->reader, &m, s->names.name);
+    snapshot_prefetch_index(s->reader, &m, s->names.payload_name);
     TRY(snapshot_index(s->reader, &m, s->names.name, &s->metadata_index, err));
     TRY(snapshot_index(s->reader, &m, s->names.payload_name, &s->payload_index, err));
     s->payload_size = dynamic_index_size(&s->payload_index);

@@ -254,6 +254,31 @@ static void log_key(const struct backup_run *run)
     log_info("Encryption key fingerprint: %s", fingerprint_short(run->key->fingerprint, fingerprint));
 }
 
+/* Whether an archive may refer to chunks of the previous snapshot. */
+static bool wants_reference(const struct backup_run *run)
+{
+    for (size_t i = 0; i < run->options->source_count; i++) {
+        const struct backup_source *source = &run->options->sources[i];
+        if (source->kind == SOURCE_TREE && mode_of(source, run->options->archive.mode) == MODE_METADATA)
+            return true;
+    }
+    return false;
+}
+
+/* What is known of each source's stored names is asked for at once: a server's answers then come together. */
+static void expect_indexes(struct backup_run *run)
+{
+    for (size_t i = 0; i < run->options->source_count; i++) {
+        const struct backup_source *source = &run->options->sources[i];
+        char names[2][BACKUP_STORED_NAME_SIZE];
+        size_t count = backup_stored_names(source, run->options->archive.mode, names);
+        if (kind_of(source, run->options->archive.mode) == ARCHIVE_UNIFIED)
+            previous_expect(&run->previous, BACKUP_CATALOG_NAME);
+        for (size_t k = 0; k < count && source->kind != SOURCE_BLOB; k++)
+            previous_expect(&run->previous, names[k]);
+    }
+}
+
 static enum status run_all(struct backup_run *run, struct backup_result *out, struct error *err)
 {
     char text[SNAPSHOT_TEXT_SIZE];
@@ -263,7 +288,9 @@ static enum status run_all(struct backup_run *run, struct backup_result *out, st
     TRY(store_begin(run->store, &out->snapshot, &run->writer, err));
     log_time("Starting backup protocol");
     log_key(run);
-    previous_open(run->store, run->writer, run->options->crypt_mode, &run->previous);
+    previous_open(run->store, run->writer, run->options->crypt_mode, wants_reference(run), &run->previous);
+    if (store_is_remote(run->store))
+        expect_indexes(run);
     TRY(manifest_init(&run->manifest, out->snapshot.type, out->snapshot.id, out->snapshot.time, err));
     TRY(sealer_pool_new(run->archive.threads, backup_sealing_key(run), run->writer, &run->failure, &run->pool, err));
     for (size_t i = 0; i < run->options->source_count; i++)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { CATALOG_CHUNK_AVERAGE = 512 << 10 };
-static const char catalog_name[] = "catalog.pcat1.didx";
+static const char catalog_name[] = BACKUP_CATALOG_NAME;
 
 struct backup_catalog {
     struct dynamic_index known; /* of the previous snapshot's catalog */

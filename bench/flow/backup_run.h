@@ -12,6 +12,8 @@
 #include "flow/archive.h"
 #include "flow/upload.h"
 
+#define BACKUP_CATALOG_NAME "catalog.pcat1.didx"
+
 struct backup_catalog;
 
 struct backup_run {

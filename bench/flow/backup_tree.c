@@ -175,6 +175,8 @@ static enum status fill_split(struct backup_run *run, const struct backup_source
     TRY(status);
     TRY(require_reference(run, r, source->name, err));
     TRY(print_change_detection(stats, err));
+    upload_end(uploads->metadata);
+    upload_end(uploads->payload);
     TRY(upload_finish(uploads->metadata, &stats->metadata, err));
     return upload_finish(uploads->payload, &stats->payload, err);
 }

@@ -67,8 +67,9 @@ static void put_stream(const char *name, const char *mode, struct buffer *stream
         bool is_new;
         digest_of(stream->data + at, part, &digest);
         seal(stream->data + at, part, &sealed);
-        assert_int_equal(store_put_chunk(writer, &digest, sealed.data, sealed.size, &is_new, NULL), OK);
-        assert_int_equal(store_index_append(index, at + part, &digest, NULL), OK);
+        assert_int_equal(
+            store_put_chunk(writer, &(struct store_chunk){.digest = &digest, .blob = &sealed}, &is_new, NULL), OK);
+        assert_int_equal(store_index_append(index, at + part, &digest, false, NULL), OK);
     }
     assert_int_equal(store_index_finish(index, &digest, &size, &count, NULL), OK);
     assert_int_equal(manifest_add(&manifest, name, mode, size, &digest, NULL), OK);

@@ -31,7 +31,7 @@ static enum status fetch_open(struct chunk_fetcher *f, size_t chunk, const char 
     if (size > CHUNK_RAW_SIZE_MAX)
         return fail(err, ERR_LIMIT, "%s: a chunk of %" PRIu64 " bytes: at most %d are allowed", path, size,
                     CHUNK_RAW_SIZE_MAX);
-    TRY(store_get_chunk(f->reader, digest, &f->encoded, err));
+    TRY(store_get_chunk(f->reader, f->name, digest, &f->encoded, err));
     return blob_open_chunk(f->context, f->key, f->encoded.data, f->encoded.size, digest, size, path, out, err);
 }
 

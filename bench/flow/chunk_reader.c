@@ -1,5 +1,6 @@
 #include "flow/chunk_reader.h"
 
+#include "flow/announce.h"
 #include "flow/chunk_fetch.h"
 
 #include <inttypes.h>
@@ -19,10 +20,35 @@ struct chunk_reader {
     size_t slot_count;
     uint64_t clock; /* counts accesses: what was used when */
     size_t hint;    /* the chunk that was read last */
+    size_t behind;  /* the chunk behind the one that was fetched last */
+    struct announcer announcer;
     uint64_t fetched, fetched_bytes;
 };
 
 enum { CHUNKS_MAX = 1024 };
+
+static enum announcement announced_chunk(void *context, size_t k, struct store_hint *out)
+{
+    const struct chunk_reader *r = context;
+    const struct dynamic_index *index = r->fetcher.index;
+    *out = (struct store_hint){index->entries[k].digest, dynamic_index_chunk_size(index, k)};
+    for (size_t i = 0; i < r->slot_count; i++)
+        if (r->slots[i].last_used > 0 && r->slots[i].chunk == k)
+            return ANNOUNCE_NOT;
+    return ANNOUNCE_IT;
+}
+
+/* Who goes from one chunk to the next goes on like that. */
+static void announce(struct chunk_reader *r, size_t chunk)
+{
+    if (chunk == r->behind && chunk > 0) {
+        r->announcer.next = r->announcer.next > chunk ? r->announcer.next : chunk;
+        announce_ahead(&r->announcer, chunk, r->fetcher.index->count);
+    } else {
+        r->announcer.next = chunk;
+    }
+    r->behind = chunk + 1;
+}
 
 static void chunk_reader_freep(struct chunk_reader **r)
 {
@@ -43,6 +69,7 @@ enum status chunk_reader_new(struct store_reader *reader, const struct dynamic_i
     for (size_t i = 0; i < r->slot_count; i++)
         r->slots[i].data = BUFFER_INIT(CHUNK_RAW_SIZE_MAX);
     TRY(chunk_fetcher_init(&r->fetcher, reader, index, name, err));
+    r->announcer = (struct announcer){.reader = reader, .name = name, .chunk = announced_chunk, .context = r};
     *out = r;
     r = NULL;
     return OK;
@@ -74,6 +101,7 @@ static enum status open_chunk(struct chunk_reader *r, size_t chunk, const struct
             oldest = slot;
     }
     oldest->last_used = 0; /* a failure leaves anything in the buffer */
+    announce(r, chunk);
     enum status status = chunk_fetch(&r->fetcher, chunk, &oldest->data, err);
     /* Who reads an archive through this takes ERR_NOT_FOUND for a member that does not exist. */
     if (status == ERR_NOT_FOUND) {

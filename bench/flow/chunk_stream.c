@@ -1,5 +1,6 @@
 #include "flow/chunk_stream.h"
 
+#include "flow/announce.h"
 #include "flow/chunk_fetch.h"
 
 #include <inttypes.h>
@@ -49,6 +50,7 @@ struct chunk_stream {
     struct error failure;
     uint64_t wanted_begin, wanted_end;
     bool waiting; /* the reader, for the current chunk */
+    struct announcer announcer;
     /* Of whoever fetches: */
     struct chunk_fetcher fetcher;
     atomic_uint_fast64_t fetched;
@@ -74,6 +76,16 @@ static bool may_fetch_next(const struct chunk_stream *s)
     return dynamic_index_start(s->index, s->next) < s->wanted_end && s->index->entries[s->next].end > s->wanted_begin;
 }
 
+/* Under the lock. A server is told of more than is fetched ahead, but of nothing that may never be read. */
+static enum announcement announced_chunk(void *context, size_t k, struct store_hint *out)
+{
+    const struct chunk_stream *s = context;
+    bool is_far = s->went_back && k > s->current && k - s->current > s->current - s->went_to;
+    bool is_wanted = dynamic_index_start(s->index, k) < s->wanted_end && s->index->entries[k].end > s->wanted_begin;
+    *out = (struct store_hint){s->index->entries[k].digest, dynamic_index_chunk_size(s->index, k)};
+    return is_wanted && !is_far ? ANNOUNCE_IT : ANNOUNCE_STOP;
+}
+
 static void *fetch_ahead(void *argument)
 {
     struct chunk_stream *s = argument;
@@ -90,6 +102,7 @@ static void *fetch_ahead(void *argument)
             continue; /* held since before the reader went back, who may be reading it */
         slot->ready = false;
         uint64_t journey = s->journeys;
+        announce_ahead(&s->announcer, chunk, s->index->count);
         pthread_mutex_unlock(&s->lock);
         err = (struct error){0};
         enum status status = fetch(s, chunk, &slot->data, &err);
@@ -136,6 +149,7 @@ enum status chunk_stream_new(struct store_reader *reader, const struct dynamic_i
     for (size_t i = 0; i < s->slot_count; i++)
         s->slots[i].data = BUFFER_INIT(CHUNK_RAW_SIZE_MAX);
     TRY(chunk_fetcher_init(&s->fetcher, reader, index, s->name, err));
+    s->announcer = (struct announcer){.reader = reader, .name = s->name, .chunk = announced_chunk, .context = s};
     *out = s;
     s = NULL;
     return OK;
@@ -207,6 +221,7 @@ static enum status current_slot(struct chunk_stream *s, const struct slot **out,
         return OK;
     slot->ready = false;
     struct error own;
+    announce_ahead(&s->announcer, s->current, s->index->count);
     TRY(fetch(s, s->current, &slot->data, err ? err : &own));
     slot->chunk = s->current;
     slot->ready = true;
@@ -265,6 +280,7 @@ static void go_back(struct chunk_stream *s, size_t chunk)
     pthread_mutex_lock(&s->lock);
     s->current = chunk;
     s->next = chunk;
+    s->announcer.next = chunk;
     s->went_back = true;
     s->went_to = chunk;
     s->journeys++;

@@ -30,7 +30,10 @@ static void put_chunks(struct fixture *f, struct store_writer *w)
         f->index.entries[k].end = (k + 1) * CHUNK;
         digest_of(slice.data, slice.size, &f->index.entries[k].digest);
         assert_int_equal(blob_seal(context, &slice, 1, &sealed, NULL), OK);
-        assert_int_equal(store_put_chunk(w, &f->index.entries[k].digest, sealed.data, sealed.size, &is_new, NULL), OK);
+        assert_int_equal(store_put_chunk(w,
+                                         &(struct store_chunk){.digest = &f->index.entries[k].digest, .blob = &sealed},
+                                         &is_new, NULL),
+                         OK);
     }
     blob_context_free(context);
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/size_text.h"
 #include "blob/blob.h"
+#include "flow/announce.h"
 #include "flow/entropy.h"
 #include "flow/file_source.h"
 #include "flow/snapshot.h"
@@ -337,11 +338,24 @@ static enum status restore_chunk(struct store_reader *reader, struct blob_contex
                                  uint64_t size, struct buffer *encoded, struct buffer *raw, struct error *err)
 {
     char path[4096];
-    TRY(store_get_chunk(reader, digest, encoded, err));
+    TRY(store_get_chunk(reader, name, digest, encoded, err));
     store_chunk_path(reader, digest, path, sizeof path);
     if (blob_open_chunk(context, key, encoded->data, encoded->size, digest, size, path, raw, err) != OK)
         return fail_within(err, "%s", name);
     return OK;
+}
+
+/* Chunks of an image that will be read; those of zeros are not. */
+struct image_chunks {
+    const struct fixed_index *index;
+    const struct digest *skipped; /* NULL: none */
+};
+
+static enum announcement announced_chunk(void *context, size_t k, struct store_hint *out)
+{
+    const struct image_chunks *c = context;
+    *out = (struct store_hint){c->index->digests[k], fixed_index_chunk_size(c->index, k)};
+    return c->skipped && digest_equal(&out->digest, c->skipped) ? ANNOUNCE_NOT : ANNOUNCE_IT;
 }
 
 static enum status restore_chunks(struct store_reader *reader, const struct fixed_index *index, const char *name,
@@ -353,10 +367,14 @@ static enum status restore_chunks(struct store_reader *reader, const struct fixe
     struct digest zero;
     if (index->chunk_size == FIXED_CHUNK_SIZE_DEFAULT && !zero_digest(key, &zero, err))
         return ERR_MEMORY;
+    bool skips = index->chunk_size == FIXED_CHUNK_SIZE_DEFAULT && !target->is_stdout;
+    struct image_chunks chunks = {index, skips ? &zero : NULL};
+    struct announcer announcer = {.reader = reader, .name = name, .chunk = announced_chunk, .context = &chunks};
     struct blob_context *context;
     TRY(blob_context_new(&context, err));
     enum status status = OK;
     for (size_t k = 0; k < index->count && status == OK; k++) {
+        announce_ahead(&announcer, k, index->count);
         uint64_t size = fixed_index_chunk_size(index, k);
         bool is_zero = size == FIXED_CHUNK_SIZE_DEFAULT && index->chunk_size == FIXED_CHUNK_SIZE_DEFAULT &&
                        digest_equal(&index->digests[k], &zero);

@@ -205,7 +205,9 @@ static void store_stream(struct store *store, struct stream *s, struct snapshot_
         index->entries[k].end = k ? s->bytes.size : half;
         digest_of(slice.data, slice.size, &index->entries[k].digest);
         assert_int_equal(blob_seal(context, &slice, 1, &sealed, NULL), OK);
-        assert_int_equal(store_put_chunk(w, &index->entries[k].digest, sealed.data, sealed.size, &is_new, NULL), OK);
+        assert_int_equal(store_put_chunk(w, &(struct store_chunk){.digest = &index->entries[k].digest, .blob = &sealed},
+                                         &is_new, NULL),
+                         OK);
     }
     blob_context_free(context);
     manifest_blob(id, NULL, &manifest);

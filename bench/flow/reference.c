@@ -38,7 +38,8 @@ static void check_key(struct previous *p, const struct buffer *text, const struc
     log_warning("Couldn't %s previous manifest - %s", what, p->detail);
 }
 
-void previous_open(struct store *store, const struct store_writer *writer, enum crypt_mode mode, struct previous *out)
+void previous_open(struct store *store, struct store_writer *writer, enum crypt_mode mode, bool wants_chunks,
+                   struct previous *out)
 {
     *out = (struct previous){.reason = REFERENCE_USED, .mode = mode};
     if (!store_previous(writer, &out->snapshot)) {
@@ -50,7 +51,7 @@ void previous_open(struct store *store, const struct store_writer *writer, enum 
     struct error err = {0};
     CLEANUP(buffer_deinit) struct buffer manifest = BUFFER_INIT(MANIFEST_SIZE_MAX);
     log_info("Downloading previous manifest (%s)", snapshot_id_text(&out->snapshot, text));
-    if (store_reader_open(store, &out->snapshot, &out->reader, &err) != OK) {
+    if (store_previous_open(writer, wants_chunks, &out->reader, &err) != OK) {
         out->reader = NULL;
         out->reason = REFERENCE_SNAPSHOT_UNREADABLE;
     } else if (snapshot_manifest_unchecked(out->reader, &manifest, &out->manifest, &err) != OK) {
@@ -113,6 +114,12 @@ static bool has_fitting_chunks(const struct previous *p, const char *name)
     const struct manifest_file *file = manifest_find(&p->manifest, name);
     bool encrypted = file && strcmp(file->crypt_mode, crypt_mode_names[CRYPT_ENCRYPT]) == 0;
     return p->mode == CRYPT_NONE || encrypted == (p->mode == CRYPT_ENCRYPT);
+}
+
+void previous_expect(struct previous *p, const char *name)
+{
+    if (p->reason == REFERENCE_USED && has_fitting_chunks(p, name))
+        snapshot_prefetch_index(p->reader, &p->manifest, name);
 }
 
 bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_index *out)

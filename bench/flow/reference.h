@@ -20,8 +20,11 @@ struct previous {
     char detail[512];
 };
 /* Never fails: what goes wrong becomes the reason. Logs the lines of section 4. `mode`: of the run; its key is the
- * store's. */
-void previous_open(struct store *store, const struct store_writer *writer, enum crypt_mode mode, struct previous *out);
+ * store's. `wants_chunks`: an archive may refer to it. */
+void previous_open(struct store *store, struct store_writer *writer, enum crypt_mode mode, bool wants_chunks,
+                   struct previous *out);
+/* The index of this name will be asked for: servers are told early. */
+void previous_expect(struct previous *p, const char *name);
 void previous_close(struct previous *p);
 /* The index that a stream had there: its chunks are known. False: there is none to go by, and the log says why. */
 bool previous_known_chunks(struct previous *p, const char *name, struct dynamic_index *out);

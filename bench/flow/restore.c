@@ -261,6 +261,9 @@ static enum status restore_tree(struct open_snapshot *s, const char *target, con
                                 struct restore_stats *out, struct error *err)
 {
     size_t path_count;
+    snapshot_prefetch_index(s->reader, &s->manifest, s->archive.name);
+    if (s->archive.kind == STORED_SPLIT)
+        snapshot_prefetch_index(s->reader, &s->manifest, s->archive.payload_name);
     const char *const *paths = selection_paths(options->selection, &path_count);
     return paths ? tree_by_path(s, paths, path_count, target, options, out, err)
                  : tree_in_order(s, target, options, out, err);

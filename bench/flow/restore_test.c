@@ -138,9 +138,10 @@ static void put_stream(struct fixture *f, struct store_writer *w, struct manifes
         digest_of(slice.data, size, &digest);
         assert_int_equal(blob_seal(context, &slice, 1, &sealed, &f->err), OK);
         if (!(is_payload && at == 0 && lies->missing_chunk))
-            assert_int_equal(store_put_chunk(w, &digest, sealed.data, sealed.size, &is_new, &f->err), OK);
+            assert_int_equal(
+                store_put_chunk(w, &(struct store_chunk){.digest = &digest, .blob = &sealed}, &is_new, &f->err), OK);
         uint64_t chunk_end = at + size - (is_payload && at == 0 && lies->wrong_end ? 1 : 0);
-        assert_int_equal(store_index_append(index, chunk_end, &digest, &f->err), OK);
+        assert_int_equal(store_index_append(index, chunk_end, &digest, false, &f->err), OK);
     }
     struct digest csum;
     uint64_t size, count;

@@ -197,3 +197,11 @@ enum status snapshot_fixed_index(struct store_reader *reader, const struct manif
     index = (struct fixed_index){0};
     return OK;
 }
+
+void snapshot_prefetch_index(struct store_reader *reader, const struct manifest *m, const char *name)
+{
+    const struct manifest_file *file = manifest_find(m, name);
+    bool is_fixed = ends_with(name, strlen(name), ".fidx");
+    if (file)
+        store_prefetch_file(reader, name, index_file_size_max(file, is_fixed ? FIXED_ENTRY_SIZE : DYNAMIC_ENTRY_SIZE));
+}

@@ -39,4 +39,7 @@ MUST_CHECK enum status snapshot_index(struct store_reader *reader, const struct 
 MUST_CHECK enum status snapshot_fixed_index(struct store_reader *reader, const struct manifest *m, const char *name,
                                             struct fixed_index *out, struct error *err);
 
+/* The index will be read: stores on servers send it meanwhile. Names that are not in the manifest are ignored. */
+void snapshot_prefetch_index(struct store_reader *reader, const struct manifest *m, const char *name);
+
 #endif

@@ -110,10 +110,12 @@ struct upload {
     const struct dynamic_index *previous;
     struct store_index *index; /* under lock once jobs run; NULL: `fixed` */
     struct store_fixed_index *fixed;
+    uint32_t stream;           /* of `index` or `fixed` */
     uint64_t fixed_next;       /* slot of the next chunk */
     struct event_batch *batch; /* the archiver's, being filled */
     struct queue events;
     bool has_queue;
+    bool ended; /* upload_end did its part */
     pthread_t cutter_thread;
     bool cutter_started;
     struct payload_cutter *cutter;
@@ -180,12 +182,13 @@ static void job_done(struct job *job)
 }
 
 /* Under the upload's lock. */
-static enum status append_to_index(struct upload *u, uint64_t size, const struct digest *digest, struct error *err)
+static enum status append_to_index(struct upload *u, uint64_t size, const struct digest *digest, bool is_coming,
+                                   struct error *err)
 {
     u->end += size;
     if (u->fixed)
-        return store_fixed_index_put(u->fixed, u->fixed_next++, digest, err);
-    return store_index_append(u->index, u->end, digest, err);
+        return store_fixed_index_put(u->fixed, u->fixed_next++, digest, is_coming, err);
+    return store_index_append(u->index, u->end, digest, is_coming, err);
 }
 
 /* Under the upload's lock: puts one job, the next in stream order, into the index and decides whether its chunk must be
@@ -197,7 +200,7 @@ static enum status place_in_index(struct upload *u, struct job *job, bool *out_s
     if (job->injection) {
         for (size_t i = 0; i < job->injection->count; i++) {
             const struct digest *digest = &job->injection->chunks[i].digest;
-            TRY(append_to_index(u, job->injection->chunks[i].size, digest, err));
+            TRY(append_to_index(u, job->injection->chunks[i].size, digest, false, err));
             TRY(digest_set_add(&u->known, digest, err));
         }
         s->chunks += job->injection->count;
@@ -209,9 +212,10 @@ static enum status place_in_index(struct upload *u, struct job *job, bool *out_s
         digest_set_deinit(&u->known);
         u->known_only_own = true;
     }
-    TRY(append_to_index(u, job->size, &job->digest, err));
+    bool is_known = digest_set_has(&u->known, &job->digest);
+    TRY(append_to_index(u, job->size, &job->digest, !is_known, err));
     s->chunks++;
-    if (digest_set_has(&u->known, &job->digest)) {
+    if (is_known) {
         s->known_chunks++;
         s->known_bytes += job->size;
         return OK;
@@ -292,21 +296,24 @@ static void seal_job(struct sealer *s, struct job *job)
     struct upload *u = job->upload;
     struct error err = {0};
     bool is_new = false;
+    size_t sealed_size = 0;
     enum status status = failure_status(u->failure);
     if (status == OK) {
         status = seal_chunk(s, job, &err);
+        sealed_size = s->sealed.size; /* the store may take the buffer */
+        const struct store_chunk chunk = {&job->digest, job->size, u->stream, &s->sealed};
         if (status == OK && job->distrust) {
             is_new = true;
-            status = store_replace_chunk(u->writer, &job->digest, s->sealed.data, s->sealed.size, &err);
+            status = store_replace_chunk(u->writer, &chunk, &err);
         } else if (status == OK) {
-            status = store_put_chunk(u->writer, &job->digest, s->sealed.data, s->sealed.size, &is_new, &err);
+            status = store_put_chunk(u->writer, &chunk, &is_new, &err);
         }
         if (status != OK)
             stop_all(u->failure, status, &err);
     }
     if (status == OK) {
         pthread_mutex_lock(&u->lock);
-        u->stats.compressed_bytes += s->sealed.size;
+        u->stats.compressed_bytes += sealed_size;
         if (!is_new)
             u->stats.duplicate_chunks++;
         pthread_mutex_unlock(&u->lock);
@@ -678,6 +685,7 @@ static enum status start_upload(struct upload *u, const char *name, size_t chunk
     TRY(queue_init(&u->events, EVENT_QUEUE_MAX, UPLOAD_QUEUE_BYTES, batch_drop, err));
     u->has_queue = true;
     TRY(store_index_begin(u->writer, name, &u->index, err));
+    u->stream = store_index_stream(u->index);
     int failed = pthread_create(&u->cutter_thread, NULL, cutter_main, u);
     if (failed)
         return fail(err, ERR_LIMIT, "cannot start a cutting thread: %s", strerror(failed));
@@ -725,7 +733,9 @@ static enum status start_fixed(struct upload *u, const char *name, uint64_t size
     if (previous && previous->chunk_size == chunk_size)
         for (size_t i = 0; i < previous->count; i++)
             TRY(digest_set_add(&u->known, &previous->digests[i], err));
-    return store_fixed_index_begin(u->writer, name, size, chunk_size, &u->fixed, err);
+    TRY(store_fixed_index_begin(u->writer, name, size, chunk_size, &u->fixed, err));
+    u->stream = store_fixed_index_stream(u->fixed);
+    return OK;
 }
 
 enum status upload_new_fixed(struct sealer_pool *pool, struct store_writer *writer, const char *name, uint64_t size,
@@ -806,14 +816,28 @@ static void join_cutter(struct upload *u)
     u->cutter_started = false;
 }
 
-enum status upload_finish(struct upload *u, struct stream_stats *out, struct error *err)
+void upload_end(struct upload *u)
 {
+    if (u->ended)
+        return;
+    u->ended = true;
     if (u->has_queue) {
         (void)send_batch(u); /* a failure is in u->failure */
         queue_close(&u->events);
         join_cutter(u);
     }
     wait_for_jobs(u);
+    if (failure_status(u->failure) != OK)
+        return;
+    if (u->fixed)
+        store_fixed_index_end(u->fixed);
+    else
+        store_index_end(u->index);
+}
+
+enum status upload_finish(struct upload *u, struct stream_stats *out, struct error *err)
+{
+    upload_end(u);
     TRY(failure_get(u->failure, err));
     uint64_t size = u->end, count = u->stats.chunks;
     enum status status;

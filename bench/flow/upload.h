@@ -57,7 +57,11 @@ void upload_distrust_previous(struct upload *u);
 MUST_CHECK enum status upload_chunk(struct upload *u, const struct slice *slices, size_t count);
 /* The next chunk of an image equals one that upload_chunk got before: counted as known. */
 MUST_CHECK enum status upload_repeat(struct upload *u, uint64_t size, const struct digest *digest);
-/* Waits until everything is stored and the index has its final name. */
+/* Nothing follows. Waits until everything was handed to the store, which goes on by itself: who finishes several
+ * uploads ends all of them first, so that a server's answers are waited for once. A failure is told by upload_finish.
+ */
+void upload_end(struct upload *u);
+/* upload_end, then waits until everything is stored and the index has its final name. */
 MUST_CHECK enum status upload_finish(struct upload *u, struct stream_stats *out, struct error *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/size_text.h"
 #include "blob/blob.h"
+#include "flow/announce.h"
 #include "flow/snapshot.h"
 #include "flow/verify_seen.h"
 #include "index/fixed_index.h"
@@ -89,7 +90,7 @@ static enum status report_bad(struct verify *v, struct seen_chunk *seen, enum ve
 /* Our own trouble is no verdict on the data. */
 static bool is_ours(enum status status)
 {
-    return status == ERR_MEMORY || status == ERR_CANCELLED || status == ERR_USAGE;
+    return status == ERR_MEMORY || status == ERR_CANCELLED || status == ERR_USAGE || status == ERR_NETWORK;
 }
 
 static enum status give_up(enum status status, const struct error *reason, struct error *err)
@@ -147,7 +148,7 @@ static enum status load_chunk(struct verify *v, struct seen_chunk *seen, uint64_
     struct error reason = {0};
     enum blob_kind kind;
     seen->bad = false;
-    enum status status = store_get_chunk(v->reader, &seen->digest, &v->encoded, &reason);
+    enum status status = store_get_chunk(v->reader, v->current.file->filename, &seen->digest, &v->encoded, &reason);
     if (is_ours(status))
         return give_up(status, &reason, err);
     if (status != OK)
@@ -282,6 +283,25 @@ static enum status load_index(struct verify *v, struct either_index *out, bool *
     return status == OK ? OK : report_file(v, VERIFY_DAMAGED_INDEX, reason.text, err);
 }
 
+struct index_chunks {
+    struct verify *verify;
+    const struct either_index *index;
+    bool is_fixed;
+};
+
+static enum announcement announced_chunk(void *context, size_t k, struct store_hint *out)
+{
+    const struct index_chunks *c = context;
+    const struct fixed_index *fixed = &c->index->fixed;
+    const struct dynamic_index *dynamic = &c->index->dynamic;
+    struct seen_chunk *seen;
+    out->digest = c->is_fixed ? fixed->digests[k] : dynamic->entries[k].digest;
+    out->raw_size = c->is_fixed ? fixed_index_chunk_size(fixed, k) : dynamic_index_chunk_size(dynamic, k);
+    if (verify_seen_find(&c->verify->seen, &out->digest, &seen, NULL) != OK)
+        return ANNOUNCE_STOP;
+    return seen->used ? ANNOUNCE_NOT : ANNOUNCE_IT;
+}
+
 static enum status verify_index(struct verify *v, struct error *err)
 {
     CLEANUP(either_deinit) struct either_index index = {0};
@@ -299,7 +319,11 @@ static enum status verify_index(struct verify *v, struct error *err)
     if (v->current.problems > 0)
         return OK;
     v->current.chunks = fixed ? index.fixed.count : index.dynamic.count;
+    struct index_chunks chunks = {v, &index, fixed};
+    struct announcer announcer = {
+        .reader = v->reader, .name = v->current.file->filename, .chunk = announced_chunk, .context = &chunks};
     for (size_t k = 0; k < v->current.chunks; k++) {
+        announce_ahead(&announcer, k, v->current.chunks);
         const struct digest *digest = fixed ? &index.fixed.digests[k] : &index.dynamic.entries[k].digest;
         uint64_t offset = fixed ? k * index.fixed.chunk_size : dynamic_index_start(&index.dynamic, k);
         uint64_t length = fixed ? fixed_index_chunk_size(&index.fixed, k) : dynamic_index_chunk_size(&index.dynamic, k);

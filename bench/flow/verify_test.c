@@ -56,7 +56,8 @@ static void make_index(const struct snapshot_plan *plan, struct store_writer *w,
     assert_int_equal(store_index_begin(w, name, &index, NULL), OK);
     for (size_t k = 0; k < 4; k++) {
         end += sizes[k % 2];
-        assert_int_equal(store_index_append(index, k == 3 ? end + plan->last_end_off : end, &digests[k % 2], NULL), OK);
+        assert_int_equal(
+            store_index_append(index, k == 3 ? end + plan->last_end_off : end, &digests[k % 2], false, NULL), OK);
     }
     assert_int_equal(store_index_finish(index, &csum, &size, &count, NULL), OK);
     csum.bytes[0] ^= plan->index_csum_wrong;
@@ -72,7 +73,8 @@ static void make(const struct snapshot_plan *plan)
         uint8_t *data = make_lcg(sizes[k], k + 1);
         digest_of(data, sizes[k], &digests[k]);
         seal(data, sizes[k], &sealed);
-        assert_int_equal(store_put_chunk(w, &digests[k], sealed.data, sealed.size, &is_new, NULL), OK);
+        assert_int_equal(
+            store_put_chunk(w, &(struct store_chunk){.digest = &digests[k], .blob = &sealed}, &is_new, NULL), OK);
         free(data);
     }
     struct manifest m;
@@ -85,7 +87,7 @@ static void make(const struct snapshot_plan *plan)
 
     assert_int_equal(store_fixed_index_begin(w, "disk.img.fidx", IMAGE_SIZE, CHUNK_SIZE, &fixed, NULL), OK);
     for (uint64_t k = 0; k < 3; k++)
-        assert_int_equal(store_fixed_index_put(fixed, k, &digests[k < 2 ? 2 : 3], NULL), OK);
+        assert_int_equal(store_fixed_index_put(fixed, k, &digests[k < 2 ? 2 : 3], false, NULL), OK);
     assert_int_equal(store_fixed_index_finish(fixed, &csum, NULL), OK);
     assert_int_equal(manifest_add(&m, "disk.img.fidx", "none", IMAGE_SIZE, &csum, NULL), OK);
 
@@ -305,10 +307,11 @@ static void test_wrong_length_at_the_first_reference(void **state)
     bool is_new;
     digest_of("abc", 3, &digests[0]);
     seal((const uint8_t *)"abc", 3, &sealed);
-    assert_int_equal(store_put_chunk(w, &digests[0], sealed.data, sealed.size, &is_new, NULL), OK);
+    assert_int_equal(store_put_chunk(w, &(struct store_chunk){.digest = &digests[0], .blob = &sealed}, &is_new, NULL),
+                     OK);
     assert_int_equal(store_index_begin(w, "a.mpxar.didx", &index, NULL), OK);
-    assert_int_equal(store_index_append(index, 2, &digests[0], NULL), OK);
-    assert_int_equal(store_index_append(index, UINT64_C(1) << 40, &digests[0], NULL), OK);
+    assert_int_equal(store_index_append(index, 2, &digests[0], false, NULL), OK);
+    assert_int_equal(store_index_append(index, UINT64_C(1) << 40, &digests[0], false, NULL), OK);
     assert_int_equal(store_index_finish(index, &csum, &size, &count, NULL), OK);
     assert_int_equal(manifest_init(&m, id.type, id.id, id.time, NULL), OK);
     assert_int_equal(manifest_add(&m, "a.mpxar.didx", "none", size, &csum, NULL), OK);

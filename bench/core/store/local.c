@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/local_server_changes.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -201,34 +202,8 @@ static enum status open_store(struct store *s, const struct store_options *optio
     return OK;
 }
 
-enum status store_open(const char *repository, const struct store_options *options, struct store **out,
-                       struct error *err)
+static void close_store(struct store *s)
 {
-    *out = NULL;
-    if (repository[0] != '/' && repository[0] != '.')
-        return fail(err, ERR_UNSUPPORTED,
-                    "repository '%.200s': only datastore directories are supported so far, written as /PATH or ./PATH",
-                    repository);
-    struct store *s = calloc(1, sizeof *s);
-    if (!s)
-        return fail(err, ERR_MEMORY, "out of memory for a datastore");
-    *s = (struct store){.root_fd = -1, .lock_fd = -1, .chunks_fd = -1, .sync = options->sync, .key = options->key};
-    int failed = pthread_mutex_init(&s->insert_lock, NULL);
-    ASSERT(failed == 0);
-    s->path = strdup(repository);
-    enum status status = s->path ? open_store(s, options, err) : fail(err, ERR_MEMORY, "out of memory for a path");
-    if (status != OK) {
-        store_close(s);
-        return status;
-    }
-    *out = s;
-    return OK;
-}
-
-void store_close(struct store *s)
-{
-    if (!s)
-        return;
     fd_cleanup(&s->chunks_fd);
     fd_cleanup(&s->lock_fd); /* the last descriptor takes the lock with it */
     fd_cleanup(&s->root_fd);
@@ -237,9 +212,30 @@ void store_close(struct store *s)
     free(s);
 }
 
-const struct crypt_config *store_key(const struct store *s)
+enum status local_open(const char *repository, const struct store_options *options, struct store **out,
+                       struct error *err)
 {
-    return s->key;
+    static const struct store_ops ops = {.close = close_store,
+                                         .list = local_list,
+                                         .forget = local_remove_snapshot,
+                                         .begin = local_begin_backup,
+                                         .reader_open = local_reader_open};
+    *out = NULL;
+    struct store *s = calloc(1, sizeof *s);
+    if (!s)
+        return fail(err, ERR_MEMORY, "out of memory for a datastore");
+    *s = (struct store){.head = {&ops, options->key}, .root_fd = -1, .lock_fd = -1, .chunks_fd = -1};
+    s->sync = options->sync;
+    int failed = pthread_mutex_init(&s->insert_lock, NULL);
+    ASSERT(failed == 0);
+    s->path = strdup(repository);
+    enum status status = s->path ? open_store(s, options, err) : fail(err, ERR_MEMORY, "out of memory for a path");
+    if (status != OK) {
+        close_store(s);
+        return status;
+    }
+    *out = s;
+    return OK;
 }
 
 /* ---- places ---- */

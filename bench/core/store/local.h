@@ -16,7 +16,7 @@
 #ifndef PXB_STORE_LOCAL_H
 #define PXB_STORE_LOCAL_H
 
-#include "store/store.h"
+#include "store/store_ops.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,12 +35,12 @@ enum {
 #define MANIFEST_NAME "index.json.blob"
 
 struct store {
+    struct store_head head;
     char *path; /* as given, for messages */
     int root_fd;
     int lock_fd; /* -1: read-only medium without .lock */
     int chunks_fd;
     enum sync_level sync;
-    const struct crypt_config *key;
     pthread_mutex_t insert_lock; /* between looking at a chunk's target and renaming over it */
 };
 
@@ -76,6 +76,7 @@ MUST_CHECK enum status temporary_name(const char *name, const char *suffix, char
 /* ---- a writer: local_write.c makes it, local_index.c and local_fixed.c use it ---- */
 
 struct store_writer {
+    struct writer_head head;
     struct store *store;
     struct snapshot_id id;
     char path[STORED_PATH_MAX]; /* of the snapshot, for messages */
@@ -89,6 +90,19 @@ struct store_writer {
     struct snapshot_id previous;
     atomic_uint open_indexes;
 };
+
+/* One that has locked and made nothing yet. */
+MUST_CHECK enum status local_writer_new(struct store *s, const struct snapshot_id *id, struct store_writer **out,
+                                        struct error *err);
+/* The steps of store_begin and store_finish that a server takes as well, with others between them (local_server.c).
+ * Opens and locks the group's directory, making it if it is missing: type_fd, group_fd. ERR_LOCKED; ERR_NOT_FOUND: no
+ * such namespace, and it is not to be created. */
+MUST_CHECK enum status local_lock_group(struct store_writer *w, bool create_namespace, struct error *err);
+/* The snapshot's directory, exclusively locked: snapshot_fd, made_snapshot. ERR_EXISTS. */
+MUST_CHECK enum status local_make_snapshot(struct store_writer *w, struct error *err);
+/* As the sync level wants it; replaces a manifest that is there. */
+MUST_CHECK enum status local_write_manifest(struct store_writer *w, const uint8_t *manifest_blob, size_t size,
+                                            struct error *err);
 
 /* ---- an index under its temporary name, of either kind ---- */
 
@@ -108,6 +122,19 @@ MUST_CHECK enum status index_file_create(struct index_file *f, struct store_writ
 MUST_CHECK enum status index_file_publish(struct index_file *f, const struct digest *csum, struct error *err);
 /* Closes; removes the temporary file unless it was published. The writer may finish then. */
 void index_file_discard(struct index_file *f);
+
+/* ---- what the tables of store/store_ops.h have, and their kin ---- */
+
+MUST_CHECK enum status local_begin_backup(struct store *s, const struct snapshot_id *id, struct store_writer **out,
+                                          struct error *err);
+MUST_CHECK enum status local_index_begin(struct store_writer *w, const char *name, struct store_index **out,
+                                         struct error *err);
+MUST_CHECK enum status local_fixed_index_begin(struct store_writer *w, const char *name, uint64_t size,
+                                               uint64_t chunk_size, struct store_fixed_index **out, struct error *err);
+MUST_CHECK enum status local_list(struct store *s, const char *ns, const struct snapshot_id *group,
+                                  struct snapshot_list *out, struct error *err);
+MUST_CHECK enum status local_reader_open(struct store *s, const struct snapshot_id *id, struct store_reader **out,
+                                         struct error *err);
 
 /* ---- chunks: store_put_chunk, store_replace_chunk and store_get_chunk without a snapshot ---- */
 

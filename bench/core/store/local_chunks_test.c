@@ -384,7 +384,7 @@ static bool fill_small_disk(const char *path, int ready_fd)
     while (status == OK && stored < 100) {
         struct digest d = round_digest(stored);
         bool is_new;
-        status = store_put_chunk(w, &d, blob, 100000, &is_new, &err);
+        status = put_chunk(w, &d, blob, 100000, &is_new, &err);
         stored += status == OK;
     }
     free(blob);
@@ -408,7 +408,8 @@ static bool fill_small_disk(const char *path, int ready_fd)
     struct store_index *index;
     struct digest csum;
     uint64_t size, count;
-    if (store_index_begin(w, "a.mpxar.didx", &index, &err) != OK || store_index_append(index, 1, &digest, &err) != OK ||
+    if (store_index_begin(w, "a.mpxar.didx", &index, &err) != OK ||
+        store_index_append(index, 1, &digest, false, &err) != OK ||
         store_index_finish(index, &csum, &size, &count, &err) != ERR_IO || files_in(snapshot_dir) != 0)
         return false;
     if (store_finish(w, (const uint8_t *)"x", 1, &err) != ERR_IO || err.errnum != ENOSPC ||

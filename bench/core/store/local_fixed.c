@@ -9,12 +9,20 @@
 enum { READ_BACK_SIZE = 64 << 10 };
 
 struct store_fixed_index {
+    struct fixed_index_head head;
     struct index_file file;
     bool failed;
     uint64_t count;
     uint64_t written_count;
     uint8_t *written; /* one bit per slot: a digest of zeros would not tell */
 };
+
+static void discard(struct store_fixed_index *index)
+{
+    index_file_discard(&index->file);
+    free(index->written);
+    free(index);
+}
 
 static off_t slot_offset(uint64_t k)
 {
@@ -37,23 +45,7 @@ static enum status start(struct store_fixed_index *index, struct store_writer *w
     return OK;
 }
 
-enum status store_fixed_index_begin(struct store_writer *w, const char *name, uint64_t size, uint64_t chunk_size,
-                                    struct store_fixed_index **out, struct error *err)
-{
-    *out = NULL;
-    struct store_fixed_index *index = calloc(1, sizeof *index);
-    if (!index)
-        return fail(err, ERR_MEMORY, "out of memory for index %s", name);
-    enum status status = start(index, w, name, size, chunk_size, err);
-    if (status != OK) {
-        store_fixed_index_abort(index);
-        return status;
-    }
-    *out = index;
-    return OK;
-}
-
-static enum status put(struct store_fixed_index *index, uint64_t k, const struct digest *digest, struct error *err)
+static enum status put_slot(struct store_fixed_index *index, uint64_t k, const struct digest *digest, struct error *err)
 {
     const struct index_file *f = &index->file;
     if (index->failed)
@@ -71,10 +63,10 @@ static enum status put(struct store_fixed_index *index, uint64_t k, const struct
     return OK;
 }
 
-enum status store_fixed_index_put(struct store_fixed_index *index, uint64_t k, const struct digest *digest,
-                                  struct error *err)
+static enum status put(struct store_fixed_index *index, uint64_t k, const struct digest *digest, bool is_coming UNUSED,
+                       struct error *err)
 {
-    enum status status = put(index, k, digest, err);
+    enum status status = put_slot(index, k, digest, err);
     index->failed |= status != OK;
     return status;
 }
@@ -107,7 +99,7 @@ static enum status file_csum(const struct store_fixed_index *index, struct diges
     return OK;
 }
 
-static enum status finish(struct store_fixed_index *index, struct digest *out_csum, struct error *err)
+static enum status publish(struct store_fixed_index *index, struct digest *out_csum, struct error *err)
 {
     const struct index_file *f = &index->file;
     if (index->failed)
@@ -120,18 +112,26 @@ static enum status finish(struct store_fixed_index *index, struct digest *out_cs
     return index_file_publish(&index->file, out_csum, err);
 }
 
-enum status store_fixed_index_finish(struct store_fixed_index *index, struct digest *out_csum, struct error *err)
+static enum status finish(struct store_fixed_index *index, struct digest *out_csum, struct error *err)
 {
-    enum status status = finish(index, out_csum, err);
-    store_fixed_index_abort(index); /* nothing is left to remove when it went well */
+    enum status status = publish(index, out_csum, err);
+    discard(index); /* nothing is left to remove when it went well */
     return status;
 }
 
-void store_fixed_index_abort(struct store_fixed_index *index)
+enum status local_fixed_index_begin(struct store_writer *w, const char *name, uint64_t size, uint64_t chunk_size,
+                                    struct store_fixed_index **out, struct error *err)
 {
+    static const struct fixed_index_ops ops = {.put = put, .finish = finish, .abort = discard};
+    struct store_fixed_index *index = calloc(1, sizeof *index);
     if (!index)
-        return;
-    index_file_discard(&index->file);
-    free(index->written);
-    free(index);
+        return fail(err, ERR_MEMORY, "out of memory for index %s", name);
+    index->head.ops = &ops;
+    enum status status = start(index, w, name, size, chunk_size, err);
+    if (status != OK) {
+        discard(index);
+        return status;
+    }
+    *out = index;
+    return OK;
 }

@@ -46,7 +46,7 @@ static void whole_index(uint64_t size, uint64_t chunk_size, uint64_t count, uint
     assert_int_equal(st.st_size, INDEX_HEADER_SIZE + count * FIXED_ENTRY_SIZE); /* full length from the start */
     for (uint64_t i = 0, k = count - 1; i < count; i++, k = (k + step) % count) {
         struct digest d = digest_number(k);
-        assert_int_equal(store_fixed_index_put(index, k, &d, NULL), OK);
+        assert_int_equal(store_fixed_index_put(index, k, &d, false, NULL), OK);
     }
     assert_false(exists(at(path, "disk.img.fidx")));
     assert_int_equal(store_fixed_index_finish(index, &csum, NULL), OK);
@@ -89,8 +89,8 @@ static void test_incomplete_index_is_refused_and_leaves_nothing(void **state)
     struct digest d = {{1}}, zero = {{0}}, csum;
     struct error err = {0};
     assert_int_equal(store_fixed_index_begin(writer, "disk.img.fidx", 9000, 4096, &index, &err), OK);
-    assert_int_equal(store_fixed_index_put(index, 0, &d, &err), OK);
-    assert_int_equal(store_fixed_index_put(index, 2, &zero, &err), OK); /* zeros are a digest like others */
+    assert_int_equal(store_fixed_index_put(index, 0, &d, false, &err), OK);
+    assert_int_equal(store_fixed_index_put(index, 2, &zero, false, &err), OK); /* zeros are a digest like others */
     assert_int_equal(store_fixed_index_finish(index, &csum, &err), ERR_FORMAT);
     assert_non_null(strstr(err.text, "1 of 3 chunks were never written"));
     assert_false(exists(at(path, "disk.img.tmp_fidx")));
@@ -108,10 +108,10 @@ static void test_wrong_slots_spoil_the_index(void **state)
     } wrong[] = {{0, ERR_EXISTS}, {3, ERR_USAGE}, {UINT64_MAX, ERR_USAGE}};
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(store_fixed_index_begin(writer, "disk.img.fidx", 9000, 4096, &index, NULL), OK);
-        assert_int_equal(store_fixed_index_put(index, 0, &d, NULL), OK);
-        assert_int_equal(store_fixed_index_put(index, wrong[i].k, &d, NULL), wrong[i].status);
-        assert_int_equal(store_fixed_index_put(index, 1, &d, NULL), ERR_FORMAT);
-        assert_int_equal(store_fixed_index_put(index, 2, &d, NULL), ERR_FORMAT);
+        assert_int_equal(store_fixed_index_put(index, 0, &d, false, NULL), OK);
+        assert_int_equal(store_fixed_index_put(index, wrong[i].k, &d, false, NULL), wrong[i].status);
+        assert_int_equal(store_fixed_index_put(index, 1, &d, false, NULL), ERR_FORMAT);
+        assert_int_equal(store_fixed_index_put(index, 2, &d, false, NULL), ERR_FORMAT);
         assert_int_equal(store_fixed_index_finish(index, &csum, NULL), ERR_FORMAT);
         assert_false(exists(at(path, "disk.img.tmp_fidx")));
     }
@@ -142,7 +142,7 @@ static void test_begin_refuses_names_sizes_and_second_ones(void **state)
     assert_int_equal(store_fixed_index_begin(writer, "disk.img.fidx", 1, 4096, &index, NULL), OK);
     assert_int_equal(store_fixed_index_begin(writer, "disk.img.fidx", 1, 4096, &other, NULL), ERR_EXISTS);
     assert_true(exists(at(path, "disk.img.tmp_fidx"))); /* the first one's */
-    assert_int_equal(store_fixed_index_put(index, 0, &d, NULL), OK);
+    assert_int_equal(store_fixed_index_put(index, 0, &d, false, NULL), OK);
     assert_int_equal(store_fixed_index_finish(index, &csum, NULL), OK);
     assert_int_equal(store_fixed_index_begin(writer, "disk.img.fidx", 1, 4096, &other, NULL), ERR_EXISTS);
 }

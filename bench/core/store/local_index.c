@@ -71,6 +71,7 @@ void index_file_discard(struct index_file *f)
 /* ---- a dynamic index ---- */
 
 struct store_index {
+    struct index_head head;
     struct index_file file;
     bool failed;
     uint64_t end;
@@ -90,6 +91,13 @@ static enum status flush_pending(struct store_index *index, struct error *err)
     return OK;
 }
 
+static void discard(struct store_index *index)
+{
+    index_file_discard(&index->file);
+    digest_free(index->digest);
+    free(index);
+}
+
 static enum status start(struct store_index *index, struct store_writer *w, const char *name, struct error *err)
 {
     struct index_header header;
@@ -102,22 +110,8 @@ static enum status start(struct store_index *index, struct store_writer *w, cons
     return OK;
 }
 
-enum status store_index_begin(struct store_writer *w, const char *name, struct store_index **out, struct error *err)
-{
-    *out = NULL;
-    struct store_index *index = calloc(1, sizeof *index);
-    if (!index)
-        return fail(err, ERR_MEMORY, "out of memory for index %s", name);
-    enum status status = start(index, w, name, err);
-    if (status != OK) {
-        store_index_abort(index);
-        return status;
-    }
-    *out = index;
-    return OK;
-}
-
-enum status store_index_append(struct store_index *index, uint64_t end, const struct digest *digest, struct error *err)
+static enum status append(struct store_index *index, uint64_t end, const struct digest *digest, bool is_coming UNUSED,
+                          struct error *err)
 {
     const struct index_file *f = &index->file;
     ASSERT(f->fd >= 0);
@@ -141,7 +135,7 @@ enum status store_index_append(struct store_index *index, uint64_t end, const st
     return OK;
 }
 
-static enum status finish(struct store_index *index, struct digest *out_csum, struct error *err)
+static enum status publish(struct store_index *index, struct digest *out_csum, struct error *err)
 {
     const struct index_file *f = &index->file;
     if (index->failed)
@@ -155,23 +149,30 @@ static enum status finish(struct store_index *index, struct digest *out_csum, st
     return index_file_publish(&index->file, out_csum, err);
 }
 
-enum status store_index_finish(struct store_index *index, struct digest *out_csum, uint64_t *out_size,
-                               uint64_t *out_count, struct error *err)
+static enum status finish(struct store_index *index, struct digest *out_csum, uint64_t *out_size, uint64_t *out_count,
+                          struct error *err)
 {
-    enum status status = finish(index, out_csum, err);
+    enum status status = publish(index, out_csum, err);
     if (status == OK) {
         *out_size = index->end;
         *out_count = index->count;
     }
-    store_index_abort(index); /* nothing is left to remove when it went well */
+    discard(index); /* nothing is left to remove when it went well */
     return status;
 }
 
-void store_index_abort(struct store_index *index)
+enum status local_index_begin(struct store_writer *w, const char *name, struct store_index **out, struct error *err)
 {
+    static const struct index_ops ops = {.append = append, .finish = finish, .abort = discard};
+    struct store_index *index = calloc(1, sizeof *index);
     if (!index)
-        return;
-    index_file_discard(&index->file);
-    digest_free(index->digest);
-    free(index);
+        return fail(err, ERR_MEMORY, "out of memory for index %s", name);
+    index->head.ops = &ops;
+    enum status status = start(index, w, name, err);
+    if (status != OK) {
+        discard(index);
+        return status;
+    }
+    *out = index;
+    return OK;
 }

@@ -78,18 +78,8 @@ static enum status list_type(struct store *s, int ns_fd, const struct snapshot_i
     }
 }
 
-static int compare_snapshots(const void *a, const void *b)
-{
-    const struct snapshot_id *x = a;
-    const struct snapshot_id *y = b;
-    int order = strcmp(x->type, y->type);
-    if (order == 0)
-        order = strcmp(x->id, y->id);
-    return order != 0 ? order : (x->time > y->time) - (x->time < y->time);
-}
-
-static enum status list_namespace(struct store *s, const char *ns, const struct snapshot_id *group,
-                                  struct snapshot_list *out, struct error *err)
+enum status local_list(struct store *s, const char *ns, const struct snapshot_id *group, struct snapshot_list *out,
+                       struct error *err)
 {
     struct snapshot_id place = {0};
     TRY(snapshot_namespace_check(ns, err));
@@ -107,30 +97,14 @@ static enum status list_namespace(struct store *s, const char *ns, const struct 
         memcpy(place.type, types[i], strlen(types[i]) + 1);
         TRY(list_type(s, ns_fd, &place, &capacity, out, err));
     }
-    if (out->count > 1)
-        qsort(out->items, out->count, sizeof *out->items, compare_snapshots);
+    snapshot_list_sort(out);
     return OK;
-}
-
-enum status store_list(struct store *s, const char *ns, const struct snapshot_id *group, struct snapshot_list *out,
-                       struct error *err)
-{
-    *out = (struct snapshot_list){0};
-    enum status status = list_namespace(s, ns, group, out, err);
-    if (status != OK)
-        snapshot_list_deinit(out);
-    return status;
-}
-
-void snapshot_list_deinit(struct snapshot_list *list)
-{
-    free(list->items);
-    *list = (struct snapshot_list){0};
 }
 
 /* ---- reading ---- */
 
 struct store_reader {
+    struct reader_head head;
     struct store *store;
     char path[STORED_PATH_MAX];
     int snapshot_fd; /* share-locked */
@@ -159,20 +133,47 @@ static enum status open_snapshot(struct store_reader *r, const struct snapshot_i
     return OK;
 }
 
-enum status store_reader_open(struct store *s, const struct snapshot_id *id, struct store_reader **out,
+static void close_reader(struct store_reader *r)
+{
+    fd_cleanup(&r->snapshot_fd);
+    free(r);
+}
+
+static enum status read_file(struct store_reader *r, const char *name, size_t size_max, struct buffer *out,
+                             struct error *err)
+{
+    TRY(stored_name_check(name, err));
+    return read_whole(r->snapshot_fd, name, O_NOFOLLOW, size_max, r->path, out, err);
+}
+
+static enum status get_chunk(struct store_reader *r, const char *index_name UNUSED, const struct digest *digest,
+                             struct buffer *out, struct error *err)
+{
+    return local_get_chunk(r->store, digest, out, err);
+}
+
+static void chunk_path(const struct store_reader *r, const struct digest *digest, char *out, size_t out_size)
+{
+    char name[CHUNK_NAME_SIZE];
+    chunk_name(digest, name);
+    snprintf(out, out_size, "%s/.chunks/%s", r->store->path, name);
+}
+
+enum status local_reader_open(struct store *s, const struct snapshot_id *id, struct store_reader **out,
                               struct error *err)
 {
-    *out = NULL;
-    TRY(snapshot_id_check(id, err));
+    static const struct reader_ops ops = {
+        .close = close_reader, .read_file = read_file, .get_chunk = get_chunk, .chunk_path = chunk_path};
     struct store_reader *r = calloc(1, sizeof *r);
     if (!r)
         return fail(err, ERR_MEMORY, "out of memory for a reader");
+    r->head = (struct reader_head){&ops, s->head.key};
     r->store = s;
     r->snapshot_fd = -1;
     stored_path(s, id, r->path);
     enum status status = open_snapshot(r, id, err);
     if (status != OK) {
-        store_reader_close(r);
+        close_reader(r);
         if (status == ERR_NOT_FOUND) {
             char text[SNAPSHOT_TEXT_SIZE];
             fail_within_text(err, "no such snapshot, %s", snapshot_id_text(id, text));
@@ -181,36 +182,4 @@ enum status store_reader_open(struct store *s, const struct snapshot_id *id, str
     }
     *out = r;
     return OK;
-}
-
-void store_reader_close(struct store_reader *r)
-{
-    if (!r)
-        return;
-    fd_cleanup(&r->snapshot_fd);
-    free(r);
-}
-
-const struct crypt_config *store_reader_key(const struct store_reader *r)
-{
-    return r->store->key;
-}
-
-enum status store_read_file(struct store_reader *r, const char *name, size_t size_max, struct buffer *out,
-                            struct error *err)
-{
-    TRY(stored_name_check(name, err));
-    return read_whole(r->snapshot_fd, name, O_NOFOLLOW, size_max, r->path, out, err);
-}
-
-enum status store_get_chunk(struct store_reader *r, const struct digest *digest, struct buffer *out, struct error *err)
-{
-    return local_get_chunk(r->store, digest, out, err);
-}
-
-void store_chunk_path(const struct store_reader *r, const struct digest *digest, char *out, size_t out_size)
-{
-    char name[CHUNK_NAME_SIZE];
-    chunk_name(digest, name);
-    snprintf(out, out_size, "%s/.chunks/%s", r->store->path, name);
 }

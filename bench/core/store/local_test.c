@@ -100,8 +100,8 @@ static void test_refuses_what_is_no_datastore(void **state)
     char *dir = temp_dir_make();
     struct store *s;
     struct error err = {0};
-    assert_int_equal(store_open("user@pbs@host:store", &writing, &s, &err), ERR_UNSUPPORTED);
-    assert_int_equal(store_open("", &writing, &s, &err), ERR_UNSUPPORTED);
+    assert_int_equal(store_open("user@pbs@host:store", &writing, &s, &err), ERR_USAGE);
+    assert_int_equal(store_open("", &writing, &s, &err), ERR_USAGE);
     assert_int_equal(store_open(dir, &reading, &s, &err), ERR_NOT_FOUND); /* empty */
     assert_int_equal(store_open(at(dir, "missing"), &reading, &s, &err), ERR_NOT_FOUND);
     assert_false(exists(at(dir, "missing")));
@@ -327,15 +327,15 @@ static void test_reads_only_regular_files_of_bounded_size(void **state)
     char text[PATH_MAX];
     store_chunk_path(r, &digest, text, sizeof text);
     assert_non_null(strstr(text, "/.chunks/abcd/abcdef00"));
-    assert_int_equal(store_get_chunk(r, &digest, &out, &err), ERR_NOT_FOUND);
+    assert_int_equal(store_get_chunk(r, "x.didx", &digest, &out, &err), ERR_NOT_FOUND);
     assert_non_null(strstr(err.text, "abcdef00"));
     assert_int_equal(mkdir(at(dir, ".chunks/abcd"), 0750), 0);
     assert_int_equal(mkfifo(text, 0644), 0);
-    assert_int_equal(store_get_chunk(r, &digest, &out, &err), ERR_FORMAT);
+    assert_int_equal(store_get_chunk(r, "x.didx", &digest, &out, &err), ERR_FORMAT);
     assert_int_equal(unlink(text), 0);
     put_file(text, "", 0);
     assert_int_equal(truncate(text, CHUNK_BLOB_SIZE_MAX + 1), 0);
-    assert_int_equal(store_get_chunk(r, &digest, &out, &err), ERR_LIMIT);
+    assert_int_equal(store_get_chunk(r, "x.didx", &digest, &out, &err), ERR_LIMIT);
     store_reader_close(r);
     store_reader_close(NULL);
 

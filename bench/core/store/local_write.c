@@ -28,8 +28,7 @@ static bool same_directory(int fd, int parent_fd, const char *name)
            opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
-/* Opens and locks the group's directory, making it if it is missing. */
-static enum status lock_group(struct store_writer *w, struct error *err)
+enum status local_lock_group(struct store_writer *w, bool create_namespace, struct error *err)
 {
     struct store *s = w->store;
     struct snapshot_id group = w->id;
@@ -38,7 +37,7 @@ static enum status lock_group(struct store_writer *w, struct error *err)
     stored_path(s, &group, path);
 
     CLEANUP(fd_cleanup) int ns_fd = -1;
-    TRY(open_namespace(s, w->id.ns, true, &ns_fd, err));
+    TRY(open_namespace(s, w->id.ns, create_namespace, &ns_fd, err));
     bool sync = s->sync == SYNC_FILE;
     if (mkdirat(ns_fd, w->id.type, STORE_DIR_MODE) != 0 && errno != EEXIST)
         return fail(err, ERR_IO, "create directory of %s", path);
@@ -211,9 +210,9 @@ static enum status prepare_group(struct store_writer *w, struct error *err)
     return remove_abandoned(w, &unfinished, err);
 }
 
-/* ---- begin ---- */
+/* ---- the new snapshot ---- */
 
-static enum status make_snapshot(struct store_writer *w, struct error *err)
+enum status local_make_snapshot(struct store_writer *w, struct error *err)
 {
     char text[SNAPSHOT_TEXT_SIZE];
     const char *name = strrchr(snapshot_id_text(&w->id, text), '/') + 1;
@@ -232,53 +231,20 @@ static enum status make_snapshot(struct store_writer *w, struct error *err)
     return OK;
 }
 
-enum status store_begin(struct store *s, const struct snapshot_id *id, struct store_writer **out, struct error *err)
-{
-    *out = NULL;
-    TRY(snapshot_id_check(id, err));
-    struct store_writer *w = calloc(1, sizeof *w);
-    if (!w)
-        return fail(err, ERR_MEMORY, "out of memory for a backup");
-    w->store = s;
-    w->id = *id;
-    w->type_fd = w->group_fd = w->snapshot_fd = w->previous_fd = -1;
-    stored_path(s, id, w->path);
-    enum status status = lock_group(w, err);
-    if (status == OK)
-        status = prepare_group(w, err);
-    if (status == OK)
-        status = make_snapshot(w, err);
-    if (status != OK) {
-        store_abort(w);
-        return status;
-    }
-    *out = w;
-    return OK;
-}
-
-bool store_previous(const struct store_writer *w, struct snapshot_id *out)
-{
-    if (w->has_previous)
-        *out = w->previous;
-    return w->has_previous;
-}
-
 /* ---- content ---- */
 
-enum status store_put_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob, size_t size,
-                            bool *out_new, struct error *err)
+static enum status put_chunk(struct store_writer *w, const struct store_chunk *chunk, bool *out_new, struct error *err)
 {
-    return local_put_chunk(w->store, digest, blob, size, out_new, err);
+    return local_put_chunk(w->store, chunk->digest, chunk->blob->data, chunk->blob->size, out_new, err);
 }
 
-enum status store_replace_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob, size_t size,
-                                struct error *err)
+static enum status replace_chunk(struct store_writer *w, const struct store_chunk *chunk, struct error *err)
 {
-    return local_replace_chunk(w->store, digest, blob, size, err);
+    return local_replace_chunk(w->store, chunk->digest, chunk->blob->data, chunk->blob->size, err);
 }
 
-enum status store_put_blob(struct store_writer *w, const char *name, const uint8_t *blob, size_t size,
-                           struct error *err)
+static enum status put_blob(struct store_writer *w, const char *name, const uint8_t *blob, size_t size,
+                            struct error *err)
 {
     TRY(stored_name_check(name, err));
     if (strcmp(name, MANIFEST_NAME) == 0 || strcmp(name + strlen(name) - strlen(".blob"), ".blob") != 0)
@@ -318,7 +284,7 @@ static enum status sync_before(struct store_writer *w, struct error *err)
     return sync_filesystem(w->store->chunks_fd, w->store->path, err);
 }
 
-static enum status finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size, struct error *err)
+enum status local_write_manifest(struct store_writer *w, const uint8_t *manifest_blob, size_t size, struct error *err)
 {
     bool sync = w->store->sync != SYNC_NONE;
     char temporary[TEMPORARY_NAME_MAX];
@@ -339,21 +305,8 @@ static void writer_free(struct store_writer *w)
     free(w);
 }
 
-enum status store_finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size, struct error *err)
+static void abandon(struct store_writer *w)
 {
-    ASSERT(atomic_load(&w->open_indexes) == 0);
-    enum status status = finish(w, manifest_blob, size, err);
-    if (status != OK)
-        store_abort(w);
-    else
-        writer_free(w);
-    return status;
-}
-
-void store_abort(struct store_writer *w)
-{
-    if (!w)
-        return;
     struct error err = {0};
     char text[SNAPSHOT_TEXT_SIZE];
     const char *name = strrchr(snapshot_id_text(&w->id, text), '/') + 1;
@@ -368,4 +321,72 @@ void store_abort(struct store_writer *w)
         log_warning("group %s could not be removed again: %s", snapshot_id_text(&group, text), strerror(errno));
     }
     writer_free(w);
+}
+
+static enum status finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size, struct error *err)
+{
+    ASSERT(atomic_load(&w->open_indexes) == 0);
+    enum status status = local_write_manifest(w, manifest_blob, size, err);
+    if (status != OK)
+        abandon(w);
+    else
+        writer_free(w);
+    return status;
+}
+
+/* ---- begin ---- */
+
+static bool previous(const struct store_writer *w, struct snapshot_id *out)
+{
+    if (w->has_previous)
+        *out = w->previous;
+    return w->has_previous;
+}
+
+static enum status previous_open(struct store_writer *w, bool wants_chunks UNUSED, struct store_reader **out,
+                                 struct error *err)
+{
+    return local_reader_open(w->store, &w->previous, out, err);
+}
+
+enum status local_writer_new(struct store *s, const struct snapshot_id *id, struct store_writer **out,
+                             struct error *err)
+{
+    static const struct writer_ops ops = {.previous = previous,
+                                          .previous_open = previous_open,
+                                          .put_chunk = put_chunk,
+                                          .replace_chunk = replace_chunk,
+                                          .index_begin = local_index_begin,
+                                          .fixed_index_begin = local_fixed_index_begin,
+                                          .put_blob = put_blob,
+                                          .finish = finish,
+                                          .abort = abandon};
+    struct store_writer *w = calloc(1, sizeof *w);
+    if (!w)
+        return fail(err, ERR_MEMORY, "out of memory for a backup");
+    w->head.ops = &ops;
+    w->store = s;
+    w->id = *id;
+    w->type_fd = w->group_fd = w->snapshot_fd = w->previous_fd = -1;
+    stored_path(s, id, w->path);
+    *out = w;
+    return OK;
+}
+
+enum status local_begin_backup(struct store *s, const struct snapshot_id *id, struct store_writer **out,
+                               struct error *err)
+{
+    struct store_writer *w;
+    TRY(local_writer_new(s, id, &w, err));
+    enum status status = local_lock_group(w, true, err);
+    if (status == OK)
+        status = prepare_group(w, err);
+    if (status == OK)
+        status = local_make_snapshot(w, err);
+    if (status != OK) {
+        abandon(w);
+        return status;
+    }
+    *out = w;
+    return OK;
 }

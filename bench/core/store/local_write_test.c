@@ -82,8 +82,8 @@ static void whole_backup(enum sync_level sync)
     for (size_t k = 0; k < 3; k++) {
         uint8_t *blob = fake_blob(BLOB_PLAIN, 100 + k, 'n');
         bool is_new;
-        assert_int_equal(store_put_chunk(w, &digests[k], blob, 100 + k, &is_new, NULL), OK);
-        assert_int_equal(store_index_append(index, 88 * (k + 1), &digests[k], NULL), OK);
+        assert_int_equal(put_chunk(w, &digests[k], blob, 100 + k, &is_new, NULL), OK);
+        assert_int_equal(store_index_append(index, 88 * (k + 1), &digests[k], false, NULL), OK);
         free(blob);
     }
     assert_true(exists(at(path, "root.mpxar.tmp_didx")));
@@ -127,7 +127,7 @@ static void whole_backup(enum sync_level sync)
     struct digest computed;
     dynamic_index_csum(&read, &computed);
     assert_true(digest_equal(&computed, &csum));
-    assert_int_equal(store_get_chunk(r, &digests[1], &out, NULL), OK);
+    assert_int_equal(store_get_chunk(r, "x.didx", &digests[1], &out, NULL), OK);
     assert_int_equal(out.size, 101);
     dynamic_index_deinit(&read);
     buffer_deinit(&out);
@@ -170,8 +170,8 @@ static void test_index_larger_than_its_buffer(void **state)
     for (uint64_t k = 0; k < COUNT; k++) {
         struct digest d;
         digest_of(&k, sizeof k, &d);
-        assert_int_equal(store_index_append(index, k * 3 + 1, &d, NULL), OK);
-        assert_int_equal(store_index_append(other, k + 1, &d, NULL), OK);
+        assert_int_equal(store_index_append(index, k * 3 + 1, &d, false, NULL), OK);
+        assert_int_equal(store_index_append(other, k + 1, &d, false, NULL), OK);
     }
     assert_int_equal(store_index_finish(index, &csum, &size, &count, NULL), OK);
     store_index_abort(other);
@@ -209,9 +209,9 @@ static void test_index_refuses_wrong_ends_and_no_entries(void **state)
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(store_index_begin(w, "a.didx", &index, NULL), OK);
         if (i > 0)
-            assert_int_equal(store_index_append(index, 10, &d, &err), OK);
-        assert_int_equal(store_index_append(index, wrong[i], &d, &err), ERR_FORMAT);
-        assert_int_equal(store_index_append(index, 20, &d, &err), ERR_FORMAT);
+            assert_int_equal(store_index_append(index, 10, &d, false, &err), OK);
+        assert_int_equal(store_index_append(index, wrong[i], &d, false, &err), ERR_FORMAT);
+        assert_int_equal(store_index_append(index, 20, &d, false, &err), ERR_FORMAT);
         assert_int_equal(store_index_finish(index, &csum, &size, &count, &err), ERR_FORMAT);
         assert_false(exists(at(w->path, "a.tmp_didx")));
         assert_false(exists(at(w->path, "a.didx")));
@@ -345,8 +345,9 @@ static bool hold_backup(const char *path, int ready_fd)
     if (store_open(path, &writing, &s, NULL) != OK || store_begin(s, &id, &w, NULL) != OK)
         return false;
     uint8_t *blob = fake_blob(BLOB_PLAIN, 100, 'n');
-    if (store_put_chunk(w, &d, blob, 100, &is_new, NULL) != OK ||
-        store_index_begin(w, "root.mpxar.didx", &index, NULL) != OK || store_index_append(index, 88, &d, NULL) != OK ||
+    if (put_chunk(w, &d, blob, 100, &is_new, NULL) != OK ||
+        store_index_begin(w, "root.mpxar.didx", &index, NULL) != OK ||
+        store_index_append(index, 88, &d, false, NULL) != OK ||
         store_put_blob(w, "a.conf.blob", blob, 100, NULL) != OK || write(ready_fd, "x", 1) != 1)
         return false;
     free(blob);

@@ -1,9 +1,14 @@
-/* Where snapshots live. One interface; store/local.c is a datastore directory, others follow.
+/* Where snapshots live. One interface, two kinds: local.c is a datastore directory, remote.c a datastore on a server.
  *
  * A writer is one backup in progress: it owns the group until finish or abort. Chunk puts are thread-safe; everything
  * else of a writer is for one thread. A reader is one finished snapshot, locked against removal; its calls are
  * thread-safe. Names are stored file names ("root.mpxar.didx").
- * Source: bench/spec/datastore.md 8. */
+ *
+ * A server answers a round trip later. So what a caller knows early is said early: entries of indexes before their
+ * chunks, chunks and files before they are needed (store_prefetch, store_prefetch_file), the end of an index before
+ * anyone waits for it (store_index_end). For a directory these are no-ops. What was put, appended or ended may then
+ * fail later: the first failure of a writer comes out of every call that follows.
+ * Source: bench/spec/datastore.md 8; bench/spec/protocol.md 8 to 11. */
 #ifndef PXB_STORE_STORE_H
 #define PXB_STORE_STORE_H
 
@@ -31,21 +36,37 @@ MUST_CHECK enum status snapshot_group_check(const struct snapshot_id *id, struct
 MUST_CHECK enum status snapshot_namespace_check(const char *ns, struct error *err);
 const char *snapshot_id_text(const struct snapshot_id *id, char out[SNAPSHOT_TEXT_SIZE]);
 
+struct account;
+struct threads;
+struct net_stats;
+
+/* Of a datastore on a server; borrowed until the store is closed. */
+struct store_remote {
+    struct account *account;
+    const struct threads *threads;
+};
+
 struct store_options {
     enum sync_level sync;
     bool create; /* make the datastore if the directory does not exist or is empty */
     /* Of the client, NULL: none; borrowed until the store is closed. The store hands it to whoever reads or writes
      * through it and has no use for it itself: what goes in and out here is encoded. */
     const struct crypt_config *key;
+    /* Who we are there; NULL with a directory. `sync` and `create` have no meaning for servers. */
+    const struct store_remote *remote;
 };
 
 struct store;
-/* `repository` starts with '/' or '.': a datastore directory. Anything else: ERR_UNSUPPORTED for now. ERR_NOT_ARCHIVE:
- * a directory that is neither empty nor a datastore. */
+/* `repository` starts with '/' or '.': a datastore directory. ERR_NOT_ARCHIVE: it is neither empty nor a datastore.
+ * Anything else: a datastore on a server, for messages; `options->remote` says which (ERR_USAGE without). Nothing is
+ * connected here. */
 MUST_CHECK enum status store_open(const char *repository, const struct store_options *options, struct store **out,
                                   struct error *err);
 void store_close(struct store *s); /* accepts NULL; writers and readers must be gone */
 const struct crypt_config *store_key(const struct store *s);
+bool store_is_remote(const struct store *s);
+/* What all connections of the store did, those that are closed included; zeros for a directory. Thread-safe. */
+void store_net_stats(struct store *s, struct net_stats *out);
 
 /* Finished snapshots (with a manifest), sorted by type, id, time. `group` NULL: all of namespace `ns`. */
 struct snapshot_list {
@@ -55,6 +76,9 @@ struct snapshot_list {
 MUST_CHECK enum status store_list(struct store *s, const char *ns, const struct snapshot_id *group,
                                   struct snapshot_list *out, struct error *err);
 void snapshot_list_deinit(struct snapshot_list *list);
+/* Removes a finished snapshot; its group stays. ERR_NOT_FOUND; ERR_REFUSED: it is protected, or not ours to remove;
+ * ERR_LOCKED: it is being read, or serves a running backup. */
+MUST_CHECK enum status store_forget(struct store *s, const struct snapshot_id *id, struct error *err);
 
 /* ---- writing ---- */
 
@@ -68,12 +92,19 @@ MUST_CHECK enum status store_begin(struct store *s, const struct snapshot_id *id
 /* The last finished snapshot of the group when the writer began; false: none. One whose stored verify state is
  * "failed" counts as none. */
 bool store_previous(const struct store_writer *w, struct snapshot_id *out);
-/* Inserts by the table of datastore.md 8.2. Thread-safe. `out_new`: written, else a duplicate was there. */
-MUST_CHECK enum status store_put_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob,
-                                       size_t size, bool *out_new, struct error *err);
-/* Writes the chunk whatever is there: the file of that name is known to be damaged, or may be. Thread-safe. */
-MUST_CHECK enum status store_replace_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob,
-                                           size_t size, struct error *err);
+struct store_chunk {
+    const struct digest *digest;
+    uint64_t raw_size;
+    uint32_t stream;     /* of an index that is not finished: store_index_stream */
+    struct buffer *blob; /* encoded; may be taken: then an empty buffer with the same limit is left, also on failure */
+};
+/* Inserts by the table of datastore.md 8.2. Thread-safe. `out_new`: written, else a duplicate was there. A server does
+ * not tell: true. May wait until earlier chunks are out of the way. */
+MUST_CHECK enum status store_put_chunk(struct store_writer *w, const struct store_chunk *chunk, bool *out_new,
+                                       struct error *err);
+/* Writes the chunk whatever is there: the file of that name is known to be damaged, or may be. Thread-safe. A server
+ * decides for itself what it keeps. */
+MUST_CHECK enum status store_replace_chunk(struct store_writer *w, const struct store_chunk *chunk, struct error *err);
 
 /* An index being written, under a temporary name. Each is for one thread; several may be written at the same time by
  * different threads. All must be finished or aborted before the writer is. */
@@ -81,9 +112,15 @@ struct store_index;
 /* `name` ends in ".didx". ERR_EXISTS: written before. */
 MUST_CHECK enum status store_index_begin(struct store_writer *w, const char *name, struct store_index **out,
                                          struct error *err);
-/* `end` must grow: ERR_FORMAT. After any failure the index can only be aborted (finish then fails, too). */
+/* Names the index in store_chunk. */
+uint32_t store_index_stream(const struct store_index *index);
+/* `end` must grow: ERR_FORMAT. After any failure the index can only be aborted (finish then fails, too). `is_coming`:
+ * the chunk will be put after this call; else it was put, or is of an index of the previous snapshot that was read
+ * through store_previous_open. */
 MUST_CHECK enum status store_index_append(struct store_index *index, uint64_t end, const struct digest *digest,
-                                          struct error *err);
+                                          bool is_coming, struct error *err);
+/* Nothing will be appended any more: what can be done towards the finish without waiting is begun. Optional. */
+void store_index_end(struct store_index *index);
 /* Writes the checksum and renames to the final name; frees the index also on failure. ERR_FORMAT when empty. */
 MUST_CHECK enum status store_index_finish(struct store_index *index, struct digest *out_csum, uint64_t *out_size,
                                           uint64_t *out_count, struct error *err);
@@ -91,13 +128,16 @@ void store_index_abort(struct store_index *index); /* removes the temporary file
 
 /* An image's index: made at full length under a temporary name, digests in any order. For one thread. */
 struct store_fixed_index;
-/* `name` ends in ".fidx"; `chunk_size` and `size` as fixed_index_count wants them. ERR_EXISTS: written before. */
+/* `name` ends in ".fidx"; `chunk_size` and `size` as fixed_index_count wants them. ERR_EXISTS: written before.
+ * ERR_UNSUPPORTED: servers know only FIXED_CHUNK_SIZE_DEFAULT. */
 MUST_CHECK enum status store_fixed_index_begin(struct store_writer *w, const char *name, uint64_t size,
                                                uint64_t chunk_size, struct store_fixed_index **out, struct error *err);
+uint32_t store_fixed_index_stream(const struct store_fixed_index *index);
 /* `k` below the number of chunks (ERR_USAGE); a slot may be written once (ERR_EXISTS). After any failure the index can
- * only be aborted (finish then fails, too). */
+ * only be aborted (finish then fails, too). `is_coming` as above. */
 MUST_CHECK enum status store_fixed_index_put(struct store_fixed_index *index, uint64_t k, const struct digest *digest,
-                                             struct error *err);
+                                             bool is_coming, struct error *err);
+void store_fixed_index_end(struct store_fixed_index *index);
 /* Writes the checksum and renames; frees the index also on failure. ERR_FORMAT: a slot was never written. */
 MUST_CHECK enum status store_fixed_index_finish(struct store_fixed_index *index, struct digest *out_csum,
                                                 struct error *err);
@@ -124,14 +164,33 @@ struct store_reader;
 /* ERR_NOT_FOUND: no such finished snapshot. ERR_LOCKED: it is being removed. */
 MUST_CHECK enum status store_reader_open(struct store *s, const struct snapshot_id *id, struct store_reader **out,
                                          struct error *err);
+/* The previous snapshot (store_previous) for the backup in progress: the chunks of indexes that are read through this
+ * count as known. `wants_chunks`: chunks will be read as well, which with a server takes a connection of its own; else
+ * it is made when the first one is asked for. To be closed before the writer ends. ERR_NOT_FOUND: there is none. */
+MUST_CHECK enum status store_previous_open(struct store_writer *w, bool wants_chunks, struct store_reader **out,
+                                           struct error *err);
 void store_reader_close(struct store_reader *r); /* accepts NULL */
 const struct crypt_config *store_reader_key(const struct store_reader *r);
+/* Whether hints are of use. */
+bool store_reader_is_remote(const struct store_reader *r);
 /* A stored file as it is (index or blob), at most `size_max` bytes: ERR_LIMIT. ERR_NOT_FOUND. Replaces `out`. */
 MUST_CHECK enum status store_read_file(struct store_reader *r, const char *name, size_t size_max, struct buffer *out,
                                        struct error *err);
-/* The encoded chunk. ERR_NOT_FOUND names the digest. Replaces `out`. Thread-safe. */
-MUST_CHECK enum status store_get_chunk(struct store_reader *r, const struct digest *digest, struct buffer *out,
-                                       struct error *err);
+/* The file will be read, with this `size_max`. */
+void store_prefetch_file(struct store_reader *r, const char *name, size_t size_max);
+/* The encoded chunk. ERR_NOT_FOUND names the digest. Replaces `out`. Thread-safe. `index_name`: the index of the
+ * snapshot that lists it, which servers want to know of. */
+MUST_CHECK enum status store_get_chunk(struct store_reader *r, const char *index_name, const struct digest *digest,
+                                       struct buffer *out, struct error *err);
+struct store_hint {
+    struct digest digest;
+    uint64_t raw_size; /* as the index has it */
+};
+/* These chunks will be asked for, in this order; those that are known of already are left where they are. At most
+ * STORE_HINT_CHUNKS and STORE_HINT_BYTES are under way or waiting to be asked for: the oldest hints make room for newer
+ * ones, and what finds none is forgotten. Thread-safe. */
+void store_prefetch(struct store_reader *r, const char *index_name, const struct store_hint *hints, size_t count);
+enum { STORE_HINT_CHUNKS = 64, STORE_HINT_BYTES = 64 << 20 };
 /* Where a chunk or file is, for error messages. */
 void store_chunk_path(const struct store_reader *r, const struct digest *digest, char *out, size_t out_size);
 

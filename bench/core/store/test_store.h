@@ -115,6 +115,17 @@ UNUSED static struct store_writer *begin(struct store *s, const struct snapshot_
     return w;
 }
 
+/* store_put_chunk of bytes that stay the caller's. */
+UNUSED static enum status put_chunk(struct store_writer *w, const struct digest *digest, const uint8_t *blob,
+                                    size_t size, bool *out_new, struct error *err)
+{
+    struct buffer whole = BUFFER_INIT(size);
+    assert_int_equal(buffer_append(&whole, blob, size, NULL), OK);
+    enum status status = store_put_chunk(w, &(struct store_chunk){.digest = digest, .blob = &whole}, out_new, err);
+    buffer_deinit(&whole);
+    return status;
+}
+
 /* A finished snapshot with nothing but a manifest. */
 UNUSED static void make_snapshot(struct store *s, const struct snapshot_id *id, const char *unprotected)
 {
