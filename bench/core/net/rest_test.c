@@ -199,6 +199,20 @@ static void test_a_kept_connection_may_be_gone(void **state)
     assert_int_equal(peer.accepted, 3);
 }
 
+static void test_calls_that_change_things_are_not_sent_into_a_closed_connection(void **state)
+{
+    (void)state;
+    script.close_after_answer = true;
+    begin("u@pbs!tok");
+    for (unsigned i = 1; i < 4; i++) {
+        check_ok(rest_call(rest, "DELETE", "snapshots", "ns=a", NULL, NULL, 1000, "removing", &out, &err), &err);
+        while (peer_count(&peer, &peer.ended) < i)
+            usleep(1000);
+    }
+    finish();
+    assert_int_equal(peer.calls, 3);
+}
+
 static void test_errors_are_the_servers_words(void **state)
 {
     (void)state;
@@ -329,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_newer_servers_cookie_wins),
         cmocka_unit_test(test_passwords_are_written_as_json),
         cmocka_unit_test(test_a_kept_connection_may_be_gone),
+        cmocka_unit_test(test_calls_that_change_things_are_not_sent_into_a_closed_connection),
         cmocka_unit_test(test_errors_are_the_servers_words),
         cmocka_unit_test(test_answers_have_a_ceiling),
         cmocka_unit_test(test_a_server_that_is_silent_is_given_up),

@@ -380,6 +380,20 @@ static void test_closing_while_uploading(void **state)
     assert_int_equal(flight.last, ERR_NETWORK);
 }
 
+static void test_closing_does_not_wait_for_a_busy_connection(void **state)
+{
+    (void)state;
+    enum { COUNT = 10 };
+    struct flight flight = {0};
+    begin();
+    check_ok(call("/x", 10), &err);
+    for (int i = 0; i < COUNT; i++)
+        check_ok(submit(&flight, "/x", 16 << 20), &err);
+    finish();
+    assert_int_equal(flight.answered, COUNT);
+    assert_true(flight.good < COUNT);
+}
+
 static void test_closing_while_waiting_and_while_idle(void **state)
 {
     (void)state;
@@ -415,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_wrong_fingerprints_stop_sessions_before_a_byte),
         cmocka_unit_test(test_closing_while_connecting),
         cmocka_unit_test(test_closing_while_uploading),
+        cmocka_unit_test(test_closing_does_not_wait_for_a_busy_connection),
         cmocka_unit_test(test_closing_while_waiting_and_while_idle),
     };
     alarm(500);

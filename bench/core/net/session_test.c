@@ -310,12 +310,30 @@ static void test_requests_may_come_before_the_connection(void **state)
 {
     (void)state;
     struct submitter submitter = {.count = 5000};
-    script.login_pause_ms = 200;
+    script.login_waits = true;
     begin_as("u@pbs", &backup);
     submit_many(&submitter);
+    atomic_store(&peer.go, true);
     wait_for(&submitter, 5000);
     finish();
     assert_int_equal(submitter.failed, 0);
+}
+
+static void test_what_is_asked_together_is_one_round_trip(void **state)
+{
+    (void)state;
+    enum { COUNT = 100 };
+    struct submitter submitter = {.count = COUNT};
+    struct net_stats stats;
+    script.login_waits = true;
+    begin_as("u@pbs", &backup);
+    submit_many(&submitter);
+    atomic_store(&peer.go, true);
+    wait_for(&submitter, COUNT);
+    net_session_stats(session, &stats);
+    assert_int_equal(stats.requests, 2 + COUNT);
+    assert_int_equal(stats.round_trips, 2 + 2 + 1);
+    finish();
 }
 
 static void test_uploads_run_while_downloads_do(void **state)
@@ -399,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_threads_submit_a_thousand_requests),
         cmocka_unit_test(test_requests_may_come_before_the_connection),
+        cmocka_unit_test(test_what_is_asked_together_is_one_round_trip),
         cmocka_unit_test(test_uploads_run_while_downloads_do),
         cmocka_unit_test(test_a_rate_slows_sessions_down),
         cmocka_unit_test(test_locked_groups_are_tried_again),

@@ -45,6 +45,7 @@ struct peer_script {
     const char *login_body;
     const char *login_cookie;
     unsigned login_pause_ms;
+    bool login_waits;               /* for `go` */
     int call_status[PEER_SCRIPTED]; /* of the n-th plain call; 0: 200 */
     uint64_t end_after;             /* so many bytes within TLS received, a connection ends; 0: never */
     unsigned slow_read_ms;          /* before every read */
@@ -82,11 +83,12 @@ struct peer {
     char fingerprint[CERTIFICATE_FINGERPRINT_TEXT_SIZE];
     pthread_t thread;
     atomic_bool stop;
+    atomic_bool go;
     struct peer_connection connections[PEER_CONNECTIONS_MAX];
     unsigned started;
 
     pthread_mutex_t lock;
-    unsigned accepted, handshakes, logins, upgrades, calls, requests;
+    unsigned accepted, handshakes, logins, upgrades, calls, requests, ended;
     uint64_t received;  /* within TLS */
     uint64_t used;      /* of that, for requests before an upgrade */
     uint64_t h2_before; /* bytes of HTTP/2 that came before the 101 was sent */
@@ -251,6 +253,8 @@ static void peer_request(struct peer_connection *c)
                  "\"%08u:csrf\"}}",
                  number + 1, number + 1);
         usleep(script->login_pause_ms * 1000);
+        while (script->login_waits && !atomic_load(&p->go) && !atomic_load(&p->stop))
+            usleep(1000);
         peer_answer(c, status, script->login_cookie, script->login_body ? script->login_body : body);
     } else if (backup || reader) {
         peer_upgrade(c, reader, number);
@@ -431,6 +435,9 @@ static void *peer_connection_run(void *argument)
     buffer_deinit(&c->body);
     buffer_deinit(&c->out);
     close(c->fd);
+    pthread_mutex_lock(&p->lock);
+    p->ended++;
+    pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
