@@ -45,6 +45,7 @@ int cmd_index(int argc, char **argv);
 int cmd_key(int argc, char **argv);
 int cmd_pxar(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_version(int argc, char **argv);

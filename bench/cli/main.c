@@ -14,6 +14,7 @@ static const struct cli_command commands[] = {
     {"catalog", cmd_catalog, "list what the archives of a snapshot hold"},
     {"verify", cmd_verify, "check everything that a snapshot refers to"},
     {"analyze", cmd_analyze, "padding, chunks, read amplification and ghosts of snapshots"},
+    {"serve", cmd_serve, "a datastore directory as a backup server, for tests and benchmarks"},
     {"key", cmd_key, "encryption keys: create, show, change the passphrase"},
     {"pxar", cmd_pxar, "create, extract and show archives without a repository"},
     {"chunk", cmd_chunk, "cut a file into chunks"},

@@ -273,7 +273,8 @@ static enum status find_cookie(const struct http_head *head, struct buffer *out,
 static enum status check_cookie(const struct access *a, const struct http_head *head, const struct buffer *ticket,
                                 int64_t now, struct caller *out, struct error *err)
 {
-    const struct account *account = check_ticket(a, (const char *)ticket->data, now);
+    bool whole = strlen((const char *)ticket->data) + 1 == ticket->size; /* no decoded NUL inside */
+    const struct account *account = whole ? check_ticket(a, (const char *)ticket->data, now) : NULL;
     if (!account)
         return fail(err, ERR_REFUSED, "authentication failed: the ticket is invalid or too old");
     if (strcmp(head->method, "GET") != 0 &&
@@ -300,7 +301,8 @@ enum status access_check(const struct access *a, const struct http_head *head, i
         return fail(err, ERR_REFUSED, "authentication failed: the header Authorization is not understood");
     const char *id = (const char *)first.data;
     const struct account *account = find(a, id);
-    if (!account || !name_is_token_id(id, strlen(id)) || !secret_fits(account, (const char *)secret.data))
+    bool whole = strlen((const char *)secret.data) + 1 == secret.size; /* no decoded NUL inside */
+    if (!account || !whole || !name_is_token_id(id, strlen(id)) || !secret_fits(account, (const char *)secret.data))
         return fail(err, ERR_REFUSED, "authentication failed: unknown token or wrong secret");
     to_caller(account, out);
     return OK;

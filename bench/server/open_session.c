@@ -75,7 +75,11 @@ static enum status open_reader(struct shared *shared, const struct http_head *he
             return fail(err, ERR_REFUSED, "permission check failed: the owner of the group is %s, not %s", owner,
                         caller->auth_id);
     }
-    return store_reader_open(shared->store, &out->id, &out->reader, err);
+    enum status status = store_reader_open(shared->store, &out->id, &out->reader, err);
+    char text[SNAPSHOT_TEXT_SIZE];
+    return status == ERR_NOT_FOUND ? fail(err, ERR_NOT_FOUND, "snapshot %s does not exist, or is not finished",
+                                          snapshot_id_text(&out->id, text))
+                                   : status;
 }
 
 enum status open_session(struct shared *shared, const struct faults *faults, enum session_kind kind,

@@ -696,6 +696,9 @@ static void test_the_base_must_still_be_there(void **state)
     open_backup(&p, NEXT_QUERY);
     manifest_json("demo", 1700000060, NULL, 0, NULL, json, sizeof json);
     assert_int_equal(upload_json(&p, json), 200);
+    assert_int_equal(rename(stored(BASE_DIR), stored("elsewhere")), 0);
+    expect(&p, "POST", "/finish", 400);
+    assert_int_equal(rename(stored("elsewhere"), stored(BASE_DIR)), 0);
     assert_int_equal(unlink(stored(BASE_DIR "/index.json.blob")), 0);
     expect(&p, "POST", "/finish", 400);
     peer_close(&p);

@@ -102,6 +102,7 @@ static void test_who_is_nobody_gets_401(void **state)
     assert_int_equal(version_with(&p, ""), 401);
     assert_int_equal(version_with(&p, "Authorization: PBSAPIToken " TOKEN ":wrong\r\n"), 401);
     assert_int_equal(version_with(&p, "Authorization: PBSAPIToken " TOKEN ":\r\n"), 401);
+    assert_int_equal(version_with(&p, "Authorization: PBSAPIToken " TOKEN ":" SECRET "%00\r\n"), 401);
     assert_int_equal(version_with(&p, "Authorization: PBSAPIToken bench@pbs!no:" SECRET "\r\n"), 401);
     assert_int_equal(version_with(&p, "Authorization: PBSAPIToken bench@pbs:" SECRET "\r\n"), 401); /* a user's */
     assert_int_equal(version_with(&p, "Authorization: Basic YTpi\r\n"), 401);
@@ -194,6 +195,11 @@ static void test_targets_of_3072_bytes_pass(void **state)
     assert_int_equal(ask_length(1000, 2072), 200);
     assert_int_equal(ask_length(1000, 2073), 414);
     assert_int_equal(ask_length(2000, 1073), 414);
+    /* One long name. */
+    char text[4096] = "GET /api2/json/";
+    memset(text + 15, 'x', 3061);
+    snprintf(text + 15 + 3061, sizeof text - 15 - 3061, " HTTP/1.1\r\nHost: x\r\n" AUTHORIZATION "\r\n");
+    assert_int_equal(ask_once(text), 404);
 }
 
 static void test_paths_outside_the_api_are_404_and_dots_400(void **state)

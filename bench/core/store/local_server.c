@@ -253,12 +253,23 @@ void local_drop_chunk(struct store *s, const struct digest *digest)
 
 /* ---- end ---- */
 
+/* It is where it was, and whole. */
+static bool base_is_there(const struct store_writer *w)
+{
+    char text[SNAPSHOT_TEXT_SIZE];
+    struct stat held, named;
+    const char *name = strrchr(snapshot_id_text(&w->previous, text), '/') + 1;
+    return is_finished(w->previous_fd) && fstat(w->previous_fd, &held) == 0 &&
+           fstatat(w->group_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino;
+}
+
 enum status local_finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size, bool keep_locks,
                          struct error *err)
 {
     char text[SNAPSHOT_TEXT_SIZE];
     ASSERT(atomic_load(&w->open_indexes) == 0);
-    if (w->has_previous && !is_finished(w->previous_fd))
+    if (w->has_previous && !base_is_there(w))
         return fail(err, ERR_NOT_FOUND, "the base of this backup, %s, has vanished",
                     snapshot_id_text(&w->previous, text));
     TRY(local_write_manifest(w, manifest_blob, size, err));
