@@ -265,17 +265,21 @@ static bool wants_reference(const struct backup_run *run)
     return false;
 }
 
-/* What is known of each source's stored names is asked for at once: a server's answers then come together. */
+/* What a server may be told and asked of all indexes at once: its answers then come together. */
 static void expect_indexes(struct backup_run *run)
 {
     for (size_t i = 0; i < run->options->source_count; i++) {
         const struct backup_source *source = &run->options->sources[i];
         char names[2][BACKUP_STORED_NAME_SIZE];
         size_t count = backup_stored_names(source, run->options->archive.mode, names);
-        if (kind_of(source, run->options->archive.mode) == ARCHIVE_UNIFIED)
+        if (kind_of(source, run->options->archive.mode) == ARCHIVE_UNIFIED) {
             previous_expect(&run->previous, BACKUP_CATALOG_NAME);
+            store_index_expect(run->writer, BACKUP_CATALOG_NAME);
+        }
         for (size_t k = 0; k < count && source->kind != SOURCE_BLOB; k++)
             previous_expect(&run->previous, names[k]);
+        for (size_t k = count; k-- > 0 && source->kind == SOURCE_TREE;)
+            store_index_expect(run->writer, names[k]); /* as the reference client: metadata first */
     }
 }
 

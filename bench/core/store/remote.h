@@ -93,6 +93,7 @@ struct remote_stream {
     char name[NAME_FILE_MAX + 1];
     enum call_index kind;
     uint32_t wid;                  /* 0: the server has not told yet */
+    bool expected;                 /* created, but not begun yet */
     bool ended;                    /* nothing follows; `size` and `csum` are known */
     bool sending;                  /* an append is under way */
     bool closing;                  /* the close is under way, or done */
@@ -150,6 +151,7 @@ void remote_stream_advance(struct remote_stream *t);
 /* An answer of 200 to an append. */
 void remote_stream_appended(struct remote_stream *t);
 
+void remote_index_expect(struct store_writer *w, const char *name);
 MUST_CHECK enum status remote_index_begin(struct store_writer *w, const char *name, struct store_index **out,
                                           struct error *err);
 MUST_CHECK enum status remote_fixed_begin(struct store_writer *w, const char *name, uint64_t size, uint64_t chunk_size,

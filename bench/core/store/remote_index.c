@@ -106,39 +106,66 @@ void remote_stream_appended(struct remote_stream *t)
 
 /* ---- what both kinds do ---- */
 
-static enum status stream_new(struct remote_writer *w, const char *name, enum call_index kind, uint64_t size,
-                              struct remote_stream **out, uint32_t *out_number, struct error *err)
+static enum status stream_new(struct remote_writer *w, const char *name, enum call_index kind,
+                              struct remote_stream **out, struct error *err)
 {
-    TRY(remote_name_check(name, kind == CALL_DYNAMIC ? ".didx" : ".fidx", err));
-    CLEANUP(buffer_deinit) struct buffer path = BUFFER_INIT(WIRE_PATH_MAX);
-    struct buffer body = BUFFER_INIT(0);
-    TRY(call_create(&path, kind, name, size, err));
     struct remote_stream *t = calloc(1, sizeof *t);
     if (!t)
         return fail(err, ERR_MEMORY, "out of memory for index %s", name);
     t->writer = w;
     t->kind = kind;
+    t->expected = true;
     snprintf(t->name, sizeof t->name, "%s", name);
+    *out = t;
+    return OK;
+}
+
+/* Under the lock. The index of this name; one that is new is created on the server meanwhile. */
+static enum status find_or_create(struct remote_writer *w, const char *name, enum call_index kind, uint64_t size,
+                                  uint32_t *out_number, struct error *err)
+{
+    CLEANUP(buffer_deinit) struct buffer path = BUFFER_INIT(WIRE_PATH_MAX);
+    struct buffer body = BUFFER_INIT(0);
+    TRY(remote_failure(w, err));
+    for (*out_number = 0; *out_number < w->stream_count; ++*out_number)
+        if (strcmp(w->streams[*out_number]->name, name) == 0)
+            return OK;
+    if (w->stream_count >= REMOTE_STREAMS_MAX)
+        return fail(err, ERR_LIMIT, "%s: a backup has at most %d indexes", name, REMOTE_STREAMS_MAX);
+    TRY(call_create(&path, kind, name, size, err));
+    TRY(stream_new(w, name, kind, &w->streams[w->stream_count], err));
+    const struct remote_call call = {.stream = w->streams[w->stream_count++], .kind = REMOTE_CREATE};
+    remote_send(w, &call, "POST", NULL, &path, &body); /* a failure comes out of what follows */
+    return OK;
+}
+
+static enum status begin_stream(struct remote_writer *w, const char *name, enum call_index kind, uint64_t size,
+                                struct remote_stream **out, uint32_t *out_number, struct error *err)
+{
+    TRY(remote_name_check(name, kind == CALL_DYNAMIC ? ".didx" : ".fidx", err));
     pthread_mutex_lock(&w->lock);
-    enum status status = remote_failure(w, err);
-    for (size_t i = 0; status == OK && i < w->stream_count; i++)
-        if (strcmp(w->streams[i]->name, name) == 0)
-            status = fail(err, ERR_EXISTS, "%s is there already, or being written", name);
-    if (status == OK && w->stream_count >= REMOTE_STREAMS_MAX)
-        status = fail(err, ERR_LIMIT, "%s: a backup has at most %d indexes", name, REMOTE_STREAMS_MAX);
+    enum status status = find_or_create(w, name, kind, size, out_number, err);
+    if (status == OK && !w->streams[*out_number]->expected)
+        status = fail(err, ERR_EXISTS, "%s is there already, or being written", name);
     if (status == OK) {
-        *out_number = (uint32_t)w->stream_count;
-        w->streams[w->stream_count++] = t;
+        *out = w->streams[*out_number];
+        (*out)->expected = false;
         w->open_indexes++;
-        const struct remote_call call = {.stream = t, .kind = REMOTE_CREATE};
-        remote_send(w, &call, "POST", NULL, &path, &body); /* a failure comes out of what follows */
     }
     pthread_mutex_unlock(&w->lock);
-    if (status != OK)
-        free(t);
-    else
-        *out = t;
     return status;
+}
+
+void remote_index_expect(struct store_writer *writer, const char *name)
+{
+    struct remote_writer *w = (struct remote_writer *)writer;
+    uint32_t number;
+    if (remote_name_check(name, ".didx", NULL) != OK)
+        return; /* whoever begins it is told */
+    pthread_mutex_lock(&w->lock);
+    if (find_or_create(w, name, CALL_DYNAMIC, 0, &number, NULL) != OK)
+        number = 0; /* likewise */
+    pthread_mutex_unlock(&w->lock);
 }
 
 static enum status append_entry(struct remote_stream *t, uint64_t offset, const struct digest *digest, bool is_coming,
@@ -300,7 +327,7 @@ enum status remote_index_begin(struct store_writer *w, const char *name, struct 
     enum status status = digest_new(&x->digest, err);
     if (status == OK) {
         digest_begin(x->digest);
-        status = stream_new((struct remote_writer *)w, name, CALL_DYNAMIC, 0, &x->stream, &x->head.stream, err);
+        status = begin_stream((struct remote_writer *)w, name, CALL_DYNAMIC, 0, &x->stream, &x->head.stream, err);
     }
     if (status != OK) {
         index_abort((struct store_index *)x);
@@ -403,7 +430,7 @@ static enum status start_fixed(struct remote_fixed *x, struct remote_writer *w, 
     x->digests = array;
     TRY(array_new((size_t)x->chunk_count, 1, INDEX_ENTRIES_MAX, "index entries", &array, err));
     x->written = array;
-    return stream_new(w, name, CALL_FIXED, x->size, &x->stream, &x->head.stream, err);
+    return begin_stream(w, name, CALL_FIXED, x->size, &x->stream, &x->head.stream, err);
 }
 
 enum status remote_fixed_begin(struct store_writer *w, const char *name, uint64_t size, uint64_t chunk_size,

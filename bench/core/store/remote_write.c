@@ -264,7 +264,7 @@ static enum status wait_for_answers(struct remote_writer *w, struct error *err)
     enum status status = remote_failure(w, err);
     for (size_t i = 0; status == OK && i < w->stream_count; i++)
         if (!w->streams[i]->closed)
-            status = fail(err, ERR_FORMAT, "%s was given up, the snapshot is not complete", w->streams[i]->name);
+            status = fail(err, ERR_FORMAT, "%s was not completed, nor is the snapshot", w->streams[i]->name);
     pthread_mutex_unlock(&w->lock);
     return status;
 }
@@ -354,6 +354,7 @@ enum status remote_begin(struct store *s, const struct snapshot_id *id, struct s
                                           .previous_open = remote_previous_open,
                                           .put_chunk = put_chunk,
                                           .replace_chunk = replace_chunk,
+                                          .index_expect = remote_index_expect,
                                           .index_begin = remote_index_begin,
                                           .fixed_index_begin = remote_fixed_begin,
                                           .put_blob = put_blob,

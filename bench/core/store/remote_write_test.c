@@ -180,6 +180,32 @@ static void test_first_backup_asks_for_nothing_previous(void **state)
     fake_stop(false);
 }
 
+static void test_expected_indexes_are_created_once(void **state)
+{
+    (void)state;
+    fake_start();
+    struct store *s = fake_store();
+    struct store_writer *w = begin(s);
+    struct store_index *index, *other;
+    struct digest d = digest_number(1);
+    store_index_expect(w, "m.didx");
+    store_index_expect(w, "p.didx");
+    store_index_expect(w, "p.didx");
+    store_index_expect(w, "no index");
+    assert_int_equal(fake_calls(CALL_ID_DYNAMIC_INDEX), 2);
+    assert_int_equal(store_index_begin(w, "p.didx", &index, NULL), OK);
+    assert_int_equal(store_index_begin(w, "p.didx", &other, NULL), ERR_EXISTS);
+    assert_int_equal(fake_calls(CALL_ID_DYNAMIC_INDEX), 2);
+    assert_int_equal(store_index_append(index, 10, &d, true, NULL), OK);
+    assert_int_equal(put(w, store_index_stream(index), &d, 10, 20, NULL), OK);
+    finish_index(index, 10, 1);
+    struct error err = {0};
+    assert_int_equal(finish(w, &err), ERR_FORMAT); /* never begun */
+    assert_non_null(strstr(err.text, "m.didx was not completed"));
+    store_close(s);
+    fake_stop(false);
+}
+
 static void test_appends_wait_for_answers(void **state)
 {
     (void)state;
@@ -437,7 +463,7 @@ static void test_bad_input(void **state)
     assert_int_equal(store_put_blob(w, "x.blob", blob, 16, &err), OK);
     assert_int_equal(store_put_blob(w, "x.blob", blob, 16, &err), ERR_EXISTS);
     assert_int_equal(finish(w, &err), ERR_FORMAT);
-    assert_non_null(strstr(err.text, "a.didx was given up"));
+    assert_non_null(strstr(err.text, "a.didx was not completed"));
     assert_int_equal(fake->calls[CALL_ID_DYNAMIC_CLOSE], 0); /* never with nothing */
     store_close(s);
     fake_stop(false);
@@ -560,6 +586,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_transcript),
         cmocka_unit_test(test_first_backup_asks_for_nothing_previous),
+        cmocka_unit_test(test_expected_indexes_are_created_once),
         cmocka_unit_test(test_appends_wait_for_answers),
         cmocka_unit_test(test_known_entries_go_in_batches),
         cmocka_unit_test(test_streams_at_a_time),

@@ -149,6 +149,12 @@ void store_abort(struct store_writer *w)
 
 /* ---- indexes ---- */
 
+void store_index_expect(struct store_writer *w, const char *name)
+{
+    if (writer_ops_of(w)->index_expect)
+        writer_ops_of(w)->index_expect(w, name);
+}
+
 enum status store_index_begin(struct store_writer *w, const char *name, struct store_index **out, struct error *err)
 {
     *out = NULL;

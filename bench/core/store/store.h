@@ -109,6 +109,8 @@ MUST_CHECK enum status store_replace_chunk(struct store_writer *w, const struct 
 /* An index being written, under a temporary name. Each is for one thread; several may be written at the same time by
  * different threads. All must be finished or aborted before the writer is. */
 struct store_index;
+/* An index of this name will be begun, and must be: a server is told already. */
+void store_index_expect(struct store_writer *w, const char *name);
 /* `name` ends in ".didx". ERR_EXISTS: written before. */
 MUST_CHECK enum status store_index_begin(struct store_writer *w, const char *name, struct store_index **out,
                                          struct error *err);

@@ -32,6 +32,7 @@ struct writer_ops {
                                  struct error *err);
     enum status (*put_chunk)(struct store_writer *w, const struct store_chunk *chunk, bool *out_new, struct error *err);
     enum status (*replace_chunk)(struct store_writer *w, const struct store_chunk *chunk, struct error *err);
+    void (*index_expect)(struct store_writer *w, const char *name); /* NULL: nothing */
     enum status (*index_begin)(struct store_writer *w, const char *name, struct store_index **out, struct error *err);
     enum status (*fixed_index_begin)(struct store_writer *w, const char *name, uint64_t size, uint64_t chunk_size,
                                      struct store_fixed_index **out, struct error *err);
