@@ -412,6 +412,27 @@ static void test_closing_while_waiting_and_while_idle(void **state)
     net_session_close(NULL);
 }
 
+static enum status refuse_to_start(const char *name, void (*body)(void *argument), void *argument, struct thread **out,
+                                   struct error *reason)
+{
+    (void)body;
+    (void)argument;
+    (void)out;
+    return fail(reason, ERR_LIMIT, "cannot start thread %s", name);
+}
+
+static void test_without_a_thread_there_is_no_session(void **state)
+{
+    (void)state;
+    const struct threads none = {.start = refuse_to_start, .join = peer_thread_join};
+    peer_start(&peer, &script);
+    const struct account_options options = peer_account(&peer, "u@pbs!tok");
+    check_ok(account_new(&options, &account, &err), &err);
+    assert_int_equal(net_session_start(account, &backup, &none, &session, &err), ERR_LIMIT);
+    finish();
+    assert_int_equal(peer.accepted, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_silence_while_an_answer_is_due_ends_the_session),
         cmocka_unit_test(test_slow_servers_are_not_silent),
         cmocka_unit_test(test_wrong_fingerprints_stop_sessions_before_a_byte),
+        cmocka_unit_test(test_without_a_thread_there_is_no_session),
         cmocka_unit_test(test_closing_while_connecting),
         cmocka_unit_test(test_closing_while_uploading),
         cmocka_unit_test(test_closing_does_not_wait_for_a_busy_connection),
