@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_SIZE = 128 << 10 };
+enum { BLOCK_SIZE = 128 << 10, STEPS_MAX = 64 };
 
 struct bundle {
     struct rest_archive *archive; /* borrowed */
@@ -162,21 +162,26 @@ void bundle_free(struct bundle *b)
     free(b);
 }
 
+/* Whole pieces, for many members have few bytes; but nobody waits for one longer than it takes to pack some blocks. */
 enum status bundle_read(struct bundle *b, uint8_t *data, size_t size, size_t *out_size, struct error *err)
 {
     struct buffer *packed = pack_output(b->pack);
     *out_size = 0;
-    while (b->taken == packed->size) {
+    for (unsigned steps = 0; *out_size < size;) {
+        size_t left = packed->size - b->taken;
+        size_t part = left < size - *out_size ? left : size - *out_size;
+        if (part > 0)
+            memcpy(data + *out_size, packed->data + b->taken, part);
+        b->taken += part;
+        *out_size += part;
+        if (part > 0)
+            continue;
+        if (b->finished || (*out_size > 0 && steps >= STEPS_MAX))
+            break;
         buffer_clear(packed);
         b->taken = 0;
-        if (b->finished)
-            return OK;
         TRY(step(b, err));
+        steps++;
     }
-    size_t left = packed->size - b->taken;
-    size_t part = left < size ? left : size;
-    memcpy(data, packed->data + b->taken, part);
-    b->taken += part;
-    *out_size = part;
     return OK;
 }

@@ -17,6 +17,7 @@ enum {
     OUTPUT_MAX = 64 << 20,          /* what one call may make: a block of data, a member's names and attributes */
     CONTENTS_TABLE_MAX = 256 << 20, /* zip keeps a record of each member until the end */
     RECORD_SIZE = 256,
+    FLUSH_SIZE = 16 << 20, /* of zeros, that zstd makes next to nothing of: whoever reads is to see that it goes on */
 };
 
 struct pack {
@@ -27,6 +28,7 @@ struct pack {
     struct buffer output;
     struct error error; /* of the output: it stays */
     bool given_up;
+    size_t held; /* given to zstd since it was made to give out what it had */
     uint64_t table_size;
     uint64_t left; /* data of the member under way */
     /* File names are bytes; libarchive wants to know what they mean, and asks the locale. */
@@ -35,10 +37,14 @@ struct pack {
 
 /* ---- output ---- */
 
-static enum status compress(struct pack *p, const void *data, size_t size, ZSTD_EndDirective end, struct error *err)
+static enum status compress(struct pack *p, const void *data, size_t size, bool is_end, struct error *err)
 {
     ZSTD_inBuffer in = {data, size, 0};
     size_t left;
+    p->held += size;
+    ZSTD_EndDirective end = is_end ? ZSTD_e_end : p->held >= FLUSH_SIZE ? ZSTD_e_flush : ZSTD_e_continue;
+    if (end != ZSTD_e_continue)
+        p->held = 0;
     do {
         TRY(buffer_reserve(&p->output, ZSTD_CStreamOutSize(), err));
         ZSTD_outBuffer out = {p->output.data + p->output.size, p->output.capacity - p->output.size, 0};
@@ -46,7 +52,7 @@ static enum status compress(struct pack *p, const void *data, size_t size, ZSTD_
         if (ZSTD_isError(left))
             return fail(err, ERR_MEMORY, "packing: %s", ZSTD_getErrorName(left));
         p->output.size += out.pos;
-    } while (end == ZSTD_e_end ? left > 0 : in.pos < in.size);
+    } while (end == ZSTD_e_continue ? in.pos < in.size : left > 0);
     return OK;
 }
 
@@ -64,7 +70,7 @@ static la_ssize_t take_output(struct archive *archive, void *user, const void *d
     if (p->given_up || p->error.status != OK)
         return (la_ssize_t)size;
     enum status status =
-        is_tar ? compress(p, data, size, ZSTD_e_continue, &p->error) : buffer_append(&p->output, data, size, &p->error);
+        is_tar ? compress(p, data, size, false, &p->error) : buffer_append(&p->output, data, size, &p->error);
     ASSERT(status == p->error.status);
     return (la_ssize_t)size;
 }
@@ -167,7 +173,7 @@ enum status pack_finish(struct pack *p, struct error *err)
     enum status status = check(p, archive_write_close(p->archive), "end", err);
     leave(before);
     TRY(status);
-    return p->kind == PACK_TAR_ZST ? compress(p, NULL, 0, ZSTD_e_end, err) : OK;
+    return p->kind == PACK_TAR_ZST ? compress(p, NULL, 0, true, err) : OK;
 }
 
 /* ---- members ---- */

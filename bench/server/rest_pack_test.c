@@ -125,6 +125,28 @@ static void test_sizes_that_no_archive_has_are_refused(void **state)
     pack_free(p);
 }
 
+/* Of zeros next to nothing is left: still something comes now and then. */
+static void test_zeros_come_out_now_and_then(void **state)
+{
+    (void)state;
+    const struct attributes file = {.stat = {.mode = S_IFREG | 0644}};
+    const struct pack_member member = {.path = "zeros", .attributes = &file, .size = UINT64_C(1) << 40};
+    uint8_t *zeros = make_constant(1 << 20, 0);
+    for (int kind = PACK_ZIP; kind <= PACK_TAR_ZST; kind++) {
+        struct pack *p;
+        assert_int_equal(pack_new((enum pack_kind)kind, &p, &err), OK);
+        assert_int_equal(pack_add(p, &member, &err), OK);
+        for (int round = 0; round < 2; round++) {
+            buffer_clear(pack_output(p));
+            for (int i = 0; i < 80 && pack_output(p)->size == 0; i++)
+                assert_int_equal(pack_data(p, zeros, 1 << 20, &err), OK);
+            assert_true(pack_output(p)->size > 0);
+        }
+        pack_free(p);
+    }
+    free(zeros);
+}
+
 /* What is packed and not taken has a ceiling: then there is an error, and it stays. */
 static void test_output_without_room_is_an_error(void **state)
 {
@@ -155,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_a_tar_file_keeps_what_it_can),
         cmocka_unit_test(test_a_packed_file_may_be_given_up_anywhere),
         cmocka_unit_test(test_sizes_that_no_archive_has_are_refused),
+        cmocka_unit_test(test_zeros_come_out_now_and_then),
         cmocka_unit_test(test_output_without_room_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
