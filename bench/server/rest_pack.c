@@ -17,7 +17,6 @@ enum {
     OUTPUT_MAX = 64 << 20,          /* what one call may make: a block of data, a member's names and attributes */
     CONTENTS_TABLE_MAX = 256 << 20, /* zip keeps a record of each member until the end */
     RECORD_SIZE = 256,
-    FLUSH_SIZE = 16 << 20, /* of zeros, that zstd makes next to nothing of: whoever reads is to see that it goes on */
 };
 
 struct pack {
@@ -28,7 +27,6 @@ struct pack {
     struct buffer output;
     struct error error; /* of the output: it stays */
     bool given_up;
-    size_t held; /* given to zstd since it was made to give out what it had */
     uint64_t table_size;
     uint64_t left; /* data of the member under way */
     /* File names are bytes; libarchive wants to know what they mean, and asks the locale. */
@@ -41,18 +39,14 @@ static enum status compress(struct pack *p, const void *data, size_t size, bool 
 {
     ZSTD_inBuffer in = {data, size, 0};
     size_t left;
-    p->held += size;
-    ZSTD_EndDirective end = is_end ? ZSTD_e_end : p->held >= FLUSH_SIZE ? ZSTD_e_flush : ZSTD_e_continue;
-    if (end != ZSTD_e_continue)
-        p->held = 0;
     do {
         TRY(buffer_reserve(&p->output, ZSTD_CStreamOutSize(), err));
         ZSTD_outBuffer out = {p->output.data + p->output.size, p->output.capacity - p->output.size, 0};
-        left = ZSTD_compressStream2(p->zstd, &out, &in, end);
+        left = ZSTD_compressStream2(p->zstd, &out, &in, is_end ? ZSTD_e_end : ZSTD_e_continue);
         if (ZSTD_isError(left))
             return fail(err, ERR_MEMORY, "packing: %s", ZSTD_getErrorName(left));
         p->output.size += out.pos;
-    } while (end == ZSTD_e_continue ? in.pos < in.size : left > 0);
+    } while (is_end ? left > 0 : in.pos < in.size);
     return OK;
 }
 
