@@ -364,7 +364,8 @@ static bool peer_read(struct peer_connection *c, uint8_t *buffer, size_t size)
 {
     if (c->peer->script.slow_read_ms > 0)
         usleep(c->peer->script.slow_read_ms * 1000);
-    if (c->deaf)
+    /* Who is about to close takes nothing more, however soon it comes. */
+    if (c->deaf || c->close_when_sent)
         return false;
     int got = SSL_read(c->ssl, buffer, (int)size);
     if (got > 0) {
