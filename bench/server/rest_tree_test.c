@@ -1,6 +1,7 @@
 /* Files handed out as stored and decoded, directories of archives listed, members handed out, alone and packed. */
 #include "testing/testing.h"
 
+#include "flow/threads.h"
 #include "server/rest_for_test.h"
 
 #include <archive.h>
@@ -482,6 +483,55 @@ static void test_a_source_may_be_given_up(void **state)
     }
 }
 
+/* ---- many at a time ---- */
+
+struct asker {
+    struct thread *thread;
+    unsigned number;
+    unsigned answered;
+};
+
+/* No assertions: those jump out of the test, and this is not its thread. */
+static void ask_everything(void *argument)
+{
+    static const char *const paths[] = {"catalog", "pxar-file-download", "pxar-file-download", "snapshots", "groups"};
+    static const char *const more[] = {"&archive-name=root.mpxar.didx&filepath=L2Q%3D",
+                                       "&archive-name=root.mpxar.didx&filepath=L2Q%3D",
+                                       "&archive-name=old.pxar.didx&filepath=L2Q%3D&tar=1"};
+    struct asker *a = argument;
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned k = (i + a->number) % 5;
+        char asked[512];
+        uint8_t part[4096];
+        struct error problem;
+        const char *const components[] = {"admin", "datastore", "store1", paths[k]};
+        snprintf(asked, sizeof asked, "%s%s", k < 3 ? SNAPSHOT_T1 : "", k < 3 ? more[k] : "");
+        const struct rest_question question = {
+            .method = "GET", .components = components, .component_count = 4, .query = asked, .caller = &administrator};
+        struct rest_answer answer;
+        rest_api_answer(api, &question, &answer);
+        enum status status = answer.status == 200 ? OK : ERR_REFUSED;
+        for (size_t size = 1; status == OK && answer.source.read && size > 0;)
+            status = answer.source.read(answer.source.context, part, sizeof part, &size, &problem);
+        rest_answer_deinit(&answer);
+        a->answered += status == OK;
+    }
+}
+
+static void test_questions_from_many_threads(void **state)
+{
+    (void)state;
+    struct asker askers[8] = {0};
+    for (unsigned i = 0; i < 8; i++) {
+        askers[i].number = i;
+        assert_int_equal(flow_threads.start("asker", ask_everything, &askers[i], &askers[i].thread, &err), OK);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        flow_threads.join(askers[i].thread);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(askers[i].answered, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_a_directory_as_zip_and_as_tar),
         cmocka_unit_test(test_below_the_root_paths_begin_with_their_names),
         cmocka_unit_test(test_a_source_may_be_given_up),
+        cmocka_unit_test(test_questions_from_many_threads),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
