@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,9 +30,18 @@ struct pack {
     bool given_up;
     uint64_t table_size;
     uint64_t left; /* data of the member under way */
-    /* File names are bytes; libarchive wants to know what they mean, and asks the locale. */
-    locale_t utf8, bytes;
 };
+
+/* File names are bytes; libarchive wants to know what they mean, and asks the locale. Made once and kept; without them
+ * the process's own has to do. */
+static locale_t utf8, bytes;
+static pthread_once_t locales_once = PTHREAD_ONCE_INIT;
+
+static void make_locales(void)
+{
+    utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    bytes = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
+}
 
 /* ---- output ---- */
 
@@ -81,7 +91,7 @@ struct buffer *pack_output(struct pack *p)
 static locale_t enter(const struct pack *p, const char *name)
 {
     bool is_text = p->kind != PACK_ZIP || utf8_valid(name, strlen(name));
-    locale_t wanted = is_text ? p->utf8 : p->bytes;
+    locale_t wanted = is_text ? utf8 : bytes;
     return wanted ? uselocale(wanted) : (locale_t)0;
 }
 
@@ -128,8 +138,8 @@ enum status pack_new(enum pack_kind kind, struct pack **out, struct error *err)
     p->archive = archive_write_new();
     p->entry = archive_entry_new();
     p->zstd = ZSTD_createCCtx();
-    p->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    p->bytes = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
+    int failed = pthread_once(&locales_once, make_locales);
+    ASSERT(failed == 0);
     locale_t before = enter(p, "");
     enum status status =
         p->archive && p->entry && p->zstd ? set_up(p, err) : fail(err, ERR_MEMORY, "out of memory for packing");
@@ -152,10 +162,6 @@ void pack_free(struct pack *p)
     archive_entry_free(p->entry);
     leave(before);
     ZSTD_freeCCtx(p->zstd);
-    if (p->utf8)
-        freelocale(p->utf8);
-    if (p->bytes)
-        freelocale(p->bytes);
     buffer_deinit(&p->output);
     free(p);
 }
