@@ -179,13 +179,22 @@ static void test_passwords_are_written_as_json(void **state)
     check_says(log, "\"password\":\"a\\\"b\\\\c\\u0001\xc3\xa4\"}");
 }
 
+/* The server has closed so many connections. */
+static void wait_for_ends(unsigned count)
+{
+    while (peer_count(&peer, &peer.ended) < count)
+        usleep(1000);
+}
+
 static void test_a_kept_connection_may_be_gone(void **state)
 {
     (void)state;
     script.close_after_answer = true;
     begin("u@pbs!tok");
-    for (int i = 0; i < 4; i++)
+    for (unsigned i = 1; i <= 4; i++) {
         check_get();
+        wait_for_ends(i);
+    }
     finish();
     assert_int_equal(peer.calls, 4);
     assert_int_equal(peer.accepted, 4);
@@ -199,6 +208,30 @@ static void test_a_kept_connection_may_be_gone(void **state)
     assert_int_equal(peer.accepted, 3);
 }
 
+static void test_questions_are_asked_again_when_a_kept_connection_breaks(void **state)
+{
+    (void)state;
+    script.call_status[1] = PEER_HANGS_UP;
+    begin("u@pbs!tok");
+    check_get();
+    check_get();
+    finish();
+    assert_int_equal(peer.calls, 3);
+    assert_int_equal(peer.accepted, 2);
+    /* Not what changes things, and not on a connection of its own. */
+    script.call_status[1] = PEER_HANGS_UP;
+    script.call_status[2] = PEER_HANGS_UP;
+    begin("u@pbs!tok");
+    check_get();
+    assert_int_equal(rest_call(rest, "DELETE", "snapshots", "ns=a", NULL, NULL, 1000, "removing", &out, &err),
+                     ERR_NETWORK);
+    check_says(err.text, "removing: ");
+    assert_int_equal(get(), ERR_NETWORK);
+    check_get();
+    finish();
+    assert_int_equal(peer.calls, 4);
+}
+
 static void test_calls_that_change_things_are_not_sent_into_a_closed_connection(void **state)
 {
     (void)state;
@@ -206,8 +239,7 @@ static void test_calls_that_change_things_are_not_sent_into_a_closed_connection(
     begin("u@pbs!tok");
     for (unsigned i = 1; i < 4; i++) {
         check_ok(rest_call(rest, "DELETE", "snapshots", "ns=a", NULL, NULL, 1000, "removing", &out, &err), &err);
-        while (peer_count(&peer, &peer.ended) < i)
-            usleep(1000);
+        wait_for_ends(i);
     }
     finish();
     assert_int_equal(peer.calls, 3);
@@ -343,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_newer_servers_cookie_wins),
         cmocka_unit_test(test_passwords_are_written_as_json),
         cmocka_unit_test(test_a_kept_connection_may_be_gone),
+        cmocka_unit_test(test_questions_are_asked_again_when_a_kept_connection_breaks),
         cmocka_unit_test(test_calls_that_change_things_are_not_sent_into_a_closed_connection),
         cmocka_unit_test(test_errors_are_the_servers_words),
         cmocka_unit_test(test_answers_have_a_ceiling),

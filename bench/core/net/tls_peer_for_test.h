@@ -24,7 +24,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PEER_CONNECTIONS_MAX = 64, PEER_LOG_MAX = 256 << 10, PEER_SCRIPTED = 8, PEER_STREAM_MAX = 17 << 20 };
+enum {
+    PEER_CONNECTIONS_MAX = 64,
+    PEER_LOG_MAX = 256 << 10,
+    PEER_SCRIPTED = 8,
+    PEER_HANGS_UP = -1,
+    PEER_STREAM_MAX = 17 << 20
+};
 
 /* Zero: everything as it should be. */
 struct peer_script {
@@ -260,6 +266,7 @@ static void peer_request(struct peer_connection *c)
         peer_upgrade(c, reader, number);
     } else {
         int status = number < PEER_SCRIPTED ? script->call_status[number] : 0;
+        c->ending |= status == PEER_HANGS_UP;
         peer_answer(c, status ? status : 200, NULL, status ? "not so" : "{\"data\":[1,2,3]}");
     }
 }
