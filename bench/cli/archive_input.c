@@ -86,19 +86,26 @@ static enum status open_archive(struct archive_input *a, const struct manifest *
     return accessor_new(a->metadata, has_payload ? &payload : NULL, &a->accessor, err);
 }
 
-enum status archive_input_open_snapshot(struct archive_input *a, const char *repository, const struct crypt_config *key,
-                                        const char *ns, const char *snapshot, const char *archive, bool with_contents,
-                                        struct error *err)
+static enum status namespace_set(const char *ns, struct snapshot_id *id, struct error *err)
+{
+    if (strlen(ns) >= sizeof id->ns)
+        return fail(err, ERR_USAGE, "--ns: longer than %zu bytes", sizeof id->ns - 1);
+    memcpy(id->ns, ns, strlen(ns) + 1);
+    return snapshot_id_check(id, err);
+}
+
+enum status archive_input_open_snapshot(struct archive_input *a, struct repository_args *repository,
+                                        const struct crypt_config *key, const char *snapshot, const char *archive,
+                                        bool with_contents, struct error *err)
 {
     const struct store_options options = {.sync = SYNC_NONE, .key = key};
     struct snapshot_id id;
     CLEANUP(manifest_deinit) struct manifest manifest = {0};
     TRY(snapshot_id_parse(snapshot, &id, err));
-    if (strlen(ns) >= sizeof id.ns)
-        return fail(err, ERR_USAGE, "--ns: longer than %zu bytes", sizeof id.ns - 1);
-    memcpy(id.ns, ns, strlen(ns) + 1);
-    TRY(snapshot_id_check(&id, err));
-    TRY(store_open(repository, &options, &a->store, err));
+    TRY(namespace_set(repository_args_ns(repository), &id, err));
+    TRY(repository_args_find(repository, err));
+    TRY(namespace_set(repository_args_ns(repository), &id, err));
+    TRY(repository_args_open(repository, &options, &a->store, err));
     TRY(store_reader_open(a->store, &id, &a->store_reader, err));
     TRY(snapshot_manifest(a->store_reader, &manifest, err));
     return open_archive(a, &manifest, archive, with_contents, err);

@@ -3,6 +3,7 @@
 #ifndef PXB_CLI_ARCHIVE_INPUT_H
 #define PXB_CLI_ARCHIVE_INPUT_H
 
+#include "cli/repository_args.h"
 #include "flow/chunk_reader.h"
 #include "pxar/accessor.h"
 
@@ -32,10 +33,10 @@ struct archive_input {
 /* `payload_path` NULL: a unified archive, or one without contents. Regular files and block devices only. */
 MUST_CHECK enum status archive_input_open_files(struct archive_input *a, const char *metadata_path,
                                                 const char *payload_path, struct error *err);
-/* `key` (NULL: none) is borrowed until close. `snapshot` as typed, `ns` "" for the root namespace, `archive` by any of
- * its names (flow/snapshot.h). */
-MUST_CHECK enum status archive_input_open_snapshot(struct archive_input *a, const char *repository,
-                                                   const struct crypt_config *key, const char *ns, const char *snapshot,
+/* `repository` (all options taken, not looked for yet) and `key` (NULL: none) are borrowed until close. `snapshot` as
+ * typed, `archive` by any of its names (flow/snapshot.h). */
+MUST_CHECK enum status archive_input_open_snapshot(struct archive_input *a, struct repository_args *repository,
+                                                   const struct crypt_config *key, const char *snapshot,
                                                    const char *archive, bool with_contents, struct error *err);
 /* Logs what was read of a snapshot: "read N metadata chunks (M bytes) of K", and the same of the payload if that is
  * open. Nothing for files. */

@@ -127,15 +127,6 @@ enum status cli_parse_enum(const char *what, const char *text, const char *const
     return fail(err, ERR_USAGE, "%s: value '%s' is not defined in the enumeration (%s).", what, text, all);
 }
 
-enum status cli_repository(const char *given, const char **out, struct error *err)
-{
-    const char *found = given ? given : getenv("PBS_REPOSITORY");
-    if (!found || !*found)
-        return fail(err, ERR_USAGE, "no repository: give --repository or set PBS_REPOSITORY");
-    *out = found;
-    return OK;
-}
-
 /* ---- output ---- */
 
 enum status cli_parse_format(const char *text, enum output_format *out, struct error *err)

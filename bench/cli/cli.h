@@ -38,11 +38,13 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* exit codes */
 
 int cmd_analyze(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
+int cmd_benchmark(int argc, char **argv);
 int cmd_blob(int argc, char **argv);
 int cmd_catalog(int argc, char **argv);
 int cmd_chunk(int argc, char **argv);
 int cmd_index(int argc, char **argv);
 int cmd_key(int argc, char **argv);
+int cmd_login(int argc, char **argv);
 int cmd_pxar(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
@@ -89,9 +91,6 @@ MUST_CHECK enum status cli_parse_double(const char *what, const char *text, doub
  * "--x: value 'TEXT' is not defined in the enumeration (a, b)." */
 MUST_CHECK enum status cli_parse_enum(const char *what, const char *text, const char *const *names, size_t *out,
                                       struct error *err);
-
-/* `given` (from --repository) or, if NULL, $PBS_REPOSITORY; ERR_USAGE if there is neither. Borrowed. */
-MUST_CHECK enum status cli_repository(const char *given, const char **out, struct error *err);
 
 /* ---- output ---- */
 

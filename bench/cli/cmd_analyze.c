@@ -3,6 +3,7 @@
 
 #include "cli/analyze_what_if.h"
 #include "cli/key_args.h"
+#include "cli/repository_args.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -23,9 +24,10 @@ static const char help[] =
     "\n"
     "With --what-if: what the run that wrote FILE would have read, uploaded and padded with other settings, replayed\n"
     "from its decisions and the payload index of its reference.\n"
-    "\n"
-    "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP
+    "\n" REPOSITORY_ARGS_HELP KEY_ARGS_HELP;
+
+/* A literal of more than 4095 bytes is not portable. */
+static const char more_help[] =
     "  --archive NAME          only this archive (default: all split ones)\n"
     "  --ranges                also list the ranges of the padding ledger\n"
     "  --ghosts N              name the N largest ghosts; 0: all (default 20)\n"
@@ -36,10 +38,10 @@ static const char help[] =
 
 enum { GHOSTS_DEFAULT = 20, WHAT_IF_TEXTS_MAX = 64 };
 
-enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE, ARCHIVE, RANGES, GHOSTS, LRU, CHUNK_SIZE, WHAT_IF, DECISIONS };
+enum { ARCHIVE = CLI_OPTION_FIRST, RANGES, GHOSTS, LRU, CHUNK_SIZE, WHAT_IF, DECISIONS };
 
 struct arguments {
-    const char *repository, *ns;
+    struct repository_args *repository;
     struct key_args *key;
     struct analyze_options options;
     uint64_t lru[LRU_COUNT_MAX];
@@ -107,8 +109,6 @@ static enum status take_more_settings(int argc, char **argv, struct arguments *a
 static enum status take_options(int argc, char **argv, struct arguments *a, struct error *err)
 {
     static const struct option options[] = {
-        {"repository", required_argument, NULL, REPOSITORY},
-        {"ns", required_argument, NULL, NAMESPACE},
         {"archive", required_argument, NULL, ARCHIVE},
         {"ranges", no_argument, NULL, RANGES},
         {"ghosts", required_argument, NULL, GHOSTS},
@@ -116,6 +116,7 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         {"chunk-size", required_argument, NULL, CHUNK_SIZE},
         {"what-if", required_argument, NULL, WHAT_IF},
         {"decisions", required_argument, NULL, DECISIONS},
+        REPOSITORY_ARGS_OPTIONS,
         KEY_ARGS_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
@@ -124,11 +125,11 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
         TRY(key_args_take(option, a->key, &taken, err));
+        if (!taken)
+            TRY(repository_args_take(option, a->repository, &taken, err));
         if (taken)
             continue;
         switch (option) {
-        case REPOSITORY: a->repository = optarg; break;
-        case NAMESPACE: a->ns = optarg; break;
         case ARCHIVE: a->options.archive = optarg; break;
         case RANGES: a->ranges = true; break;
         case GHOSTS:
@@ -137,7 +138,7 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
         case WHAT_IF: TRY(take_setting(optarg, a, err)); break;
         case DECISIONS: a->decisions = optarg; break;
         case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &a->format, err)); break;
-        case CLI_HELP: return cli_help(help);
+        case CLI_HELP: fputs(help, stdout); return cli_help(more_help);
         default: return ERR_USAGE;
         }
     }
@@ -150,11 +151,6 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
 }
 
 /* ---- the command ---- */
-
-static void store_cleanup(struct store **s)
-{
-    store_close(*s);
-}
 
 static void ids_free(struct snapshot_id **ids)
 {
@@ -186,9 +182,10 @@ static enum status analyze(struct store *store, char **snapshots, size_t count, 
     void *array;
     TRY(array_new(count, sizeof(struct snapshot_id), INT_MAX, "snapshots", &array, err));
     CLEANUP(ids_free) struct snapshot_id *ids = array;
+    const char *ns = repository_args_ns(a->repository);
     for (size_t i = 0; i < count; i++) {
         TRY(snapshot_id_parse(snapshots[i], &ids[i], err));
-        memcpy(ids[i].ns, a->ns, strlen(a->ns) + 1); /* checked: it fits */
+        memcpy(ids[i].ns, ns, strlen(ns) + 1); /* checked: it fits */
     }
     return a->format == OUTPUT_TEXT ? analyze_text(store, ids, count, a, err) : analyze_json(store, ids, count, a, err);
 }
@@ -196,19 +193,20 @@ static enum status analyze(struct store *store, char **snapshots, size_t count, 
 static enum status run(int argc, char **argv, struct error *err)
 {
     CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
-    struct arguments a = {.ns = "", .key = &key, .lru = {1, 8, 32}};
+    CLEANUP(repository_args_deinit) struct repository_args repository = REPOSITORY_ARGS_INIT;
+    struct arguments a = {.repository = &repository, .key = &key, .lru = {1, 8, 32}};
     a.options = (struct analyze_options){
         .chunk_average = UINT64_C(4) << 20, .lru = a.lru, .lru_count = 3, .ghosts_max = GHOSTS_DEFAULT};
     TRY(take_options(argc, argv, &a, err));
-    TRY(snapshot_namespace_check(a.ns, err));
-    TRY(cli_repository(a.repository, &a.repository, err));
+    TRY(repository_args_find(&repository, err));
 
     TRY(key_args_load(&key, err));
     const struct store_options reading = {.sync = SYNC_NONE, .key = key_args_config(&key)};
-    CLEANUP(store_cleanup) struct store *store = NULL;
-    TRY(store_open(a.repository, &reading, &store, err));
+    CLEANUP(repository_args_store_close) struct store *store = NULL;
+    TRY(repository_args_open(&repository, &reading, &store, err));
     if (a.decisions)
-        return analyze_what_if(store, a.ns, a.decisions, a.settings, a.setting_count, a.format, err);
+        return analyze_what_if(store, repository_args_ns(&repository), a.decisions, a.settings, a.setting_count,
+                               a.format, err);
     return analyze(store, argv + optind, (size_t)(argc - optind), &a, err);
 }
 

@@ -1,6 +1,7 @@
 #include "cli/backup_sources.h"
 #include "cli/cli.h"
 #include "cli/key_args.h"
+#include "cli/repository_args.h"
 #include "cli/rfc_mode.h"
 #include "cli/stats_json.h"
 #include "cli/walk_args.h"
@@ -26,8 +27,9 @@ static const char help_text[] =
     "  NAME.img:FILE                 an image or block device: NAME.img.fidx\n"
     "  NAME.conf:FILE, NAME.log:FILE a small file: NAME.conf.blob, NAME.log.blob\n"
     "\n"
-    "  --repository DIR              datastore directory (starts with '/' or '.'), made on first use;\n"
-    "                                default: $PBS_REPOSITORY\n"
+    "  --repository R                datastore directory (starts with '/' or '.'), made on first use, or on a\n"
+    "                                server: [[USER@REALM[!TOKEN]@]HOST[:PORT]:]DATASTORE; default:\n"
+    "                                $PBS_REPOSITORY\n"
     "  --change-detection-mode MODE  legacy (default): one stream and a catalog; data: metadata and payload\n"
     "                                streams; metadata: these, and what is unchanged since the previous\n"
     "                                snapshot is reused unread\n"
@@ -37,7 +39,7 @@ static const char help_text[] =
     "  --backup-id ID                default: name of this host\n"
     "  --backup-type TYPE            host (default), vm, ct\n"
     "  --backup-time TIME            seconds since 1970 or 2026-01-02T03:04:05Z; default: now\n"
-    "  --ns NAMESPACE                default: the root namespace\n"
+    "  --ns NAMESPACE                default: the root namespace; on a server $PBS_NAMESPACE\n"
     "  --exclude PATTERN             leave out what matches; may be given several times\n"
     "  --include-dev PATH            enter mount points of the file system that PATH is on, too; may be given\n"
     "                                several times\n"
@@ -59,11 +61,17 @@ static const char help_text[] =
     "  --compare RULE                strict (default); upstream: without values of extended attributes;\n"
     "                                content: size and mtime alone\n"
     "  --cache-limit N               entries looked ahead; default: 65536\n"
-    "  --require-reference           fail when metadata mode finds no usable previous snapshot\n"
-    "  --sync-level LEVEL            none, file, filesystem (default)\n";
+    "  --require-reference           fail when metadata mode finds no usable previous snapshot\n";
 
 /* A literal of more than 4095 bytes is not portable. */
 static const char more_help_text[] =
+    "  --sync-level LEVEL            of a datastore directory: none, file, filesystem (default)\n"
+    "  --fingerprint XX:XX:...       of a server: SHA-256 of its certificate; default: $PBS_FINGERPRINT, else the\n"
+    "                                system's certificate authorities decide. Its password or token secret is taken\n"
+    "                                from PBS_PASSWORD, or _FD, _FILE, _CMD behind that name\n"
+    "  --rate BYTES                  of a server: at most so many per second in each direction of a connection,\n"
+    "                                also as 10MB, 10MiB\n"
+    "  --burst BYTES                 that may pass at once; default: as --rate\n"
     "  --keyfile FILE                encryption key. A passphrase is taken from PBS_ENCRYPTION_PASSWORD, or _FD,\n"
     "                                _FILE, _CMD behind that name\n"
     "  --keyfd N                     the same from an open file descriptor\n"
@@ -81,11 +89,12 @@ struct arguments {
     struct backup_options options;
     struct backup_sources sources;
     struct walk_args walk;
+    struct repository_args repository;
     struct key_args key;
     const char *crypt_mode;
     const char *master_key_path;
     struct buffer wrapped_key;
-    const char *repository;
+    struct net_stats network; /* of a server */
     const char *mode;
     const char *rfc_mode;
     const char *stats_path;
@@ -98,6 +107,7 @@ static void arguments_deinit(struct arguments *a)
 {
     backup_sources_deinit(&a->sources);
     walk_args_deinit(&a->walk);
+    repository_args_deinit(&a->repository);
     key_args_deinit(&a->key);
     buffer_deinit(&a->wrapped_key);
 }
@@ -200,7 +210,6 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
     struct backup_options *o = &a->options;
     size_t index;
     switch (option) {
-    case 'r': a->repository = optarg; return OK;
     case 'm': a->mode = optarg; return OK;
     case 'F': a->rfc_mode = optarg; return OK;
     case 'i':
@@ -209,7 +218,6 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
         return copy_text("--backup-id", optarg, o->snapshot.id, sizeof o->snapshot.id, err);
     case 'T': return parse_type(optarg, &o->snapshot, err);
     case 'w': return parse_time(optarg, &o->snapshot.time, err);
-    case 'n': return copy_text("--ns", optarg, o->snapshot.ns, sizeof o->snapshot.ns, err);
     case 'p': return parse_threshold(optarg, &o->archive.threshold_ppm, err);
     case 'f':
         TRY(cli_parse_enum("--reuse-profile", optarg, reuse_profile_names, &index, err));
@@ -289,7 +297,9 @@ static enum status complete(struct arguments *a, struct error *err)
     TRY(complete_crypt_mode(a, err));
     TRY(check_output_files(a, err));
     TRY(walk_args_finish(&a->walk, &o->archive.walk, err));
-    TRY(cli_repository(a->repository, &a->repository, err));
+    TRY(copy_text("--ns", repository_args_ns(&a->repository), o->snapshot.ns, sizeof o->snapshot.ns, err));
+    TRY(repository_args_find(&a->repository, err));
+    TRY(copy_text("--ns", repository_args_ns(&a->repository), o->snapshot.ns, sizeof o->snapshot.ns, err));
     if (!o->snapshot.id[0])
         TRY(default_backup_id(&o->snapshot, err));
     /* The rules for ids and namespaces hold for every time; "now" is not known yet. */
@@ -302,13 +312,11 @@ static enum status complete(struct arguments *a, struct error *err)
 static enum status parse(int argc, char **argv, struct arguments *a, struct error *err)
 {
     static const struct option options[] = {
-        {"repository", required_argument, NULL, 'r'},
         {"change-detection-mode", required_argument, NULL, 'm'},
         {"rfc-change-detection", required_argument, NULL, 'F'},
         {"backup-id", required_argument, NULL, 'i'},
         {"backup-type", required_argument, NULL, 'T'},
         {"backup-time", required_argument, NULL, 'w'},
-        {"ns", required_argument, NULL, 'n'},
         {"chunk-size", required_argument, NULL, 'k'},
         {"threads", required_argument, NULL, 't'},
         {"padding-threshold", required_argument, NULL, 'p'},
@@ -327,6 +335,7 @@ static enum status parse(int argc, char **argv, struct arguments *a, struct erro
         {"read-size-max", required_argument, NULL, 'R'},
         WALK_ARGS_OPTIONS,
         WALK_ARGS_BACKUP_OPTIONS,
+        REPOSITORY_ARGS_OPTIONS,
         KEY_ARGS_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
@@ -335,6 +344,8 @@ static enum status parse(int argc, char **argv, struct arguments *a, struct erro
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
         TRY(key_args_take(option, &a->key, &taken, err));
+        if (!taken)
+            TRY(repository_args_take(option, &a->repository, &taken, err));
         if (taken)
             continue;
         enum status status = walk_args_take(&a->walk, option, err);
@@ -369,15 +380,17 @@ static enum status run_with_store(struct arguments *a, struct backup_result *res
     const struct store_options store_options = {
         .sync = a->sync, .create = !a->options.dry_run, .key = key_args_config(&a->key)};
     struct store *store = NULL;
-    enum status status = store_open(a->repository, &store_options, &store, err);
-    if (status == ERR_NOT_FOUND && a->options.dry_run) {
+    enum status status = repository_args_open(&a->repository, &store_options, &store, err);
+    if (status == ERR_NOT_FOUND && a->options.dry_run && !repository_args_is_server(&a->repository)) {
         /* A first backup may be tried dry as well: it would make the datastore, and looks at nothing in it. */
-        log_info("Would create datastore %s", a->repository);
+        log_info("Would create datastore %s", a->repository.connection.path);
         *err = (struct error){0};
         status = OK;
     }
     if (status == OK)
         status = backup_run(store, &a->options, result, err);
+    if (store)
+        store_net_stats(store, &a->network);
     store_close(store);
     return status;
 }
@@ -438,6 +451,8 @@ static json_t *statistics(const struct arguments *a, const struct backup_result 
         .archives = result->archives,
         .archive_count = result->archive_count,
         .catalog = result->has_catalog ? &result->catalog : NULL,
+        .crypt_mode = a->options.crypt_mode,
+        .network = repository_args_is_server(&a->repository) ? &a->network : NULL,
     };
     return stats_json_run(&run);
 }
@@ -482,7 +497,8 @@ static enum status run_parsed(struct arguments *a, struct error *err)
 int cmd_backup(int argc, char **argv)
 {
     struct error err = {0};
-    struct arguments a = {.key = KEY_ARGS_INIT, .wrapped_key = BUFFER_INIT(1 << 20)};
+    struct arguments a = {
+        .repository = REPOSITORY_ARGS_INIT, .key = KEY_ARGS_INIT, .wrapped_key = BUFFER_INIT(1 << 20)};
     defaults_set(&a);
     enum status status = parse(argc, argv, &a, &err);
     if (status == OK)

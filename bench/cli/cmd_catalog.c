@@ -1,6 +1,7 @@
 /* pxarbench catalog: what the archives of a snapshot hold. */
 #include "cli/cli.h"
 #include "cli/key_args.h"
+#include "cli/repository_args.h"
 #include "flow/catalog_dump.h"
 
 #include <string.h>
@@ -12,35 +13,26 @@ static const char dump_help[] =
     "time of modification. The lines come from the snapshot's catalog. Without one (split archives have none) they\n"
     "come from the archives themselves, whose file contents are not read. Types are d directory, f file, l symlink,\n"
     "h hardlink, b and c block and character device, p fifo, s socket.\n"
-    "\n"
-    "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP;
-
-static void store_cleanup(struct store **s)
-{
-    store_close(*s);
-}
+    "\n" REPOSITORY_ARGS_HELP KEY_ARGS_HELP;
 
 static enum status dump(int argc, char **argv, struct error *err)
 {
-    enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE };
     static const struct option options[] = {
-        {"repository", required_argument, NULL, REPOSITORY},
-        {"ns", required_argument, NULL, NAMESPACE},
+        REPOSITORY_ARGS_OPTIONS,
         KEY_ARGS_OPTIONS,
         CLI_OPTIONS_END,
     };
     CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
-    const char *given = NULL, *repository, *ns = "";
+    CLEANUP(repository_args_deinit) struct repository_args repository = REPOSITORY_ARGS_INIT;
     cli_options_begin();
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
         TRY(key_args_take(option, &key, &taken, err));
+        if (!taken)
+            TRY(repository_args_take(option, &repository, &taken, err));
         if (taken)
             continue;
         switch (option) {
-        case REPOSITORY: given = optarg; break;
-        case NAMESPACE: ns = optarg; break;
         case CLI_HELP: return cli_help(dump_help);
         default: return ERR_USAGE;
         }
@@ -48,15 +40,15 @@ static enum status dump(int argc, char **argv, struct error *err)
     TRY(cli_arguments(argc, argv, 1, 2, "SNAPSHOT [ARCHIVE]", err));
     struct snapshot_id id;
     TRY(snapshot_id_parse(argv[optind], &id, err));
-    TRY(snapshot_namespace_check(ns, err));
-    memcpy(id.ns, ns, strlen(ns) + 1); /* checked: it fits */
     const char *archive = optind + 1 < argc ? argv[optind + 1] : NULL;
-    TRY(cli_repository(given, &repository, err));
+    TRY(repository_args_find(&repository, err));
+    const char *ns = repository_args_ns(&repository);
+    memcpy(id.ns, ns, strlen(ns) + 1); /* checked: it fits */
 
     TRY(key_args_load(&key, err));
     const struct store_options reading = {.sync = SYNC_NONE, .key = key_args_config(&key)};
-    CLEANUP(store_cleanup) struct store *store = NULL;
-    TRY(store_open(repository, &reading, &store, err));
+    CLEANUP(repository_args_store_close) struct store *store = NULL;
+    TRY(repository_args_open(&repository, &reading, &store, err));
     return catalog_dump(store, &id, archive, cli_stdout_sink(), err);
 }
 

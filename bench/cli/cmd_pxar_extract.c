@@ -92,7 +92,7 @@ static enum status run_selected(int argc, char **argv, struct selection *selecti
     if (status != OK && stats.errors == 0)
         return status;
     struct error report_err = {0};
-    enum status reported = extract_args_report(&stats, a.format, &report_err);
+    enum status reported = extract_args_report(&stats, NULL, a.format, &report_err);
     if (status == OK && reported != OK)
         *err = report_err;
     return status != OK ? status : reported;

@@ -3,6 +3,7 @@
 #include "cli/cmd_pxar.h"
 #include "cli/files.h"
 #include "cli/key_args.h"
+#include "cli/repository_args.h"
 
 #include "pxar/dump.h"
 
@@ -16,23 +17,19 @@ static const char help_text[] =
     "With PATHs: each of them, and of a directory everything below it; found by the archive's tables, without reading\n"
     "the rest. ARCHIVE is X.mpxar or X.pxar, in a snapshot any name of an archive there. Chunks that were read are\n"
     "counted on standard error.\n"
-    "\n"
-    "  --repository DIR         datastore directory\n"
-    "  --ns NAMESPACE           default: the root namespace\n" KEY_ARGS_HELP;
+    "\n" REPOSITORY_ARGS_HELP KEY_ARGS_HELP;
 
 enum { FLUSH_SIZE = 64 * 1024 };
 
 struct arguments {
-    const char *repository, *ns;
+    struct repository_args *repository;
     struct key_args *key;
 };
 
 static enum status take_options(int argc, char **argv, struct arguments *a, struct error *err)
 {
-    enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE };
     static const struct option options[] = {
-        {"repository", required_argument, NULL, REPOSITORY},
-        {"ns", required_argument, NULL, NAMESPACE},
+        REPOSITORY_ARGS_OPTIONS,
         KEY_ARGS_OPTIONS,
         CLI_OPTIONS_END,
     };
@@ -40,16 +37,16 @@ static enum status take_options(int argc, char **argv, struct arguments *a, stru
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
         TRY(key_args_take(option, a->key, &taken, err));
+        if (!taken)
+            TRY(repository_args_take(option, a->repository, &taken, err));
         if (taken)
             continue;
         switch (option) {
-        case REPOSITORY: a->repository = optarg; break;
-        case NAMESPACE: a->ns = optarg; break;
         case CLI_HELP: return cli_help(help_text);
         default: return ERR_USAGE;
         }
     }
-    if (a->repository)
+    if (a->repository->given.repository)
         return cli_arguments(argc, argv, 2, INT_MAX, "SNAPSHOT ARCHIVE [PATH...]", err);
     return cli_arguments(argc, argv, 1, INT_MAX, "ARCHIVE [PATH...]", err);
 }
@@ -104,19 +101,20 @@ static enum status list_whole_file(const char *path, struct error *err)
 static enum status run(int argc, char **argv, struct error *err)
 {
     CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
-    struct arguments a = {.ns = "", .key = &key};
+    CLEANUP(repository_args_deinit) struct repository_args repository = REPOSITORY_ARGS_INIT;
+    struct arguments a = {.repository = &repository, .key = &key};
     CLEANUP(archive_input_close) struct archive_input archive = ARCHIVE_INPUT_INIT;
     TRY(take_options(argc, argv, &a, err));
+    bool stored = repository.given.repository != NULL; /* the variable does not make files snapshots */
     char **words = argv + optind;
-    char **paths = words + (a.repository ? 2 : 1);
-    if ((key.path || key.fd >= 0) && !a.repository)
+    char **paths = words + (stored ? 2 : 1);
+    if ((key.path || key.fd >= 0) && !stored)
         return fail(err, ERR_USAGE, "--keyfile, --keyfd: only with --repository, files are not encrypted");
     TRY(key_args_load(&key, err));
-    if (!a.repository && !*paths)
+    if (!stored && !*paths)
         return list_whole_file(words[0], err);
-    if (a.repository)
-        TRY(archive_input_open_snapshot(&archive, a.repository, key_args_config(&key), a.ns, words[0], words[1], false,
-                                        err));
+    if (stored)
+        TRY(archive_input_open_snapshot(&archive, &repository, key_args_config(&key), words[0], words[1], false, err));
     else
         TRY(archive_input_open_files(&archive, words[0], NULL, err));
     enum status status = print_all(archive.accessor, paths, err);

@@ -1,23 +1,28 @@
 #include "cli/cli.h"
 #include "cli/extract_args.h"
 #include "cli/key_args.h"
+#include "cli/repository_args.h"
+
+#include "base/log.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char help_text[] =
     "Usage: pxarbench restore SNAPSHOT ARCHIVE TARGET [PATTERN...] --repository REPOSITORY [OPTION...]\n"
     "\n"
-    "Restores ARCHIVE of SNAPSHOT (TYPE/ID/2026-01-02T03:04:05Z).\n"
+    "Restores ARCHIVE of SNAPSHOT (TYPE/ID/2026-01-02T03:04:05Z; TYPE/ID: the newest of that group).\n"
     "\n"
     "  NAME.pxar, NAME.mpxar, NAME.ppxar   a tree, into the directory TARGET, which is made if it is missing\n"
     "  NAME.img, NAME.conf, NAME.log       an image or file, into the new file TARGET\n"
     "\n"
     "Extensions of stored files (.didx, .fidx, .blob) may be added. TARGET '-' is standard output: for images, files,\n"
     "catalog.pcat1, and the stream of an archive that is not split. The first error ends a restore.\n"
-    "\n"
-    "  --repository DIR         datastore directory (starts with '/' or '.'); default: $PBS_REPOSITORY\n"
-    "  --ns NAMESPACE           default: the root namespace\n" KEY_ARGS_HELP EXTRACT_ARGS_HELP
+    "\n" REPOSITORY_ARGS_HELP KEY_ARGS_HELP;
+
+/* A literal of more than 4095 bytes is not portable. */
+static const char more_help_text[] = EXTRACT_ARGS_HELP
     "  --output-format FORMAT   text: lines in the log (default); json, json-pretty: counters\n"
     "\n"
     "Only the chunks that are needed are read. With patterns that are all paths ('/etc/hosts'), the metadata on the "
@@ -29,71 +34,95 @@ static enum status namespace_set(const char *ns, struct snapshot_id *id, struct 
     if (strlen(ns) >= sizeof id->ns)
         return fail(err, ERR_USAGE, "--ns: longer than %zu bytes", sizeof id->ns - 1);
     memcpy(id->ns, ns, strlen(ns) + 1);
-    return snapshot_id_check(id, err);
+    return id->time ? snapshot_id_check(id, err) : snapshot_group_check(id, err);
+}
+
+/* "TYPE/ID" is left without time until the store can be asked. */
+static enum status parse_snapshot(const char *text, struct snapshot_id *out, struct error *err)
+{
+    struct error not_a_group;
+    return snapshot_group_parse(text, out, &not_a_group) == OK ? OK : snapshot_id_parse(text, out, err);
+}
+
+static enum status find_newest(struct store *store, struct snapshot_id *id, struct error *err)
+{
+    char text[SNAPSHOT_TEXT_SIZE];
+    CLEANUP(snapshot_list_deinit) struct snapshot_list list = {0};
+    if (id->time)
+        return OK;
+    TRY(store_list(store, id->ns, id, &list, err));
+    if (list.count == 0)
+        return fail(err, ERR_NOT_FOUND, "%s: the group has no finished snapshot", snapshot_id_text(id, text));
+    *id = list.items[list.count - 1];
+    log_info("restoring %s", snapshot_id_text(id, text));
+    return OK;
 }
 
 struct arguments {
-    const char *repository, *ns;
     enum output_format format;
+    struct repository_args *repository;
     struct key_args *key;
     struct restore_options options;
 };
 
 static enum status take_options(int argc, char **argv, struct arguments *a, struct error *err)
 {
-    enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE };
     static const struct option options[] = {
-        {"repository", required_argument, NULL, REPOSITORY},
-        {"ns", required_argument, NULL, NAMESPACE},
-        KEY_ARGS_OPTIONS,
-        EXTRACT_ARGS_OPTIONS,
-        CLI_FORMAT_OPTION,
-        CLI_OPTIONS_END,
+        REPOSITORY_ARGS_OPTIONS, KEY_ARGS_OPTIONS, EXTRACT_ARGS_OPTIONS, CLI_FORMAT_OPTION, CLI_OPTIONS_END,
     };
     cli_options_begin();
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
         TRY(extract_args_take(option, &a->options, &taken, err));
         if (!taken)
+            TRY(repository_args_take(option, a->repository, &taken, err));
+        if (!taken)
             TRY(key_args_take(option, a->key, &taken, err));
         if (taken)
             continue;
         switch (option) {
-        case REPOSITORY: a->repository = optarg; break;
-        case NAMESPACE: a->ns = optarg; break;
         case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &a->format, err)); break;
-        case CLI_HELP: return cli_help(help_text);
+        case CLI_HELP: fputs(help_text, stdout); return cli_help(more_help_text);
         default: return ERR_USAGE;
         }
     }
     return cli_arguments(argc, argv, 3, INT_MAX, "SNAPSHOT ARCHIVE TARGET [PATTERN...]", err);
 }
 
+static enum status restore(struct store *store, struct snapshot_id *id, char **words, const struct restore_options *o,
+                           struct restore_stats *stats, struct error *err)
+{
+    TRY(find_newest(store, id, err));
+    return restore_snapshot(store, id, words[1], words[2], o, stats, err);
+}
+
 static enum status run_selected(int argc, char **argv, struct selection *selection, struct error *err)
 {
     CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
-    struct arguments a = {.ns = "", .key = &key, .options.selection = selection};
+    CLEANUP(repository_args_deinit) struct repository_args repository = REPOSITORY_ARGS_INIT;
+    struct arguments a = {.repository = &repository, .key = &key, .options.selection = selection};
     TRY(take_options(argc, argv, &a, err));
     struct snapshot_id id;
-    TRY(snapshot_id_parse(argv[optind], &id, err));
-    TRY(namespace_set(a.ns, &id, err));
-    const char *archive = argv[optind + 1];
-    const char *target = argv[optind + 2];
+    TRY(parse_snapshot(argv[optind], &id, err));
+    TRY(namespace_set(repository_args_ns(&repository), &id, err));
     for (int i = optind + 3; i < argc; i++)
         TRY(extract_args_pattern(argv[i], &a.options, err));
-    if (strcmp(target, "-") == 0 && a.format != OUTPUT_TEXT)
+    if (strcmp(argv[optind + 2], "-") == 0 && a.format != OUTPUT_TEXT)
         return fail(err, ERR_USAGE, "--output-format: standard output is the TARGET");
-    TRY(cli_repository(a.repository, &a.repository, err));
+    TRY(repository_args_find(&repository, err));
+    TRY(namespace_set(repository_args_ns(&repository), &id, err));
 
     TRY(key_args_load(&key, err));
     const struct store_options store_options = {.sync = SYNC_NONE, .key = key_args_config(&key)};
     struct store *store = NULL;
-    TRY(store_open(a.repository, &store_options, &store, err));
+    TRY(repository_args_open(&repository, &store_options, &store, err));
     struct restore_stats stats = {0};
-    enum status status = restore_snapshot(store, &id, archive, target, &a.options, &stats, err);
+    struct net_stats network = {0};
+    enum status status = restore(store, &id, argv + optind, &a.options, &stats, err);
+    store_net_stats(store, &network);
     store_close(store);
     TRY(status);
-    return extract_args_report(&stats, a.format, err);
+    return extract_args_report(&stats, repository_args_is_server(&repository) ? &network : NULL, a.format, err);
 }
 
 static enum status run(int argc, char **argv, struct error *err)

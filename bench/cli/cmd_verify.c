@@ -2,6 +2,7 @@
 #include "base/size_text.h"
 #include "cli/cli.h"
 #include "cli/key_args.h"
+#include "cli/repository_args.h"
 #include "flow/verify.h"
 
 #include <inttypes.h>
@@ -17,10 +18,7 @@ static const char help[] =
     "\n"
     "Only reads: damaged chunks are not renamed and no verify state is written, so a server still has its own opinion\n"
     "of the snapshot. Exits with 1 if there is any problem.\n"
-    "\n"
-    "  --repository R          datastore directory (default: $PBS_REPOSITORY)\n"
-    "  --ns NAMESPACE          namespace (default: the root namespace)\n" KEY_ARGS_HELP
-    "  --output-format FORMAT  text, json or json-pretty (default text)\n";
+    "\n" REPOSITORY_ARGS_HELP KEY_ARGS_HELP "  --output-format FORMAT  text, json or json-pretty (default text)\n";
 
 static const char *const verdict_names[] = {
     [VERIFY_GOOD] = "ok", [VERIFY_FAILED] = "failed", [VERIFY_ENCRYPTED] = "encrypted"};
@@ -92,11 +90,6 @@ static enum status add_file(void *context, const struct verify_file *f, struct e
 
 /* ---- the command ---- */
 
-static void store_cleanup(struct store **s)
-{
-    store_close(*s);
-}
-
 static enum status verify_text(struct store *store, const struct snapshot_id *id, const char *const *archives,
                                size_t count, struct verify_stats *stats, struct error *err)
 {
@@ -123,26 +116,24 @@ static enum status verify_json(struct store *store, const struct snapshot_id *id
 
 static enum status run(int argc, char **argv, struct error *err)
 {
-    enum { REPOSITORY = CLI_OPTION_FIRST, NAMESPACE };
     static const struct option options[] = {
-        {"repository", required_argument, NULL, REPOSITORY},
-        {"ns", required_argument, NULL, NAMESPACE},
+        REPOSITORY_ARGS_OPTIONS,
         KEY_ARGS_OPTIONS,
         CLI_FORMAT_OPTION,
         CLI_OPTIONS_END,
     };
     CLEANUP(key_args_deinit) struct key_args key = KEY_ARGS_INIT;
-    const char *given = NULL, *repository, *ns = "";
+    CLEANUP(repository_args_deinit) struct repository_args repository = REPOSITORY_ARGS_INIT;
     enum output_format format = OUTPUT_TEXT;
     cli_options_begin();
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
         TRY(key_args_take(option, &key, &taken, err));
+        if (!taken)
+            TRY(repository_args_take(option, &repository, &taken, err));
         if (taken)
             continue;
         switch (option) {
-        case REPOSITORY: given = optarg; break;
-        case NAMESPACE: ns = optarg; break;
         case CLI_OUTPUT_FORMAT: TRY(cli_parse_format(optarg, &format, err)); break;
         case CLI_HELP: return cli_help(help);
         default: return ERR_USAGE;
@@ -151,17 +142,17 @@ static enum status run(int argc, char **argv, struct error *err)
     TRY(cli_arguments(argc, argv, 1, argc, "SNAPSHOT [ARCHIVE...]", err));
     struct snapshot_id id;
     TRY(snapshot_id_parse(argv[optind], &id, err));
-    TRY(snapshot_namespace_check(ns, err));
-    memcpy(id.ns, ns, strlen(ns) + 1); /* checked: it fits */
     const char *const *archives = (const char *const *)argv + optind + 1;
     size_t count = (size_t)(argc - optind - 1);
-    TRY(cli_repository(given, &repository, err));
+    TRY(repository_args_find(&repository, err));
+    const char *ns = repository_args_ns(&repository);
+    memcpy(id.ns, ns, strlen(ns) + 1); /* checked: it fits */
 
     TRY(key_args_load(&key, err));
     const struct store_options reading = {.sync = SYNC_NONE, .key = key_args_config(&key)};
-    CLEANUP(store_cleanup) struct store *store = NULL;
+    CLEANUP(repository_args_store_close) struct store *store = NULL;
     struct verify_stats stats = {0};
-    TRY(store_open(repository, &reading, &store, err));
+    TRY(repository_args_open(&repository, &reading, &store, err));
     if (format == OUTPUT_TEXT)
         TRY(verify_text(store, &id, archives, count, &stats, err));
     else

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/size_text.h"
+#include "cli/stats_json.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -42,7 +43,8 @@ static json_t *not_applied(const struct attr_not_applied *n)
                      cli_json_count(n->set_ids), "mtimes", cli_json_count(n->mtimes));
 }
 
-enum status extract_args_report(const struct restore_stats *stats, enum output_format format, struct error *err)
+enum status extract_args_report(const struct restore_stats *stats, const struct net_stats *network,
+                                enum output_format format, struct error *err)
 {
     if (format == OUTPUT_TEXT) {
         char size[SIZE_TEXT_SIZE];
@@ -58,13 +60,15 @@ enum status extract_args_report(const struct restore_stats *stats, enum output_f
                      stats->payload_chunks);
         return OK;
     }
+    /* A member that is NULL with '*' is left out. */
     return cli_print_json(
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "entries", cli_json_count(stats->entries),
-                  "files", cli_json_count(stats->files), "file_bytes", cli_json_count(stats->file_bytes), "errors",
-                  cli_json_count(stats->errors), "device_errors", cli_json_count(stats->device_errors), "devices",
-                  cli_json_count(stats->devices), "set_id_files", cli_json_count(stats->set_id_files), "not_applied",
-                  not_applied(&stats->not_applied), "metadata_chunks", cli_json_count(stats->metadata_chunks),
-                  "payload_chunks", cli_json_count(stats->payload_chunks), "duration_ns",
-                  cli_json_count(stats->duration_ns)),
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o*}", "entries",
+                  cli_json_count(stats->entries), "files", cli_json_count(stats->files), "file_bytes",
+                  cli_json_count(stats->file_bytes), "errors", cli_json_count(stats->errors), "device_errors",
+                  cli_json_count(stats->device_errors), "devices", cli_json_count(stats->devices), "set_id_files",
+                  cli_json_count(stats->set_id_files), "not_applied", not_applied(&stats->not_applied),
+                  "metadata_chunks", cli_json_count(stats->metadata_chunks), "payload_chunks",
+                  cli_json_count(stats->payload_chunks), "duration_ns", cli_json_count(stats->duration_ns), "network",
+                  network ? stats_json_network(network) : NULL),
         format, err);
 }

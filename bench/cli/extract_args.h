@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "flow/restore.h"
+#include "net/session.h"
 
 /* clang-format off */
 #define EXTRACT_ARGS_OPTIONS \
@@ -57,8 +58,8 @@ MUST_CHECK enum status extract_args_pattern(const char *text, struct restore_opt
 /* Sets *out_taken if the option was one of these. Patterns are added to options->selection. */
 MUST_CHECK enum status extract_args_take(int option, struct restore_options *options, bool *out_taken,
                                          struct error *err);
-/* What was restored: log lines for text, else the counters on stdout. */
-MUST_CHECK enum status extract_args_report(const struct restore_stats *stats, enum output_format format,
-                                           struct error *err);
+/* What was restored: log lines for text, else the counters on stdout. `network` NULL: not from a server. */
+MUST_CHECK enum status extract_args_report(const struct restore_stats *stats, const struct net_stats *network,
+                                           enum output_format format, struct error *err);
 
 #endif

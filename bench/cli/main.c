@@ -15,6 +15,8 @@ static const struct cli_command commands[] = {
     {"verify", cmd_verify, "check everything that a snapshot refers to"},
     {"analyze", cmd_analyze, "padding, chunks, read amplification and ghosts of snapshots"},
     {"serve", cmd_serve, "a datastore directory as a backup server, for tests and benchmarks"},
+    {"login", cmd_login, "try an account on a server: what it is, and what it may"},
+    {"benchmark", cmd_benchmark, "speeds of digest, compression, encryption, and of uploading"},
     {"key", cmd_key, "encryption keys: create, show, change the passphrase"},
     {"pxar", cmd_pxar, "create, extract and show archives without a repository"},
     {"chunk", cmd_chunk, "cut a file into chunks"},

@@ -232,6 +232,22 @@ static json_t *archives_json(const struct stats_run *run)
     return list;
 }
 
+json_t *stats_json_network(const struct net_stats *n)
+{
+    struct object o = object_begin();
+    put_count(&o, "connections", n->connections);
+    put_count(&o, "requests", n->requests);
+    put_count(&o, "sent_bytes", n->sent);
+    put_count(&o, "received_bytes", n->received);
+    put_count(&o, "wire_sent_bytes", n->wire_sent);
+    put_count(&o, "wire_received_bytes", n->wire_received);
+    put_count(&o, "round_trips", n->round_trips);
+    put_count(&o, "stalls", n->stalls);
+    put_count(&o, "waited_ns", n->waited_ns);
+    put_count(&o, "throttled_ns", n->throttled_ns);
+    return object_end(&o);
+}
+
 json_t *stats_json_run(const struct stats_run *run)
 {
     char snapshot[SNAPSHOT_TEXT_SIZE] = "";
@@ -260,6 +276,10 @@ json_t *stats_json_run(const struct stats_run *run)
     put_count(&o, "warnings", run->warnings);
     put(&o, "catalog", stream_if(run->catalog, run->catalog));
     put(&o, "archives", archives_json(run));
+    if (run->crypt_mode != CRYPT_NONE)
+        put(&o, "crypt_mode", json_string(crypt_mode_names[run->crypt_mode]));
+    if (run->network)
+        put(&o, "network", stats_json_network(run->network));
     return object_end(&o);
 }
 

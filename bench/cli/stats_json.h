@@ -17,6 +17,13 @@
  *   user_ns, system_ns  processor time of the process
  *   peak_rss_bytes
  *   warnings            lines logged as warnings
+ *   crypt_mode          "encrypt" | "sign-only"; only of runs with a key
+ *   network             only of runs with a server: {"connections", "requests": of HTTP/1.1 and HTTP/2, "sent_bytes",
+ *                       "received_bytes": within TLS, "wire_sent_bytes", "wire_received_bytes": of the TCP streams, as
+ *                       the kernel counts them, "round_trips": of setting up connections, and the longest chain of
+ *                       requests each of which was sent after the one before was answered, "stalls": times that output
+ *                       waited for windows, streams or socket, "waited_ns": for answers, of all threads together,
+ *                       "throttled_ns": by --rate}
  *   catalog             null | the stream catalog.pcat1.didx, members as in "metadata" below
  *   archives            a list, in the order of the command line, images and blobs included:
  *     name              "root"
@@ -54,6 +61,7 @@
 #define PXB_CLI_STATS_JSON_H
 
 #include "flow/backup.h"
+#include "net/session.h"
 
 #include <jansson.h>
 
@@ -69,6 +77,8 @@ struct stats_run {
     const struct archive_stats *archives;
     size_t archive_count;
     const struct stream_stats *catalog; /* NULL: none */
+    enum crypt_mode crypt_mode;
+    const struct net_stats *network; /* NULL: no server */
 };
 
 /* As those of flow/backup.h. */
@@ -76,6 +86,7 @@ extern const char *const sync_level_names[];
 
 /* New references; NULL: out of memory. */
 json_t *stats_json_archive(const char *name, const struct archive_stats *a);
+json_t *stats_json_network(const struct net_stats *n);
 json_t *stats_json_run(const struct stats_run *run);
 
 /* ERR_IO if `path` could not be written later (asked before hours of work). Leaves no file behind. */
