@@ -307,15 +307,17 @@ static void begin(struct front *f)
     f->streams = f->chunked = f->is_known = false;
     f->fault_cut = f->fault_delay = f->fault_error = false;
     http_head_target(&f->head, &path, &path_size, &query);
+    bool has_body = http_head_framing(&f->head) != HTTP_BODY_NONE;
     if (path_size + strlen(query) > WIRE_TARGET_MAX) {
-        f->keeps_alive = false;
+        f->keeps_alive &= !has_body;
         write_reply(f, 414, NULL, NULL, 0);
         return;
     }
     enum status status = target_parse(f->head.target, &f->target, &err);
     if (status != OK) {
         f->target = (struct target){0};
-        refuse(f, status == ERR_NOT_FOUND ? 404 : 400, err.text);
+        f->keeps_alive &= !has_body;
+        reply_text(f, status == ERR_NOT_FOUND ? 404 : 400, err.text);
         return;
     }
     look_for_faults(f);

@@ -184,6 +184,7 @@ static int ask_length(size_t path_size, size_t query_size)
     ask(&p, "GET", target, AUTHORIZATION, NULL, 0, &reply);
     if (reply.status == 414)
         assert_int_equal(reply.body.size, 0);
+    assert_false(reply.closes);
     buffer_deinit(&reply.body);
     peer_close(&p);
     return reply.status;
