@@ -240,6 +240,61 @@ static void test_appends_wait_for_answers(void **state)
     }
 }
 
+/* A chunk may be put for one index and listed by another. */
+static void test_appends_wait_for_chunks_of_other_indexes(void **state)
+{
+    (void)state;
+    fake_start();
+    struct store *s = fake_store();
+    struct store_writer *w = begin(s);
+    struct store_index *a, *b;
+    struct digest d = digest_number(1), e = digest_number(2);
+    assert_int_equal(store_index_begin(w, "a.didx", &a, NULL), OK);
+    assert_int_equal(store_index_begin(w, "b.didx", &b, NULL), OK);
+    assert_int_equal(store_index_append(b, 10, &e, true, NULL), OK);
+    assert_int_equal(put(w, store_index_stream(b), &e, 10, 20, NULL), OK); /* both have their numbers */
+    while (fake_calls(CALL_ID_DYNAMIC_CHUNK) < 1)
+        usleep(100);
+    fake_hold();
+    assert_int_equal(store_index_append(a, 10, &d, true, NULL), OK);
+    assert_int_equal(put(w, store_index_stream(a), &d, 10, 20, NULL), OK);
+    assert_int_equal(store_index_append(b, 20, &d, false, NULL), OK);
+    store_index_end(b);
+    assert_int_equal(fake_calls(CALL_ID_DYNAMIC_APPEND), 0);
+    fake_let_go();
+    finish_index(a, 10, 1);
+    finish_index(b, 20, 2);
+    assert_int_equal(finish(w, NULL), OK);
+    store_close(s);
+    fake_stop(false);
+}
+
+static void *finish_main(void *argument)
+{
+    return finish(argument, NULL) == OK ? argument : NULL;
+}
+
+static void test_finish_waits_for_all_answers(void **state)
+{
+    (void)state;
+    fake_start();
+    struct store *s = fake_store();
+    struct store_writer *w = begin(s);
+    fake_hold();
+    assert_int_equal(store_put_blob(w, "x.blob", (const uint8_t *)"0123456789abcdef", 16, NULL), OK);
+    pthread_t thread;
+    void *good;
+    assert_int_equal(pthread_create(&thread, NULL, finish_main, w), 0);
+    usleep(50000);
+    assert_int_equal(fake_calls(CALL_ID_BLOB), 1); /* no manifest yet */
+    fake_let_go();
+    pthread_join(thread, &good);
+    assert_non_null(good);
+    assert_true(fake->finished);
+    store_close(s);
+    fake_stop(false);
+}
+
 /* Entries without uploads, as a reference gives them: by 64 while nothing is under way, else by up to 512. */
 static void test_known_entries_go_in_batches(void **state)
 {
@@ -588,6 +643,8 @@ int main(void)
         cmocka_unit_test(test_first_backup_asks_for_nothing_previous),
         cmocka_unit_test(test_expected_indexes_are_created_once),
         cmocka_unit_test(test_appends_wait_for_answers),
+        cmocka_unit_test(test_appends_wait_for_chunks_of_other_indexes),
+        cmocka_unit_test(test_finish_waits_for_all_answers),
         cmocka_unit_test(test_known_entries_go_in_batches),
         cmocka_unit_test(test_streams_at_a_time),
         cmocka_unit_test(test_bodies_under_way_are_bounded),
