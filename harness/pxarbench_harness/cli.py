@@ -125,6 +125,12 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--threads", type=_positive, default=0, metavar="N", help="of pxarbench (default: its own)")
     how.add_argument("--backup-option", action="append", default=[], metavar="WORD",
                      help="passed on to `pxarbench backup`, e.g. --backup-option=--cache-limit=2; repeatable")  # fmt: skip
+    how.add_argument("--server", default="", metavar="loopback[:RTTms[,MBIT]]",
+                     help="pxarbench backs up over TLS to a server that is started and stopped here, with this round trip time "
+                     "and bandwidth; e.g. loopback:30ms,1000")  # fmt: skip
+    how.add_argument("--repository", default="", metavar="R",
+                     help="pxarbench backs up to this repository on a server ([USER@REALM[!TOKEN]@]HOST[:PORT]:DATASTORE); "
+                     "PBS_PASSWORD and PBS_FINGERPRINT as always. Snapshots are forgotten again, chunks stay")  # fmt: skip
     how.add_argument("--binary", type=Path, metavar="FILE", help="measure this program instead of building one")
     how.add_argument("--build", type=_build, action="append", default=[], metavar="NAME=FILE",
                      help="another build, as subject pxarbench@NAME beside the others; repeatable")  # fmt: skip
@@ -180,15 +186,21 @@ def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
     """What was asked for. ValueError and RecipeBroken say what is wrong with it."""
     from . import datasets
     from .session import CACHES, Plan, budget, case_ids, contenders, product, registry, suites, unique
-    from .subjects import Settings
+    from .subjects import Settings, remote
 
     for name, path in [("--binary", args.binary), *((f"--build {name}", path) for name, path in args.build)]:
         if path is not None and not os.access(path, os.X_OK):
             raise ValueError(f"{name}: {path} is not a program")
     settings = Settings(
         binary=args.binary or locate.pxarbench(), sync_level=args.sync_level, threads=args.threads,
-        extra=tuple(args.backup_option), builds=dict(args.build),
+        extra=tuple(args.backup_option), builds=dict(args.build), server=args.server, repository=args.repository,
     )  # fmt: skip
+    if args.server and args.repository:
+        raise ValueError("--server and --repository exclude each other")
+    if args.server:
+        remote.server_words(args.server)
+    if args.repository.startswith(("/", ".")):
+        raise ValueError("--repository: a folder; that is what --work is for")
     for cache in args.caches:
         if cache not in CACHES:
             raise ValueError(f"cache {cache}: unknown; there are {', '.join(CACHES)}")

@@ -102,6 +102,7 @@ class State:
     roots: tuple[Path, ...]
     listing: Listing
     saved: Path | None = None  # where copies of the roots are: of programs that rewrite files
+    kept: int = 0  # snapshots, of stores that are somewhere else (Subject.kept)
     _copies: dict[str, Path] = field(default_factory=dict)
 
     @classmethod

@@ -36,7 +36,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def peer(certificate: Path) -> Iterator[Peer]:
     with Peer(certificate) as peer:
         yield peer
-    assert peer.failures == []
+    assert peer.failures == [], peer.failures
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def good(user: Client, peer: Peer, tree: Path, at: int, *more: str, mode: str = 
     result, stats = user.backup(tree, at, *more, mode=mode, **options)
     result.check_ok()
     peer.settle()
-    assert peer.model.breaches == [] and peer.failures == []
+    assert (peer.model.breaches, peer.failures) == ([], [])
     assert ("host", "me", at) in peer.model.snapshots
     return stats
 
@@ -63,7 +63,7 @@ def good(user: Client, peer: Peer, tree: Path, at: int, *more: str, mode: str = 
 def check_restore(user: Client, peer: Peer, tree: Path, at: int, target: Path) -> None:
     user.restore(f"host/me/{NAME_OF[at]}", target).check_ok()
     peer.settle()
-    assert peer.model.breaches == [] and peer.failures == []
+    assert (peer.model.breaches, peer.failures) == ([], [])
     assert differences(scan(tree), scan(target)) == []
 
 

@@ -19,6 +19,7 @@ from ..mutate import Chain, parse_chain
 from ..record import Record
 from ..session import BlockPlan, Plan, case_id, registry
 from ..subjects import Settings
+from ..subjects.remote import server_words
 from .archive import BundleBroken
 from .manifest import Manifest
 
@@ -155,7 +156,14 @@ def again(
     assert plan is not None
     words = plan["settings"]
     extra = tuple(words["extra"]) if trusted else extra_words(words["extra"])
-    settings = Settings(binary, words["sync_level"], words["threads"], extra, builds)
+    if words.get("repository"):
+        raise BundleBroken("plan: its stores were on a server somewhere else")
+    server = str(words.get("server", ""))
+    try:
+        server and server_words(server)
+    except ValueError as error:
+        raise BundleBroken(f"plan: {error}") from None
+    settings = Settings(binary, words["sync_level"], words["threads"], extra, builds, server)
     left_out: list[str] = []
     contenders = _contenders(plan, settings, left_out)
     blocks, names_there, names_here, asked, logs = [], {}, {}, set(), []

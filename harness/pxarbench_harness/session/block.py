@@ -399,7 +399,9 @@ class Block:
                     read = check.read_of(subject, self._view(contender), decisions, sample.output, self.dataset.root)
             except (SubjectFailed, OSError, KeyError, ValueError, TypeError) as error:
                 problems.append(f"{type(error).__name__}: {error}")
-        if decisions is not None and outcome is not None and isinstance(subject, Pxarbench) and subject.mode != "legacy":
+        is_split = isinstance(subject, Pxarbench) and subject.mode != "legacy" and bool(subject.state())
+        if decisions is not None and outcome is not None and is_split:
+            assert isinstance(subject, Pxarbench)
             problems += archive.problems(subject.store, outcome, decisions, contender.headers)
         if decisions is not None:
             decisions.unlink(missing_ok=True)
@@ -407,7 +409,9 @@ class Block:
             self.last_outcome = outcome
             problems += self._engaged(contender, outcome)
             # To say why a file is read again, and whether in vain, a run that tells its decisions looks into old chunks.
-            rchar = sample.io.get("rchar") if subject.reads_everything or not proves else None
+            # What came from a server is counted there as well.
+            counts = (subject.reads_everything or not proves) and not outcome.network
+            rchar = sample.io.get("rchar") if counts else None
             problems += check.bytes_read(subject, outcome, rchar, self._view(contender), self._allocated(contender))
             if phase == "measured" and not discarded:
                 case.outcomes.append(outcome)

@@ -48,7 +48,9 @@ class Contender:
 
     def capture(self, name: str) -> State:
         saved = self.home / name if self.subject.rewinds == "copy" else None
-        return State.capture(self.subject.state(), saved, self.listing)
+        state = State.capture(self.subject.state(), saved, self.listing)
+        state.kept = self.subject.kept()
+        return state
 
     def look(self) -> Listing:
         """The files of its state as they are now. Stores have tens of thousands of folders: those that stayed as they were are
@@ -60,6 +62,9 @@ class Contender:
     def rewind(self, state: State) -> None:
         """StateChanged: repetitions would not start equal."""
         if self.subject.rewinds == "never":
+            return
+        if self.subject.rewinds == "forget":
+            self.subject.forget_since(state.kept)
             return
         state.rewind(self.listing if self.is_current and self.subject.rewinds == "remove-new" else None)
         self.is_current = False

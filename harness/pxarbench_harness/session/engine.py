@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -173,8 +174,17 @@ class Session:
         for name, mode in usable:
             folder = home / f"{name}-{mode}"
             contenders.append(Contender(known[name](mode, folder, plan.settings), folder, filesystem))
-        for contender in contenders:
-            contender.subject.create()
+        with ExitStack() as ends:
+            for contender in contenders:
+                ends.callback(contender.subject.close)
+                contender.subject.create()
+            self._dataset_blocks(dataset, number, blocks, contenders, host, home)
+
+    def _dataset_blocks(
+        self, dataset: Dataset, number: int, blocks: Sequence[tuple[int, int, BlockPlan]], contenders: list[Contender],
+        host: measure.Host, home: Path,
+    ) -> None:  # fmt: skip
+        plan = self.plan
         # Of its own: entries of the dataset's listing are renewed whenever files were put back.
         pristine = Tree(dataset.tree.root, dict(dataset.tree.entries))
         judge = Judge(names=any(c.subject.counts_names for c in contenders))

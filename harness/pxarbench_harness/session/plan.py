@@ -83,7 +83,13 @@ class Plan:
             "seed": self.seed, "restore": self.restore, "suite": self.suite,
             "settings": [self.settings.sync_level, self.settings.threads, list(self.settings.extra)],
             "programs": {name: _file_digest(path) for name, path in named if path is not None},
+            **self._place(),
         }  # fmt: skip
+
+    def _place(self) -> dict[str, str]:
+        """Where the stores are, when it is not a folder."""
+        named = {"server": self.settings.server, "repository": self.settings.repository}
+        return {name: value for name, value in named.items() if value}
 
     def described(self) -> dict[str, Any]:
         """For plan.json: what was asked for, and all that it takes to do it again elsewhere (bundle/)."""
@@ -107,6 +113,7 @@ class Plan:
             "contenders": [list(pair) for pair in self.contenders],
             "settings": {
                 "sync_level": self.settings.sync_level, "threads": self.settings.threads, "extra": list(self.settings.extra),
+                **self._place(),
             },
             "during": self.during,
             "exhaustive": self.exhaustive,

@@ -8,6 +8,7 @@ from .bup import Bup
 from .casync import Casync
 from .proxmox import ProxmoxBackupClient
 from .pxarbench import Pxarbench, of_build
+from .remote import through
 from .restic import Restic
 
 #: By their plain names, in the order of reports.
@@ -22,7 +23,8 @@ def registry(settings: Settings) -> dict[str, type[Subject]]:
     for name, subject in SUBJECTS.items():
         found[name] = subject
         if subject is Pxarbench:
-            found.update({build.name: build for build in map(of_build, settings.builds)})
+            found[name] = base = through(settings)
+            found.update({build.name: build for build in (of_build(name, base) for name in settings.builds)})
     return found
 
 

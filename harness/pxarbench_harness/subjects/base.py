@@ -31,6 +31,8 @@ class Settings:
     extra: tuple[str, ...] = ()  # further words for `pxarbench backup`
     #: Other builds of pxarbench: name -> program. Each is a subject "pxarbench@NAME" (subjects.registry).
     builds: Mapping[str, Path] = field(default_factory=dict)
+    server: str = ""  # "loopback", "loopback:30ms", "loopback:30ms,1000": pxarbench works through a server of its own
+    repository: str = ""  # on a server, for pxarbench; account, password and fingerprint come from the environment
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Outcome:
     reasons: Mapping[str, int] = field(default_factory=dict)  # why files were reused or not, in the program's own words
     ledger: Mapping[str, int] = field(default_factory=dict)  # where padding comes from, and what is stored for nothing
     restore: Mapping[str, int] = field(default_factory=dict)  # Subject.restore_cost, once it was restored
+    network: Mapping[str, int] = field(default_factory=dict)  # requests, bytes, round trips, ...; {}: no server
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)  # all of what the program reported
 
 
@@ -118,8 +121,9 @@ class Subject(ABC):
     tells_decisions: ClassVar[bool] = False
     #: How `state()` is brought back before a repetition. remove-new: runs only add files, which are removed (and it is an
     #: error if another one changed). copy: runs rewrite files; a copy of the folders, taken before, replaces them. never: the
-    #: store is somewhere else, `state()` is empty, later repetitions find what the earlier ones stored.
-    rewinds: ClassVar[Literal["remove-new", "copy", "never"]] = "remove-new"
+    #: store is somewhere else, `state()` is empty, later repetitions find what the earlier ones stored. forget: so is it, but
+    #: snapshots are removed by `forget_since`; their chunks stay.
+    rewinds: ClassVar[Literal["remove-new", "copy", "never", "forget"]] = "remove-new"
 
     #: Whether its restore works on a file system in memory, which has no file flags.
     restores_to_memory: ClassVar[bool] = True
@@ -162,6 +166,16 @@ class Subject(ABC):
     @abstractmethod
     def create(self) -> None:
         """Makes an empty store. Untimed."""
+
+    def close(self) -> None:
+        """Ends what `create` began."""
+
+    def kept(self) -> int:
+        """How many snapshots it has made and not forgotten."""
+        return 0
+
+    def forget_since(self, kept: int) -> None:
+        """Removes those that came since `kept` told so."""
 
     @abstractmethod
     def backup(self, tree: Path, backup_time: int, decisions: Path | None = None) -> Command:

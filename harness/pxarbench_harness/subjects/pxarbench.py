@@ -134,6 +134,15 @@ class Pxarbench(Subject):
         return {cls.name: version, **{f"{cls.name} {k}": v for k, v in measure.build(binary).items() if v}}
 
     @property
+    def repository(self) -> str:
+        return os.fspath(self.store)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the program needs beside the repository."""
+        return {}
+
+    @property
     def backup_id(self) -> str:
         """One per mode: the seed's benchmark shared a group, so that one mode's runs became the other's reference."""
         return f"bench-{self.mode}"
@@ -167,7 +176,7 @@ class Pxarbench(Subject):
         mode = _MODES[self.mode]
         words = [
             os.fspath(self.binary), "backup", f"{ARCHIVE}:{tree}",
-            "--repository", os.fspath(self.store), "--backup-id", self.backup_id,
+            "--repository", self.repository, "--backup-id", self.backup_id,
             "--change-detection-mode", mode.of_program, "--backup-time", str(backup_time),
             "--stats", os.fspath(self.stats), *mode.words,
         ]  # fmt: skip
@@ -177,7 +186,7 @@ class Pxarbench(Subject):
             words += ["--threads", str(self.settings.threads)]
         if decisions is not None:
             words += ["--decisions", os.fspath(decisions)]
-        return Command((*words, *self.settings.extra))
+        return Command((*words, *self.settings.extra), self.environment)
 
     def outcome(self, output: bytes) -> Outcome:
         try:
@@ -212,7 +221,8 @@ class Pxarbench(Subject):
 
     def restore(self, outcome: Outcome, tree: Path, target: Path) -> Path:
         run.run(
-            [self.binary, "restore", outcome.snapshot, ARCHIVE, target / "tree", "--repository", self.store]
+            [self.binary, "restore", outcome.snapshot, ARCHIVE, target / "tree", "--repository", self.repository],
+            env=self.environment,
         ).check_ok()
         self._restored = outcome.snapshot
         return target / "tree"
@@ -222,8 +232,9 @@ class Pxarbench(Subject):
         if not self._restored or self.mode == "legacy":
             return {}
         told = run.run(
-            [self.binary, "analyze", self._restored, "--repository", self.store, "--lru", str(_READER_KEEPS),
-             "--output-format", "json"]
+            [self.binary, "analyze", self._restored, "--repository", self.repository, "--lru", str(_READER_KEEPS),
+             "--output-format", "json"],
+            env=self.environment,
         ).json()  # fmt: skip
         reads = told["archives"][0]["snapshots"][0]["reads"]
         (full,) = reads["full"]
@@ -238,9 +249,9 @@ def without_xattrs_of_symlinks(entry: Entry) -> Entry:
     return replace(entry, xattrs=()) if entry.kind == "symlink" else entry
 
 
-def of_build(name: str) -> type[Pxarbench]:
+def of_build(name: str, base: type[Pxarbench] = Pxarbench) -> type[Pxarbench]:
     """The subject "pxarbench@NAME" of Settings.builds[NAME]."""
-    return type(f"Pxarbench_{name}", (Pxarbench,), {"name": f"{Pxarbench.name}@{name}", "build": name})
+    return type(f"Pxarbench_{name}", (base,), {"name": f"{Pxarbench.name}@{name}", "build": name})
 
 
 def _decisions(path: Path) -> list[dict[str, Any]]:
@@ -291,5 +302,6 @@ def _outcome(stats: dict[str, Any]) -> Outcome:
         checksums=checksums,
         reasons=dict(reasons),
         ledger=dict(archive.get("ledger") or {}),
+        network=dict(stats.get("network") or {}),
         raw=stats,
     )

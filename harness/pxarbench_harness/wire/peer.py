@@ -52,7 +52,7 @@ class Manner:
     header_list: int | None = 16384
     head: Literal["whole", "bytes", "joined"] = "whole"  # how the 101 comes; joined: with SETTINGS in one record
     settings_late: float = 0.0
-    instead_of_head: bytes | None = None  # what comes instead of a 101; the connection stays open behind it
+    instead_of_head: bytes | None = None  # what comes instead of a 101; a second later the connection ends
     think: float = 0.0  # before every answer of a session
     alpn: tuple[str, ...] = ()
     receive_buffer: int = 0  # of the socket
@@ -259,6 +259,7 @@ class _Connection:
         if manner.instead_of_head is not None:
             self.socket.sendall(manner.instead_of_head)
             self.unread = b""
+            self.socket.settimeout(1.0)  # then it ends
             while self.socket.recv(65536):
                 pass
             return
@@ -419,9 +420,11 @@ class _H2:
 
     def _answer(self, id: int, request: Request) -> None:
         told = self.peer.rule(request)
-        if told is None:
-            with self.model.lock:
+        with self.model.lock:
+            if told is None:
                 told = self.handler.answer(request)
+            else:
+                self.handler.replaced(request)
         answer = told
         if answer.delay:
             self._later(answer.delay, lambda: self._reply(id, answer))

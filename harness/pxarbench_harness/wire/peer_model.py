@@ -257,6 +257,9 @@ class Reader:
     def began(self, request: Request) -> None:
         """Called when a request is complete, before its answer."""
 
+    def replaced(self, request: Request) -> None:
+        """Called instead of `answer` when somebody else answers."""
+
     def answer(self, request: Request) -> Answer:
         if request.endpoint == "GET download":
             name = request.query.get("file-name", "")
@@ -316,6 +319,9 @@ class Backup:
             self.model.breach(request, "finish while other calls are under way")
         elif request.endpoint == "POST blob" and request.query.get("file-name") == MANIFEST and self.writers:
             self.model.breach(request, "the manifest before all indexes are closed")
+
+    def replaced(self, request: Request) -> None:
+        self.under_way -= 1
 
     def answer(self, request: Request) -> Answer:
         self.under_way -= 1
