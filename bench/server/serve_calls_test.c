@@ -885,6 +885,14 @@ static void test_benchmarks_leave_nothing(void **state)
         assert_int_equal(status_of(&p, "POST", "/speedtest", WIRE_TYPE_FORM, bytes, 4 << 20), 200);
     peer_close(&p);
     assert_true(goes_away("host/benchmark"));
+    /* Not even what is finished. */
+    char json[2048];
+    manifest_json("benchmark", 2, NULL, 0, NULL, json, sizeof json);
+    open_backup(&p, BACKUP_QUERY("benchmark", 2) "&benchmark=true");
+    assert_int_equal(upload_json(&p, json), 200);
+    expect(&p, "POST", "/finish", 200);
+    peer_close(&p);
+    assert_true(goes_away("host/benchmark"));
     free(bytes);
 }
 

@@ -337,6 +337,7 @@ static void test_chunks_are_what_they_are_announced_as(void **state)
     broken[sizeof broken - 2] = '1';
     assert_int_equal(chunk(&p, "digest=" C3 "&encoded-size=32&size=20&wid=2", broken), 400);
     assert_int_equal(chunk(&p, "digest=" C3 "&encoded-size=32&size=19&wid=2", C3_BLOB), 400);
+    assert_int_equal(chunk(&p, "digest=" C3 "&encoded-size=32&size=21&wid=2", C3_BLOB), 400);
     assert_int_equal(chunk(&p, "digest=" C3 "&encoded-size=31&size=20&wid=2", C3_BLOB), 400);
     assert_int_equal(chunk(&p, "digest=" C3 "&encoded-size=33&size=20&wid=2", C3_BLOB), 400);
     assert_false(is_stored(".chunks/c23a/" C3));
