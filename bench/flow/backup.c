@@ -304,6 +304,7 @@ static enum status run_all(struct backup_run *run, struct backup_result *out, st
         out->has_catalog = true;
     }
     TRY(backup_wrapped_key(run, err));
+    previous_close(&run->previous); /* before the writer it was opened for */
     return finish(run, out, err);
 }
 
