@@ -444,6 +444,19 @@ def test_reset_code_of_older_servers(starts: Starts) -> None:
         assert session.streams[id].reset in (None, CANCEL)
 
 
+@pytest.mark.parametrize(("faults", "code"), [((), 0), (("reset-with-cancel",), CANCEL)], ids=["today", "older"])
+def test_code_that_resets_an_early_refusal(starts: Starts, faults: tuple[str, ...], code: int) -> None:
+    """14.3: the answer is whole, then the rest of the body is declined."""
+    with starts(faults=faults).backup(T0) as session:
+        upload = Upload.begin(session, "a.didx")
+        path = f"/dynamic_chunk?{C1.query(upload.wid)}"  # of 30 bytes
+        id = session.submit("POST", path, body=C1.encoded + bytes(5000), content_type=client.BINARY, unfinished=1000)
+        refused(session.wait(id)[0])
+        session.pump(lambda: session.streams[id].reset is not None)
+        assert session.streams[id].reset == code
+        assert upload.put(C1).data == C1.name
+
+
 def test_goaway_by_option(starts: Starts) -> None:
     with starts(faults=["goaway-after=3"]).backup(T0) as session:
         for _ in range(3):
