@@ -163,11 +163,9 @@ static void test_what_is_on_the_way_is_bounded(void **state)
     assert_true(link_.is_full || link_is_flushed(&link_));
     end();
     begin(&slow);
-    size_t taken = 0;
     for (int i = 0; i < 4000 && link_.in.size < LINK_FIFO_MAX; i++) {
-        ssize_t sent;
-        while ((sent = write(other, piece, sizeof piece)) > 0)
-            taken += (size_t)sent;
+        while (write(other, piece, sizeof piece) > 0)
+            ;
         link_receive(&link_, START);
     }
     assert_int_equal(link_.in.size, LINK_FIFO_MAX);

@@ -412,7 +412,7 @@ static void test_who_speaks_no_tls_is_sent_away(void **state)
 static int setup_impatient(void **state)
 {
     (void)state;
-    const struct serve_limits limits = {.idle_ms = 300, .handshake_ms = 300, .connections = 3};
+    const struct serve_limits limits = {.idle_ms = 300, .session_idle_ms = 300, .handshake_ms = 300, .connections = 3};
     start_serve(&limits, NULL);
     return 0;
 }
@@ -429,6 +429,11 @@ static void test_the_silent_and_the_many_are_sent_away(void **state)
     peer_write(&p, "GET /", 5);
     assert_int_equal(peer_read(&p, &byte, 1), 0); /* no request */
     peer_close(&p);
+    open_backup(&p, BACKUP_QUERY("demo", 1700000000));
+    assert_int_equal(get(&p, "/previous_backup_time"), 200);
+    assert_int_equal(peer_read(&p, &byte, 1), 0); /* no more calls */
+    peer_close(&p);
+    assert_true(goes_away("host/demo"));
     int fds[4];
     for (int i = 0; i < 4; i++)
         fds[i] = connect_tcp();
