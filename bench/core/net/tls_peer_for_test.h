@@ -72,6 +72,7 @@ struct peer_connection {
     struct buffer body;
     struct buffer out;
     size_t out_sent;
+    size_t upgraded_at; /* where the 101 ends in `out` */
     size_t piece;
     bool close_when_sent;
     bool ending;
@@ -216,6 +217,7 @@ static void peer_upgrade(struct peer_connection *c, bool reader, unsigned number
     snprintf(head, sizeof head, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: %s\r\n\r\n",
              reader ? WIRE_READER_PROTOCOL : WIRE_BACKUP_PROTOCOL);
     peer_say(c, head, strlen(head));
+    c->upgraded_at = c->out.size;
     ASSERT(h2_server_new(&script->h2, &peer_handler, c, &c->h2, &err) == OK);
     if (script->coalesce) {
         const uint8_t *data;
@@ -278,7 +280,7 @@ static void peer_input(struct peer_connection *c, const uint8_t *data, size_t si
     pthread_mutex_lock(&p->lock);
     p->received += size;
     bool over = p->script.end_after > 0 && p->received >= p->script.end_after;
-    if (c->h2 && c->out_sent < c->out.size)
+    if (c->h2 && c->out_sent < c->upgraded_at)
         p->h2_before += size;
     pthread_mutex_unlock(&p->lock);
     if (over || p->script.silent) {
