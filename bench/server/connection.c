@@ -171,7 +171,7 @@ static bool wants_input(const struct connection *c)
 static bool take_input(struct connection *c)
 {
     struct error err = {0};
-    if (!wants_input(c))
+    if (!wants_input(c) || wanted_cut(c) != SESSION_CUT_NOT) /* about to be lost: nothing more is carried out */
         return false;
     if (c->in_size == 0) {
         c->in_head = 0;

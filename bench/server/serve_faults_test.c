@@ -333,8 +333,8 @@ static void test_the_101_comes_in_every_form(void **state)
     assert_int_equal(get(&p, "/download?file-name=root.pxar.didx"), 200);
     peer_close(&p);
     SET("settings-late=100ms");
-    open_reader(&p, BASE_QUERY);
     uint64_t begin = clock_monotonic_ns();
+    open_reader(&p, BASE_QUERY);
     assert_int_equal(get(&p, "/download?file-name=root.pxar.didx"), 200);
     assert_true(milliseconds_since(begin) >= 90);
     peer_close(&p);

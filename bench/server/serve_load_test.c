@@ -47,6 +47,45 @@ static void test_200_uploads_of_4_mib_interleaved(void **state)
     buffer_deinit(&chunk.blob);
 }
 
+/* What is sent is much more than a connection holds: it must go on whenever there is room again. */
+static void test_large_downloads_do_not_stall(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct answer a;
+    struct made_chunk chunk;
+    char path[300], csum[DIGEST_TEXT_SIZE], json[2048];
+    uint8_t *bytes = make_splitmix64(12 << 20, 3);
+    make_chunk(bytes, 12 << 20, &chunk);
+    free(bytes);
+    open_backup(&p, BACKUP_QUERY("demo", 1700000000));
+    assert_says(&p, "POST", "/dynamic_index?archive-name=a.didx", "{\"data\":1}");
+    assert_int_equal(upload_chunk(&p, "dynamic_chunk", 1, &chunk), 200);
+    assert_int_equal(append_one(&p, "/dynamic_index", 1, chunk.digest, 0), 200);
+    const uint64_t ends[] = {12 << 20};
+    index_csum(ends, (const char *const[]){chunk.digest}, 1, csum);
+    snprintf(path, sizeof path, "/dynamic_close?chunk-count=1&csum=%s&size=%d&wid=1", csum, 12 << 20);
+    assert_int_equal(post(&p, path), 200);
+    manifest_json("demo", 1700000000, "a.didx", 12 << 20, csum, json, sizeof json);
+    assert_int_equal(upload_json(&p, json), 200);
+    assert_int_equal(post(&p, "/finish"), 200);
+    peer_close(&p);
+    open_reader(&p, BACKUP_QUERY("demo", 1700000000));
+    assert_int_equal(get(&p, "/download?file-name=a.didx"), 200);
+    snprintf(path, sizeof path, "/chunk?digest=%.64s", chunk.digest);
+    for (int i = 0; i < 40; i++) /* more than files that may be open for it */
+        send_call(&p, "GET", path, NULL, NULL);
+    for (int i = 0; i < 40; i++) {
+        next_answer(&p, &a);
+        assert_int_equal(a.status, 200);
+        assert_int_equal(a.body.size, chunk.blob.size);
+        assert_memory_equal(a.body.data, chunk.blob.data, a.body.size);
+        buffer_deinit(&a.body);
+    }
+    peer_close(&p);
+    buffer_deinit(&chunk.blob);
+}
+
 /* ---- 50 sessions ---- */
 
 struct client {
@@ -193,6 +232,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_200_uploads_of_4_mib_interleaved, setup_small, serve_teardown),
+        cmocka_unit_test_setup_teardown(test_large_downloads_do_not_stall, serve_setup, serve_teardown),
         cmocka_unit_test_setup_teardown(test_50_sessions_of_different_groups, serve_setup, serve_teardown),
         cmocka_unit_test_setup_teardown(test_a_stop_in_the_middle, serve_setup, serve_teardown),
     };
