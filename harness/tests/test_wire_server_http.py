@@ -194,9 +194,8 @@ def test_whose_group_it_is(starts: Starts) -> None:
             whole.snapshot(session, id, T0, {"a.didx": [C1]})
         assert (server.snapshot(T0, id).parent / "owner").read_text() == owner.id + "\n"
         for asks, account in enumerate(ALL):
-            with server.line() as line:
-                reply = line.upgrade(client.backup_target("store1", id, T1 + asks), headers[account])
-                assert reply.status == (101 if (account, owner) in owns else 400), (owner.id, account.id, reply.body)
+            reply = ask(server, client.backup_target("store1", id, T1 + asks), headers[account])
+            assert reply.status == (101 if (account, owner) in owns else 400), (owner.id, account.id, reply.body)
             server.wait_gone(server.snapshot(T1 + asks, id))
 
 
@@ -216,8 +215,9 @@ def test_reading_others_groups(starts: Starts) -> None:
 
 def ask(server: Server, target: str, headers: dict[str, str] | None = None, protocol: str | None = BACKUP) -> Reply:
     """On a connection of its own, which is closed."""
-    with server.line() as line:
-        return line.upgrade(target, OWNER.headers if headers is None else headers, protocol)
+    line, reply = client.upgraded(server.port, target, OWNER.headers if headers is None else headers, protocol)
+    line.close()
+    return reply
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from .accounts import ticket, token
 
 __all__ = [
     "BACKUP", "BINARY", "FORM", "JSON", "READER", "Line", "Lost", "Reply", "Session", "Silent", "backup_target", "opened",
-    "reader_target", "target_of", "ticket", "token",
+    "reader_target", "target_of", "upgraded", "ticket", "token",
 ]  # fmt: skip
 
 AGENT = "proxmox-backup-client/1.0"
@@ -455,11 +455,29 @@ class Session:
 
 def opened(port: int, target: str, headers: Mapping[str, str], protocol: str = BACKUP, **options: Any) -> Session:
     """A session that must come about."""
-    line = Line(port)
+    line, reply = upgraded(port, target, headers, protocol)
     try:
-        reply = line.upgrade(target, headers, protocol)
         assert reply.status == 101, (reply.status, reply.body)
         return Session(line, **options)
     except BaseException:
         line.close()
         raise
+
+
+def upgraded(
+    port: int, target: str, headers: Mapping[str, str], protocol: str | None = BACKUP, patience: float = 5.0
+) -> tuple[Line, Reply]:
+    """An upgrade, asked for again while the group's lock is held: a session that has just been closed may still be there for
+    the server (9.5)."""
+    deadline = time.monotonic() + patience
+    while True:
+        line = Line(port)
+        try:
+            reply = line.upgrade(target, headers, protocol)
+        except BaseException:
+            line.close()
+            raise
+        if reply.status != 400 or b"lock" not in reply.body.lower() or time.monotonic() > deadline:
+            return line, reply
+        line.close()
+        time.sleep(0.02)
