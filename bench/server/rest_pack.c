@@ -1,9 +1,8 @@
 #include "server/rest_pack.h"
 
 #include "pxar/json_text.h"
+#include "server/archive_functions.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
@@ -35,10 +34,13 @@ struct pack {
 /* File names are bytes; libarchive wants to know what they mean, and asks the locale. Made once and kept; without them
  * the process's own has to do. */
 static locale_t utf8, bytes;
-static pthread_once_t locales_once = PTHREAD_ONCE_INIT;
+static const struct archive_functions *la; /* set before the first struct pack is made */
+static struct error la_trouble;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void make_locales(void)
+static void make_once(void)
 {
+    la_trouble.status = archive_functions_load(&la, &la_trouble);
     utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     bytes = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
 }
@@ -68,7 +70,7 @@ static la_ssize_t take_output(struct archive *archive, void *user, const void *d
     struct pack *p = user;
     bool is_tar = p->kind == PACK_TAR_ZST;
     if (p->given_up && is_tar) {
-        archive_set_error(archive, ECANCELED, "given up");
+        la->archive_set_error(archive, ECANCELED, "given up");
         return -1;
     }
     if (p->given_up || p->error.status != OK)
@@ -111,8 +113,8 @@ static enum status check(const struct pack *p, int result, const char *what, str
     }
     if (result == ARCHIVE_OK || result == ARCHIVE_WARN)
         return OK;
-    const char *text = archive_error_string(p->archive);
-    return fail(err, archive_errno(p->archive) == ENOMEM ? ERR_MEMORY : ERR_FORMAT, "packing, %s: %s", what,
+    const char *text = la->archive_error_string(p->archive);
+    return fail(err, la->archive_errno(p->archive) == ENOMEM ? ERR_MEMORY : ERR_FORMAT, "packing, %s: %s", what,
                 text ? text : "no reason was given");
 }
 
@@ -121,25 +123,30 @@ static enum status check(const struct pack *p, int result, const char *what, str
 static enum status set_up(struct pack *p, struct error *err)
 {
     struct archive *a = p->archive;
-    int result = p->kind == PACK_ZIP ? archive_write_set_format_zip(a) : archive_write_set_format_pax(a);
+    int result = p->kind == PACK_ZIP ? la->archive_write_set_format_zip(a) : la->archive_write_set_format_pax(a);
     TRY(check(p, result, "format", err));
-    TRY(check(p, archive_write_set_bytes_per_block(a, 0), "block size", err));
-    return check(p, archive_write_open(a, p, NULL, take_output, NULL), "begin", err);
+    TRY(check(p, la->archive_write_set_bytes_per_block(a, 0), "block size", err));
+    return check(p, la->archive_write_open(a, p, NULL, take_output, NULL), "begin", err);
 }
 
 enum status pack_new(enum pack_kind kind, struct pack **out, struct error *err)
 {
     *out = NULL;
+    int failed = pthread_once(&once, make_once);
+    ASSERT(failed == 0);
+    if (!la) {
+        if (err)
+            *err = la_trouble;
+        return la_trouble.status;
+    }
     struct pack *p = calloc(1, sizeof *p);
     if (!p)
         return fail(err, ERR_MEMORY, "out of memory for packing");
     p->kind = kind;
     p->output = BUFFER_INIT(OUTPUT_MAX);
-    p->archive = archive_write_new();
-    p->entry = archive_entry_new();
+    p->archive = la->archive_write_new();
+    p->entry = la->archive_entry_new();
     p->zstd = ZSTD_createCCtx();
-    int failed = pthread_once(&locales_once, make_locales);
-    ASSERT(failed == 0);
     locale_t before = enter(p, "");
     enum status status =
         p->archive && p->entry && p->zstd ? set_up(p, err) : fail(err, ERR_MEMORY, "out of memory for packing");
@@ -158,8 +165,8 @@ void pack_free(struct pack *p)
         return;
     p->given_up = true;
     locale_t before = enter(p, "");
-    archive_write_free(p->archive);
-    archive_entry_free(p->entry);
+    la->archive_write_free(p->archive);
+    la->archive_entry_free(p->entry);
     leave(before);
     ZSTD_freeCCtx(p->zstd);
     buffer_deinit(&p->output);
@@ -170,7 +177,7 @@ enum status pack_finish(struct pack *p, struct error *err)
 {
     ASSERT(p->left == 0);
     locale_t before = enter(p, "");
-    enum status status = check(p, archive_write_close(p->archive), "end", err);
+    enum status status = check(p, la->archive_write_close(p->archive), "end", err);
     leave(before);
     TRY(status);
     return p->kind == PACK_TAR_ZST ? compress(p, NULL, 0, true, err) : OK;
@@ -194,28 +201,28 @@ bool pack_takes(const struct pack *p, uint64_t mode)
 static void set_extras(struct archive_entry *e, const struct attribute_extras *x)
 {
     for (size_t i = 0; i < x->xattr_count; i++)
-        archive_entry_xattr_add_entry(e, x->xattrs[i].name, x->xattrs[i].value, x->xattrs[i].value_size);
+        la->archive_entry_xattr_add_entry(e, x->xattrs[i].name, x->xattrs[i].value, x->xattrs[i].value_size);
     if (x->has_fcaps)
-        archive_entry_xattr_add_entry(e, "security.capability", x->fcaps, x->fcaps_size);
+        la->archive_entry_xattr_add_entry(e, "security.capability", x->fcaps, x->fcaps_size);
 }
 
 static void set_entry(const struct pack *p, const struct pack_member *m)
 {
     struct archive_entry *e = p->entry;
     const struct stat_record *s = &m->attributes->stat;
-    archive_entry_clear(e);
-    archive_entry_set_pathname(e, m->path);
-    archive_entry_set_mode(e, (mode_t)(s->mode & (S_IFMT | 07777)));
-    archive_entry_set_uid(e, s->uid);
-    archive_entry_set_gid(e, s->gid);
-    archive_entry_set_mtime(e, s->mtime_secs, (long)s->mtime_nanos);
-    archive_entry_set_size(e, S_ISREG(s->mode) && !m->hardlink ? (la_int64_t)m->size : 0);
+    la->archive_entry_clear(e);
+    la->archive_entry_set_pathname(e, m->path);
+    la->archive_entry_set_mode(e, (mode_t)(s->mode & (S_IFMT | 07777)));
+    la->archive_entry_set_uid(e, s->uid);
+    la->archive_entry_set_gid(e, s->gid);
+    la->archive_entry_set_mtime(e, s->mtime_secs, (long)s->mtime_nanos);
+    la->archive_entry_set_size(e, S_ISREG(s->mode) && !m->hardlink ? (la_int64_t)m->size : 0);
     if (m->symlink)
-        archive_entry_set_symlink(e, m->symlink);
+        la->archive_entry_set_symlink(e, m->symlink);
     if (m->hardlink)
-        archive_entry_set_hardlink(e, m->hardlink);
+        la->archive_entry_set_hardlink(e, m->hardlink);
     if (S_ISCHR(s->mode) || S_ISBLK(s->mode))
-        archive_entry_set_rdev(e, makedev((unsigned)m->major, (unsigned)m->minor));
+        la->archive_entry_set_rdev(e, makedev((unsigned)m->major, (unsigned)m->minor));
     if (p->kind == PACK_TAR_ZST && m->attributes->extras)
         set_extras(e, m->attributes->extras);
 }
@@ -230,8 +237,8 @@ enum status pack_add(struct pack *p, const struct pack_member *member, struct er
         return fail(err, ERR_LIMIT, "too many members for a zip file: a tar file has no table of contents");
     locale_t before = enter(p, member->path);
     set_entry(p, member);
-    p->left = (uint64_t)archive_entry_size(p->entry);
-    enum status status = check(p, archive_write_header(p->archive, p->entry), "a member", err);
+    p->left = (uint64_t)la->archive_entry_size(p->entry);
+    enum status status = check(p, la->archive_write_header(p->archive, p->entry), "a member", err);
     leave(before);
     return status;
 }
@@ -242,7 +249,7 @@ enum status pack_data(struct pack *p, const uint8_t *data, size_t size, struct e
     locale_t before = enter(p, "");
     enum status status = OK;
     while (size > 0 && status == OK) {
-        la_ssize_t written = archive_write_data(p->archive, data, size);
+        la_ssize_t written = la->archive_write_data(p->archive, data, size);
         status = check(p, written < 0 ? (int)written : ARCHIVE_OK, "data", err);
         if (status == OK && written <= 0)
             status = fail(err, ERR_FORMAT, "packing, data: nothing was taken");

@@ -1,9 +1,9 @@
 #include "net/tls_link.h"
 
 #include "base/clock.h"
+#include "net/curl_functions.h"
 #include "wire/token_bucket.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -28,6 +28,7 @@ enum {
 };
 
 struct tls_link {
+    const struct curl_functions *curl;
     CURLM *multi; /* `easy` stays in it: with perform, connecting could be interrupted once a second only */
     CURL *easy;
     int fd;
@@ -41,14 +42,6 @@ struct tls_link {
     char peer[REPOSITORY_FULL_SIZE];
     char detail[CURL_ERROR_SIZE];
 };
-
-static pthread_once_t global_once = PTHREAD_ONCE_INIT;
-static CURLcode global_code;
-
-static void init_global(void)
-{
-    global_code = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 /* What a proxy says to CONNECT has no place on our standard output. */
 static size_t discard(char *data, size_t size, size_t count, void *user)
@@ -64,36 +57,36 @@ static bool set_options(struct tls_link *l, const struct tls_link_options *o)
     long verify_peer = o->fingerprint ? 0 : 1;
     long verify_host = o->fingerprint ? 0 : 2;
     bool failed = false;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_URL, repository_url(o->repository, url)) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_CONNECT_ONLY, 1L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_URL, repository_url(o->repository, url)) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_CONNECT_ONLY, 1L) != CURLE_OK;
     /* A server that selects h2 would make libcurl itself speak it. */
-    failed |= curl_easy_setopt(l->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_SSL_ENABLE_ALPN, 0L) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_ERRORBUFFER, l->detail) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_timeout_ms) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_TCP_NODELAY, 1L) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_TCP_KEEPALIVE, 1L) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_S) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_SSL_ENABLE_ALPN, 0L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_ERRORBUFFER, l->detail) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_timeout_ms) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_TCP_NODELAY, 1L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_TCP_KEEPALIVE, 1L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_S) != CURLE_OK;
     /* Empty, not unset: variables of the environment decide nothing here. */
-    failed |= curl_easy_setopt(l->easy, CURLOPT_PROXY, o->proxy ? o->proxy : "") != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_NOPROXY, "") != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_USERAGENT, "pxarbench") != CURLE_OK; /* for proxies */
-    failed |= curl_easy_setopt(l->easy, CURLOPT_HEADERFUNCTION, discard) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_WRITEFUNCTION, discard) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_SSL_VERIFYPEER, verify_peer) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_SSL_VERIFYHOST, verify_host) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L) != CURLE_OK;
-    failed |= curl_easy_setopt(l->easy, CURLOPT_CERTINFO, o->fingerprint ? 1L : 0L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_PROXY, o->proxy ? o->proxy : "") != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_NOPROXY, "") != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_USERAGENT, "pxarbench") != CURLE_OK; /* for proxies */
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_HEADERFUNCTION, discard) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_WRITEFUNCTION, discard) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_SSL_VERIFYPEER, verify_peer) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_SSL_VERIFYHOST, verify_host) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_CERTINFO, o->fingerprint ? 1L : 0L) != CURLE_OK;
     /* Reading the system's authorities takes 8 ms, also when none is asked. */
     if (o->fingerprint)
-        failed |= curl_easy_setopt(l->easy, CURLOPT_CAINFO, NULL) != CURLE_OK ||
-                  curl_easy_setopt(l->easy, CURLOPT_CAPATH, NULL) != CURLE_OK;
+        failed |= l->curl->easy_setopt(l->easy, CURLOPT_CAINFO, NULL) != CURLE_OK ||
+                  l->curl->easy_setopt(l->easy, CURLOPT_CAPATH, NULL) != CURLE_OK;
     else if (o->ca_file)
-        failed |= curl_easy_setopt(l->easy, CURLOPT_CAINFO, o->ca_file) != CURLE_OK;
+        failed |= l->curl->easy_setopt(l->easy, CURLOPT_CAINFO, o->ca_file) != CURLE_OK;
 #if LIBCURL_VERSION_NUM >= 0x075700
     /* A name server that does not answer must not hold up a close: the resolver's thread is left to itself. */
-    failed |= curl_easy_setopt(l->easy, CURLOPT_QUICK_EXIT, 1L) != CURLE_OK;
+    failed |= l->curl->easy_setopt(l->easy, CURLOPT_QUICK_EXIT, 1L) != CURLE_OK;
 #endif
     return !failed;
 }
@@ -102,13 +95,13 @@ static bool set_options(struct tls_link *l, const struct tls_link_options *o)
 static const char *detail_of(struct tls_link *l, CURLcode code)
 {
     long number = 0;
-    if (code == CURLE_COULDNT_CONNECT && curl_easy_getinfo(l->easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK &&
+    if (code == CURLE_COULDNT_CONNECT && l->curl->easy_getinfo(l->easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK &&
         number > 0 && number < 4096) {
         char text[128];
         snprintf(l->detail, sizeof l->detail, "%s", strerror_r((int)number, text, sizeof text));
     }
     if (l->detail[0] == '\0')
-        snprintf(l->detail, sizeof l->detail, "%s", curl_easy_strerror(code));
+        snprintf(l->detail, sizeof l->detail, "%s", l->curl->easy_strerror(code));
     for (char *p = l->detail; *p; p++)
         if (*p < ' ' || *p == 0x7f)
             *p = ' ';
@@ -151,29 +144,29 @@ static enum status connect_link(struct tls_link *l, const struct tls_link_option
     struct curl_waitfd extra = {.fd = wake ? wake->fd : -1, .events = CURL_WAIT_POLLIN};
     /* libcurl has the same limit, but counts some phases anew. */
     uint64_t until_ns = clock_monotonic_ns() + ((uint64_t)o->connect_timeout_ms + CONNECT_SLICE_MS) * NS_PER_MS;
-    if (curl_multi_add_handle(l->multi, l->easy) != CURLM_OK)
+    if (l->curl->multi_add_handle(l->multi, l->easy) != CURLM_OK)
         return fail(err, ERR_MEMORY, "out of memory for a connection to %s", l->peer);
     for (int running = 1;;) {
-        CURLMcode code = curl_multi_perform(l->multi, &running);
+        CURLMcode code = l->curl->multi_perform(l->multi, &running);
         if (code != CURLM_OK)
-            return fail(err, ERR_NETWORK, "cannot connect to %s: %s", l->peer, curl_multi_strerror(code));
+            return fail(err, ERR_NETWORK, "cannot connect to %s: %s", l->peer, l->curl->multi_strerror(code));
         if (running == 0)
             break;
         if (clock_monotonic_ns() >= until_ns)
             return judge_connect(l, o, CURLE_OPERATION_TIMEDOUT, err);
-        code = curl_multi_poll(l->multi, &extra, wake ? 1 : 0, CONNECT_SLICE_MS, NULL);
+        code = l->curl->multi_poll(l->multi, &extra, wake ? 1 : 0, CONNECT_SLICE_MS, NULL);
         if (code != CURLM_OK)
-            return fail(err, ERR_NETWORK, "cannot connect to %s: %s", l->peer, curl_multi_strerror(code));
+            return fail(err, ERR_NETWORK, "cannot connect to %s: %s", l->peer, l->curl->multi_strerror(code));
         if (net_wake_take(wake))
             return fail(err, ERR_CANCELLED, "stopped while connecting to %s", l->peer);
     }
     int left;
-    const CURLMsg *message = curl_multi_info_read(l->multi, &left);
+    const CURLMsg *message = l->curl->multi_info_read(l->multi, &left);
     if (!message || message->msg != CURLMSG_DONE)
         return fail(err, ERR_NETWORK, "cannot connect to %s", l->peer);
     TRY(judge_connect(l, o, message->data.result, err));
     curl_socket_t fd = CURL_SOCKET_BAD;
-    if (curl_easy_getinfo(l->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD)
+    if (l->curl->easy_getinfo(l->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD)
         return fail(err, ERR_NETWORK, "cannot connect to %s: the connection ended at once", l->peer);
     l->fd = fd;
     return OK;
@@ -184,7 +177,7 @@ static enum status leaf_fingerprint(struct tls_link *l, uint8_t out[CERTIFICATE_
 {
     struct curl_certinfo *info = NULL;
     const char *text = NULL;
-    if (curl_easy_getinfo(l->easy, CURLINFO_CERTINFO, &info) == CURLE_OK && info && info->num_of_certs > 0)
+    if (l->curl->easy_getinfo(l->easy, CURLINFO_CERTINFO, &info) == CURLE_OK && info && info->num_of_certs > 0)
         for (const struct curl_slist *field = info->certinfo[0]; field; field = field->next)
             if (strncmp(field->data, "Cert:", 5) == 0)
                 text = field->data + 5;
@@ -224,13 +217,11 @@ static enum status check_fingerprint(struct tls_link *l, const uint8_t *expected
 static enum status open_with(struct tls_link *l, const struct tls_link_options *o, struct net_wake *wake,
                              struct error *err)
 {
-    pthread_once(&global_once, init_global);
-    if (global_code != CURLE_OK)
-        return fail(err, ERR_UNSUPPORTED, "libcurl does not start: %s", curl_easy_strerror(global_code));
+    TRY(curl_functions_load(&l->curl, err));
     if (net_wake_stopped(wake))
         return fail(err, ERR_CANCELLED, "stopped before connecting to %s", l->peer);
-    l->multi = curl_multi_init();
-    l->easy = curl_easy_init();
+    l->multi = l->curl->multi_init();
+    l->easy = l->curl->easy_init();
     if (!l->multi || !l->easy || !set_options(l, o))
         return fail(err, ERR_MEMORY, "cannot prepare a connection to %s", l->peer);
     TRY(connect_link(l, o, wake, err));
@@ -269,10 +260,11 @@ void tls_link_close(struct tls_link *l)
     if (!l)
         return;
     if (l->multi && l->easy)
-        curl_multi_remove_handle(l->multi, l->easy);
-    curl_easy_cleanup(l->easy);
+        l->curl->multi_remove_handle(l->multi, l->easy);
+    if (l->easy)
+        l->curl->easy_cleanup(l->easy);
     if (l->multi)
-        curl_multi_cleanup(l->multi);
+        l->curl->multi_cleanup(l->multi);
     free(l);
 }
 
@@ -305,7 +297,7 @@ enum status tls_link_receive(struct tls_link *l, void *data, size_t size, size_t
     if (pauses(l, &l->receiving))
         return OK;
     size_t got = 0;
-    CURLcode code = curl_easy_recv(l->easy, data, size, &got);
+    CURLcode code = l->curl->easy_recv(l->easy, data, size, &got);
     if (code == CURLE_AGAIN)
         return OK;
     if (code != CURLE_OK)
@@ -327,7 +319,7 @@ enum status tls_link_send(struct tls_link *l, const void *data, size_t size, siz
         return OK;
     size_t sent = 0;
     size_t piece = size < TLS_LINK_SEND_MAX ? size : TLS_LINK_SEND_MAX;
-    CURLcode code = curl_easy_send(l->easy, data, piece, &sent);
+    CURLcode code = l->curl->easy_send(l->easy, data, piece, &sent);
     if (code == CURLE_AGAIN) {
         l->blocked = data;
         l->blocked_size = piece;

@@ -1,0 +1,34 @@
+#include "net/curl_functions.h"
+
+#include "base/library.h"
+
+#include <pthread.h>
+
+#define ENTRY(name) {"curl_" #name, offsetof(struct curl_functions, name)},
+static const struct library_function functions[] = {CURL_FUNCTIONS(ENTRY)};
+#undef ENTRY
+
+static struct curl_functions table;
+static struct error trouble;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void load(void)
+{
+    if (library_load("libcurl.so.4", functions, sizeof functions / sizeof *functions, &table, &trouble) != OK)
+        return;
+    CURLcode code = table.global_init(CURL_GLOBAL_DEFAULT);
+    if (code != CURLE_OK)
+        (void)fail(&trouble, ERR_UNSUPPORTED, "libcurl does not start: %s", table.easy_strerror(code));
+}
+
+enum status curl_functions_load(const struct curl_functions **out, struct error *err)
+{
+    pthread_once(&once, load);
+    if (trouble.status != OK) {
+        if (err)
+            *err = trouble;
+        return trouble.status;
+    }
+    *out = &table;
+    return OK;
+}
