@@ -72,6 +72,8 @@ static void previous(struct backup_session *b, struct call *c)
     uint64_t size = 0;
     enum status status = local_open_previous(b->writer, name, &fd, &size, &err);
     if (status != OK) {
+        if (status == ERR_NOT_FOUND)
+            fail_text(&err, status, "file %s does not exist in the previous backup", name);
         call_reply_error(c, status == ERR_NOT_FOUND && is_blob ? 404 : 400, err.text);
         return;
     }

@@ -55,6 +55,8 @@ static void download(struct reader_session *r, struct call *c)
     uint64_t size = 0;
     enum status status = local_open_file(r->store, &r->id, name, &fd, &size, &err);
     if (status != OK) {
+        if (status == ERR_NOT_FOUND)
+            fail_text(&err, status, "file %s does not exist in this snapshot", name);
         call_reply_error(c, status == ERR_NOT_FOUND && is_blob(name) ? 404 : 400, err.text);
         return;
     }
