@@ -40,8 +40,9 @@ static enum status namespace_set(const char *ns, struct snapshot_id *id, struct 
 /* "TYPE/ID" is left without time until the store can be asked. */
 static enum status parse_snapshot(const char *text, struct snapshot_id *out, struct error *err)
 {
-    struct error not_a_group;
-    return snapshot_group_parse(text, out, &not_a_group) == OK ? OK : snapshot_id_parse(text, out, err);
+    const char *id = strchr(text, '/');
+    bool is_group = id && !strchr(id + 1, '/');
+    return is_group ? snapshot_group_parse(text, out, err) : snapshot_id_parse(text, out, err);
 }
 
 static enum status find_newest(struct store *store, struct snapshot_id *id, struct error *err)
