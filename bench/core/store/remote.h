@@ -146,8 +146,9 @@ void remote_send(struct remote_writer *w, const struct remote_call *call, const 
 /* The first failure stays. */
 void remote_note_failure(struct remote_writer *w, const struct error *err);
 enum status remote_failure(const struct remote_writer *w, struct error *err);
-/* Sends what can be sent of the stream's entries, and its close when they are through. */
-void remote_stream_advance(struct remote_stream *t);
+/* Sends what can be sent of the stream's entries, in appends of at least `least` unless they are the last, and its
+ * close when they are through. */
+void remote_stream_advance(struct remote_stream *t, size_t least);
 /* An answer of 200 to an append. */
 void remote_stream_appended(struct remote_stream *t);
 

@@ -84,7 +84,7 @@ static bool is_acknowledged(const struct remote_stream *t, const struct digest *
     return !pending_has(&t->coming, digest) && !pending_has(&t->writer->sent, digest);
 }
 
-void remote_stream_advance(struct remote_stream *t)
+void remote_stream_advance(struct remote_stream *t, size_t least)
 {
     const struct remote_writer *w = t->writer;
     if (w->failure.status != OK || t->wid == 0 || t->sending || t->closing || t->given_up)
@@ -93,7 +93,7 @@ void remote_stream_advance(struct remote_stream *t)
            is_acknowledged(t, &entry_at(t, t->ready)->digest))
         t->ready++;
     bool is_rest = t->ended && t->ready == t->waiting;
-    if (t->ready >= WIRE_APPEND_ENTRIES || (is_rest && t->ready > 0))
+    if (t->ready >= least || (is_rest && t->ready > 0))
         send_append(t, t->ready);
     else if (is_rest)
         send_close(t);
@@ -180,7 +180,8 @@ static enum status append_entry(struct remote_stream *t, uint64_t offset, const 
         status = push_entry(t, offset, digest, err);
     if (status == OK) {
         t->count++;
-        remote_stream_advance(t);
+        /* Entries come in bursts. Small appends before the end would only be waited for. */
+        remote_stream_advance(t, WIRE_APPEND_ENTRIES_MAX);
     }
     pthread_mutex_unlock(&w->lock);
     return status;
@@ -194,7 +195,7 @@ static void end_stream(struct remote_stream *t, uint64_t size, const struct dige
         t->ended = true;
         t->size = size;
         t->csum = *csum;
-        remote_stream_advance(t);
+        remote_stream_advance(t, WIRE_APPEND_ENTRIES);
     }
     pthread_mutex_unlock(&w->lock);
 }

@@ -85,7 +85,7 @@ static void answered(void *user, struct h2_response *response, const struct erro
         remote_note_failure(w, &err);
     /* A chunk may be what several indexes wait for. */
     for (size_t i = 0; i < w->stream_count; i++)
-        remote_stream_advance(w->streams[i]);
+        remote_stream_advance(w->streams[i], WIRE_APPEND_ENTRIES);
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
     h2_response_free(response);

@@ -295,7 +295,7 @@ static void test_finish_waits_for_all_answers(void **state)
     fake_stop(false);
 }
 
-/* Entries without uploads, as a reference gives them: by 64 while nothing is under way, else by up to 512. */
+/* Entries without uploads, as a reference gives them. */
 static void test_known_entries_go_in_batches(void **state)
 {
     (void)state;
@@ -319,17 +319,17 @@ static void test_known_entries_go_in_batches(void **state)
         usleep(100);
     usleep(10000);
     fake_hold();
-    for (unsigned k = 0; k < 63; k++)
+    for (unsigned k = 0; k < 511; k++)
         assert_int_equal(store_index_append(index, entries[k].end, &entries[k].digest, false, NULL), OK);
     assert_int_equal(fake_calls(CALL_ID_DYNAMIC_APPEND), 0);
-    for (unsigned k = 63; k < COUNT; k++)
+    for (unsigned k = 511; k < COUNT; k++)
         assert_int_equal(store_index_append(index, entries[k].end, &entries[k].digest, false, NULL), OK);
     assert_int_equal(fake_calls(CALL_ID_DYNAMIC_APPEND), 1);
-    assert_int_equal(fake->largest_append, 64);
+    assert_int_equal(fake->largest_append, 512);
     fake_let_go();
     finish_index(index, 7 * COUNT, COUNT);
     assert_int_equal(fake->largest_append, 512);
-    assert_int_equal(fake->calls[CALL_ID_DYNAMIC_APPEND], 1 + (COUNT - 64 + 511) / 512);
+    assert_int_equal(fake->calls[CALL_ID_DYNAMIC_APPEND], (COUNT + 511) / 512);
     assert_int_equal(fake->calls[CALL_ID_DYNAMIC_CHUNK], 0);
     store_reader_close(r);
     assert_int_equal(finish(w, NULL), OK);
