@@ -78,6 +78,7 @@ class Peer:
         self.first_bytes: list[bytes] = []  # of each connection, whatever they are
         self.alpn_offers: list[str | None] = []
         self.failures: list[str] = []  # of the peer itself, or HTTP/2 that it does not understand
+        self.torn: list[str] = []  # ends of connections that clients gave up
         self.certificate, key = folder / "peer.pem", folder / "peer.key"
         if not self.certificate.exists():
             run.run([
@@ -358,12 +359,27 @@ class _H2:
             try:
                 events = self.h2.receive_data(data)
             except h2.exceptions.ProtocolError as error:
-                self.peer.failures.append(f"the client breaks HTTP/2: {error}")
-                self.is_over = True
+                self._broken(error)
                 return True
             for event in events:
                 self._happened(event)
         return moved
+
+    def _broken(self, error: h2.exceptions.ProtocolError) -> None:
+        """A failure, unless the client was about to give the connection up: what is torn then, nobody reads."""
+        self.is_over = True
+        rest = bytes(self.h2.incoming_buffer.data[:48]).hex()
+        text = f"the client breaks HTTP/2: {error}; {self.received} bytes were received, the rest is {rest}"
+        sock = self.connection.socket
+        sock.settimeout(2.0)
+        try:
+            while sock.recv(1 << 18):
+                pass
+            self.peer.torn.append(text)
+        except TimeoutError:
+            self.peer.failures.append(text)
+        except OSError:
+            self.peer.torn.append(text)
 
     def _happened(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
