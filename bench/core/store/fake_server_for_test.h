@@ -51,6 +51,7 @@ struct net_session {
     enum session_kind kind;
     struct upgrade_request upgrade;
     bool over;
+    bool closing; /* who closes it gives the answers */
 };
 
 struct fake {
@@ -386,12 +387,13 @@ static void fake_give(struct fake_held *held)
 
 static struct fake_held *fake_next(void)
 {
-    struct fake_held **at = &fake->first;
-    while (fake->backwards && *at && (*at)->next)
-        at = &(*at)->next;
-    struct fake_held *held = *at;
+    struct fake_held **found = NULL;
+    for (struct fake_held **at = &fake->first; *at && (!found || fake->backwards); at = &(*at)->next)
+        if (!(*at)->session->closing)
+            found = at;
+    struct fake_held *held = found ? *found : NULL;
     if (held)
-        *at = held->next;
+        *found = held->next;
     return held;
 }
 
@@ -534,6 +536,7 @@ void net_session_close(struct net_session *s)
 {
     pthread_mutex_lock(&fake->lock);
     s->over = true;
+    s->closing = true;
     while (fake->answering == s)
         pthread_cond_wait(&fake->changed, &fake->lock);
     for (struct fake_held **at = &fake->first; *at;) {
