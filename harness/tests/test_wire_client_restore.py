@@ -111,6 +111,8 @@ def test_flipped_bytes_of_index_entries(user: Client, peer: Peer, stored: Path, 
         assert number < 5
 
 
+BOMB = objects.zstd_blob(bytes(40 << 20))
+
 LIES = {
     "another chunk": lambda chunks, digest: next(c for d, c in sorted(chunks.items()) if d != digest),
     "no blob": lambda chunks, digest: b"x" * 100,
@@ -118,7 +120,7 @@ LIES = {
     "half": lambda chunks, digest: chunks[digest][: len(chunks[digest]) // 2],
     "more": lambda chunks, digest: chunks[digest] + b"x",
     "encrypted": lambda chunks, digest: objects.encrypted_blob(chunks[digest]),
-    "bomb": lambda chunks, digest: objects.zstd_blob(bytes(100 << 20)),
+    "bomb": lambda chunks, digest: BOMB,
     "wrong crc": lambda chunks, digest: chunks[digest][:8] + bytes(4) + chunks[digest][12:],
     "too long": lambda chunks, digest: objects.blob(bytes(17 << 20)),
 }
