@@ -147,6 +147,16 @@ static enum status write_question(const struct account *account, const char *ns,
     return query->size > 0 ? buffer_append_u8(query, '\0', err) : OK;
 }
 
+/* Whoever asked for a group restores from what comes first. */
+static enum status check_group(const struct snapshot_listing *l, const struct snapshot_id *group, struct error *err)
+{
+    for (size_t i = 0; group && i < l->count; i++)
+        if (strcmp(l->items[i].id.type, group->type) != 0 || strcmp(l->items[i].id.id, group->id) != 0)
+            return fail(err, ERR_FORMAT, "%s: the server's answer has snapshots of another group than %s/%s", what,
+                        group->type, group->id);
+    return OK;
+}
+
 static enum status ask(struct rest *r, struct account *account, const char *ns, const struct snapshot_id *group,
                        struct snapshot_listing *out, struct error *err)
 {
@@ -158,7 +168,8 @@ static enum status ask(struct rest *r, struct account *account, const char *ns, 
     TRY(rest_call(r, "GET", (const char *)path.data, (const char *)query.data, NULL, NULL, ANSWER_SIZE_MAX, what,
                   &answer, err));
     TRY(reply_data(what, answer.data, answer.size, &data, err));
-    return snapshot_listing_parse(data, ns, out, err);
+    TRY(snapshot_listing_parse(data, ns, out, err));
+    return check_group(out, group, err);
 }
 
 enum status snapshot_listing_ask(struct account *account, const char *ns, const struct snapshot_id *group,

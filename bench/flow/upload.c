@@ -822,8 +822,12 @@ void upload_end(struct upload *u)
         return;
     u->ended = true;
     if (u->has_queue) {
-        (void)send_batch(u); /* a failure is in u->failure */
-        queue_close(&u->events);
+        /* Without its last events the stream may end within a write: then that is no end to be cut. */
+        enum status status = send_batch(u);
+        if (status == OK)
+            queue_close(&u->events);
+        else
+            queue_fail(&u->events, status);
         join_cutter(u);
     }
     wait_for_jobs(u);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { MORE_THAN_A_BATCH = 1000 };
 
@@ -76,6 +77,28 @@ static void test_events_after_a_failure_are_dropped(void **state)
     assert_string_equal(err.text, "something else");
 }
 
+/* The cutter has taken the beginning of a write, and the rest of it never comes. */
+static void test_a_failure_within_a_write_is_no_end(void **state)
+{
+    struct fixture *f = *state;
+    enum { PIECE = 2 << 20 };
+    struct slab *slab;
+    struct error err = {0};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(slab_new(PIECE, &slab, &err), OK);
+        memset(slab->data, 'x', PIECE);
+        assert_int_equal(upload_write(f->upload, (struct slice){slab->data, PIECE, slab}, false), OK);
+    }
+    usleep(100000); /* the cutter waits for more */
+    assert_int_equal(slab_new(100, &slab, &err), OK);
+    memset(slab->data, 'x', 100);
+    assert_int_equal(upload_write(f->upload, (struct slice){slab->data, 100, slab}, true), OK);
+    fail_elsewhere(f);
+    struct stream_stats stats;
+    assert_int_equal(upload_finish(f->upload, &stats, &err), ERR_FORMAT);
+    assert_string_equal(err.text, "something else");
+}
+
 static void test_one_stream(void **state)
 {
     struct fixture *f = *state;
@@ -95,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_events_after_a_failure_are_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_failure_within_a_write_is_no_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_stream, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

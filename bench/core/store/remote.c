@@ -189,7 +189,8 @@ static enum status take_snapshot(const json_t *one, const char *ns, struct snaps
     return ERR_FORMAT;
 }
 
-static enum status take_list(const json_t *data, const char *ns, struct snapshot_list *out, struct error *err)
+static enum status take_list(const json_t *data, const char *ns, const struct snapshot_id *group,
+                             struct snapshot_list *out, struct error *err)
 {
     size_t i, capacity = 0;
     json_t *one;
@@ -200,6 +201,9 @@ static enum status take_list(const json_t *data, const char *ns, struct snapshot
         struct snapshot_id id;
         if (take_snapshot(one, ns, &id, err) != OK)
             return fail_within(err, "entry %zu", i);
+        if (group && (strcmp(id.type, group->type) != 0 || strcmp(id.id, group->id) != 0))
+            return fail(err, ERR_FORMAT, "entry %zu: is of %s/%s, not of %s/%s", i, id.type, id.id, group->type,
+                        group->id);
         if (!has_manifest(json_object_get(one, "files")))
             continue; /* not finished */
         void *items = out->items;
@@ -229,7 +233,7 @@ static enum status list(struct store *store, const char *ns, const struct snapsh
     json_t *data;
     struct error own = {0};
     TRY(reply_data(what, body.data, body.size, &data, err));
-    enum status status = take_list(data, ns, out, &own);
+    enum status status = take_list(data, ns, group, out, &own);
     json_decref(data);
     return status == OK ? OK : fail(err, status, "%s: the server's answer: %s", what, own.text);
 }

@@ -29,6 +29,7 @@
 
 enum {
     REMOTE_UPLOAD_BYTES = 64 << 20, /* of bodies under way in a backup */
+    REMOTE_UPLOAD_REQUESTS = 1024,  /* that are unanswered when the next chunk goes: chunks may be small */
     REMOTE_STREAMS_MAX = 256,       /* indexes of a backup */
     REMOTE_NAMES_MAX = 65536,       /* blobs of a backup, files read of a snapshot */
     REMOTE_KEPT_BYTES = 64 << 20,   /* of files that were read */

@@ -46,6 +46,10 @@ static void test_lists_finished_snapshots(void **state)
     assert_int_equal(store_list(s, "", &group, &list, &err), OK);
     assert_string_equal(fake->rest_log, "GET admin/datastore/store/snapshots?backup-id=b&backup-type=host");
     assert_int_equal(list.count, 0);
+    fake->rest_body = "{\"data\":[{\"backup-type\":\"host\",\"backup-id\":\"other\",\"backup-time\":8,"
+                      "\"files\":[\"index.json.blob\"]}]}";
+    assert_int_equal(store_list(s, "", &group, &list, &err), ERR_FORMAT);
+    assert_non_null(strstr(err.text, "is of host/other, not of host/b"));
     struct net_stats stats;
     store_net_stats(s, &stats);
     assert_int_equal(stats.requests, 7);

@@ -143,7 +143,8 @@ static enum status check_chunk(const struct store_chunk *chunk, struct error *er
 /* Under the lock. Until the index has its number and the chunk has room. */
 static enum status wait_for_room(struct remote_writer *w, const struct remote_stream *t, size_t size, struct error *err)
 {
-    while (w->failure.status == OK && (t->wid == 0 || (w->bytes > 0 && w->bytes + size > REMOTE_UPLOAD_BYTES)))
+    while (w->failure.status == OK && (t->wid == 0 || w->unanswered >= REMOTE_UPLOAD_REQUESTS ||
+                                       (w->bytes > 0 && w->bytes + size > REMOTE_UPLOAD_BYTES)))
         remote_wait(w->store, &w->changed, &w->lock);
     return remote_failure(w, err);
 }

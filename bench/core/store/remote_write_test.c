@@ -359,6 +359,46 @@ static void *load_main(void *argument)
     return NULL;
 }
 
+static void *put_small(void *argument)
+{
+    struct load *load = argument;
+    for (unsigned k = 0; k < load->count; k++) {
+        struct digest d = digest_number(k);
+        if (store_index_append(load->index, 1 + 4 * (k + 1), &d, true, NULL) != OK ||
+            put(load->w, store_index_stream(load->index), &d, 4, 20, NULL) != OK)
+            fake_violation("a chunk could not be put");
+    }
+    return NULL;
+}
+
+static void test_requests_under_way_are_bounded(void **state)
+{
+    (void)state;
+    fake_start();
+    struct store *s = fake_store();
+    struct store_writer *w = begin(s);
+    struct load load = {.w = w, .count = 3000};
+    assert_int_equal(store_index_begin(w, "a.didx", &load.index, NULL), OK);
+    struct digest d = digest_number(5000);
+    assert_int_equal(store_index_append(load.index, 1, &d, true, NULL), OK);
+    assert_int_equal(put(w, store_index_stream(load.index), &d, 1, 20, NULL), OK);
+    while (fake_calls(CALL_ID_DYNAMIC_CHUNK) < 1)
+        usleep(100);
+    fake_hold();
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, put_small, &load), 0);
+    for (unsigned i = 0; i < 200 && fake_calls(CALL_ID_DYNAMIC_CHUNK) < 1024; i++)
+        usleep(10000);
+    usleep(50000);
+    assert_in_range(fake_calls(CALL_ID_DYNAMIC_CHUNK), 1023, 1025);
+    fake_let_go();
+    pthread_join(thread, NULL);
+    finish_index(load.index, 12001, 3001);
+    assert_int_equal(finish(w, NULL), OK);
+    store_close(s);
+    fake_stop(false);
+}
+
 static void test_streams_at_a_time(void **state)
 {
     (void)state;
@@ -647,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_finish_waits_for_all_answers),
         cmocka_unit_test(test_known_entries_go_in_batches),
         cmocka_unit_test(test_streams_at_a_time),
+        cmocka_unit_test(test_requests_under_way_are_bounded),
         cmocka_unit_test(test_bodies_under_way_are_bounded),
         cmocka_unit_test(test_fixed_index),
         cmocka_unit_test(test_fixed_index_refuses),
