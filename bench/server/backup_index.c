@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 1024, COPY_INDEX_MAX = 256 << 20 };
+enum { COPY_INDEX_MAX = 256 << 20 };
 
 /* ---- names ---- */
 
@@ -29,7 +29,8 @@ enum status add_file(struct backup_session *b, const char *name, uint64_t size, 
                      struct error *err)
 {
     void *files = b->files;
-    TRY(array_grow(&files, b->file_count, &b->file_capacity, sizeof *b->files, FILES_MAX, "files of a backup", err));
+    TRY(array_grow(&files, b->file_count, &b->file_capacity, sizeof *b->files, BACKUP_FILES_MAX, "files of a backup",
+                   err));
     b->files = files;
     struct stored_name *f = &b->files[b->file_count++];
     *f = (struct stored_name){.size = size, .csum = *csum};

@@ -195,6 +195,9 @@ static enum status keep_blob(struct backup_session *b, const char *name, const u
     struct digest csum;
     if (name_is_taken(b, name))
         return fail(err, ERR_EXISTS, "%s was uploaded already in this session", name);
+    /* What is refused leaves nothing behind. */
+    if (b->file_count >= BACKUP_FILES_MAX)
+        return fail(err, ERR_LIMIT, "more than %d files of a backup", BACKUP_FILES_MAX);
     TRY(blob_check(blob, size, name, &kind, err));
     digest_of(blob, size, &csum);
     if (strcmp(name, MANIFEST_FILE) == 0)

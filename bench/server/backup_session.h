@@ -8,6 +8,8 @@
 #include "index/fixed_index.h"
 #include "server/call.h"
 
+enum { BACKUP_FILES_MAX = 1024 }; /* indexes and blobs of a session */
+
 /* What finish puts into the manifest. */
 struct upload_stats {
     uint64_t count, size, compressed_size, duplicates;

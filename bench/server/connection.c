@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { IN_SIZE = TLS_RECORD_MAX, KEEPALIVE_IDLE_S = 120, LINGER_NS = 1000000000 };
+enum { IN_SIZE = TLS_RECORD_MAX, KEEPALIVE_IDLE_S = 120, LINGER_NS = 1000000000, TURNS_MAX = 64 };
 
 enum phase { PHASE_HANDSHAKE, PHASE_FRONT, PHASE_SESSION, PHASE_CLOSING, PHASE_OVER };
 
@@ -466,7 +466,7 @@ static void linger(struct connection *c)
         c->session = NULL;
         shutdown(c->link.fd, SHUT_WR);
     }
-    for (;;) {
+    for (int turns = 0; turns < TURNS_MAX; turns++) {
         ssize_t got = recv(c->link.fd, c->in, sizeof c->in, 0);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
             lose(c);
@@ -477,11 +477,12 @@ static void linger(struct connection *c)
         lose(c);
 }
 
-/* Everything that can be done now. */
-static void work(struct connection *c)
+/* What can be done now. True: there is more; a client that never pauses must not keep us from the clock and from being
+ * stopped. */
+static bool work(struct connection *c)
 {
     bool again = true;
-    while (again && c->phase != PHASE_OVER && c->phase != PHASE_CLOSING) {
+    for (int turns = 0; again && turns < TURNS_MAX && c->phase != PHASE_OVER && c->phase != PHASE_CLOSING; turns++) {
         c->now = clock_monotonic_ns();
         tls_set_time(c->tls, c->now);
         link_receive(&c->link, c->now);
@@ -508,14 +509,16 @@ static void work(struct connection *c)
             lose(c);
         else if (link_is_flushed(&c->link))
             linger(c);
+        return false;
     }
+    return again;
 }
 
 void connection_run(struct connection *c)
 {
     while (c->phase != PHASE_OVER) {
         follow_faults(c);
-        work(c);
+        bool again = work(c);
         check_stop(c);
         if (c->phase == PHASE_OVER)
             break;
@@ -523,7 +526,8 @@ void connection_run(struct connection *c)
             log_debug("connection: silent for too long");
             break;
         }
-        wait(c);
+        if (!again)
+            wait(c);
         c->now = clock_monotonic_ns();
     }
 }

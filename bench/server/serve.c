@@ -137,7 +137,7 @@ static void begin_client(struct serve *s, int fd)
 
 static void accept_all(struct serve *s)
 {
-    for (;;) {
+    while (!atomic_load(&s->shared.stopping)) {
         int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             begin_client(s, fd);

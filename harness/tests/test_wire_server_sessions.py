@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from wire_tools import BLOBS, C1, C2, C3, FULL, M1, T0, T1, Starts, make_base, refused, side_by_side, snapshot_state
 
+from pxarbench_harness import run
 from pxarbench_harness.wire import client, objects, whole
 from pxarbench_harness.wire.client import BACKUP, READER, Session
 from pxarbench_harness.wire.objects import Chunk
@@ -357,6 +360,65 @@ def test_stopping_removes_what_is_not_finished(starts: Starts, tmp_path: Path) -
     again = starts(datastore=datastore)
     with again.backup(T1 + 1) as third:
         assert third.get("/previous_backup_time").data == T0
+
+
+def test_stopping_does_not_wait_for_a_client_that_never_pauses(starts: Starts) -> None:
+    """A body without end in the smallest frames: there is always something to read."""
+    server = starts()
+    session = server.backup(T0)
+    stream = session.submit("POST", "/speedtest", body=b"xx", unfinished=1)
+    session.get("/previous_backup_time")
+    frame = b"\0\0\1\0\0" + stream.to_bytes(4, "big") + b"x"
+    line = session.line.socket
+    line.settimeout(20)
+
+    def write() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line.sendall(frame * 20_000)
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while line.recv(1 << 16):
+                pass
+
+    threads = [threading.Thread(target=body, daemon=True) for body in (write, read)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    begun = time.monotonic()
+    server.close()
+    assert time.monotonic() - begun < 9  # 5 s for what is under way, 1 s of grace, and a busy machine
+    for thread in threads:
+        thread.join(20)
+    session.close()
+    assert not server.snapshot(T0).exists()
+
+
+def test_what_is_refused_is_not_in_the_snapshot(server: Server) -> None:
+    """The 1025th file, and the manifest that came too late."""
+    session = server.backup(T0)
+    empty = objects.blob(b"")
+    for start in range(0, 1024, 64):
+        ids = [
+            session.submit("POST", f"/blob?encoded-size=12&file-name=f{start + i}.blob", content_type=client.BINARY, body=empty)
+            for i in range(64)
+        ]
+        assert {reply.status for reply in session.wait(*ids)} == {200}
+    refused(session.post("/blob?encoded-size=12&file-name=more.blob", empty))
+    files = [(f"f{i}.blob", 12, hashlib.sha256(empty).hexdigest()) for i in range(1024)]
+    manifest = objects.manifest_blob(objects.manifest("host", "demo", T0, files))
+    refused(session.post(f"/blob?encoded-size={len(manifest)}&file-name=index.json.blob", manifest))
+    assert len(list(server.snapshot(T0).iterdir())) == 1024
+    refused(session.post("/finish"))
+    session.close()
+
+
+def test_a_folder_that_is_no_datastore_stays_as_it_was(pxarbench: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    result = run.run([pxarbench, "serve", "--datastore", tmp_path], timeout=20)
+    assert result.returncode == 1 and b"neither empty nor a datastore" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_killed_server_leaves_whole_snapshots(starts: Starts, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ static enum status has_only(int dir_fd, const char *const *known, const char *pa
 enum status local_prepare(const char *path, struct error *err)
 {
     static const char *const fresh[] = {"lost+found", NULL};
+    struct stat chunks;
     if (mkdir(path, STORE_DIR_MODE) != 0 && errno != EEXIST)
         return fail(err, ERR_IO, "create %s", path);
     CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -54,6 +55,8 @@ enum status local_prepare(const char *path, struct error *err)
         return fail(err, ERR_IO, "open directory %s", path);
     bool empty;
     TRY(has_only(fd, fresh, path, &empty, err));
+    if (!empty && (fstatat(fd, ".chunks", &chunks, 0) != 0 || !S_ISDIR(chunks.st_mode)))
+        return fail(err, ERR_NOT_ARCHIVE, "%s: is neither empty nor a datastore", path);
     if (empty && mkdirat(fd, ".chunks", CHUNK_DIR_MODE) != 0 && errno != EEXIST)
         return fail(err, ERR_IO, "create %s/.chunks", path);
     return OK;
