@@ -344,6 +344,7 @@ struct load {
     struct store_writer *w;
     struct store_index *index;
     unsigned first, count;
+    size_t blob_size;
 };
 
 static void *load_main(void *argument)
@@ -359,13 +360,13 @@ static void *load_main(void *argument)
     return NULL;
 }
 
-static void *put_small(void *argument)
+static void *put_all(void *argument)
 {
     struct load *load = argument;
     for (unsigned k = 0; k < load->count; k++) {
         struct digest d = digest_number(k);
         if (store_index_append(load->index, 1 + 4 * (k + 1), &d, true, NULL) != OK ||
-            put(load->w, store_index_stream(load->index), &d, 4, 20, NULL) != OK)
+            put(load->w, store_index_stream(load->index), &d, 4, load->blob_size, NULL) != OK)
             fake_violation("a chunk could not be put");
     }
     return NULL;
@@ -377,7 +378,7 @@ static void test_requests_under_way_are_bounded(void **state)
     fake_start();
     struct store *s = fake_store();
     struct store_writer *w = begin(s);
-    struct load load = {.w = w, .count = 3000};
+    struct load load = {.w = w, .count = 3000, .blob_size = 20};
     assert_int_equal(store_index_begin(w, "a.didx", &load.index, NULL), OK);
     struct digest d = digest_number(5000);
     assert_int_equal(store_index_append(load.index, 1, &d, true, NULL), OK);
@@ -386,7 +387,7 @@ static void test_requests_under_way_are_bounded(void **state)
         usleep(100);
     fake_hold();
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, put_small, &load), 0);
+    assert_int_equal(pthread_create(&thread, NULL, put_all, &load), 0);
     for (unsigned i = 0; i < 200 && fake_calls(CALL_ID_DYNAMIC_CHUNK) < 1024; i++)
         usleep(10000);
     usleep(50000);
@@ -425,25 +426,13 @@ static void test_streams_at_a_time(void **state)
     fake_stop(false);
 }
 
-static void *put_much(void *argument)
-{
-    struct load *load = argument;
-    for (unsigned k = 0; k < load->count; k++) {
-        struct digest d = digest_number(k);
-        if (store_index_append(load->index, 1 + 4 * (k + 1), &d, true, NULL) != OK ||
-            put(load->w, store_index_stream(load->index), &d, 4, 4 << 20, NULL) != OK)
-            fake_violation("a chunk could not be put");
-    }
-    return NULL;
-}
-
 static void test_bodies_under_way_are_bounded(void **state)
 {
     (void)state;
     fake_start();
     struct store *s = fake_store();
     struct store_writer *w = begin(s);
-    struct load load = {.w = w, .count = 40};
+    struct load load = {.w = w, .count = 40, .blob_size = 4 << 20};
     assert_int_equal(store_index_begin(w, "a.didx", &load.index, NULL), OK);
     struct digest d = digest_number(1000);
     assert_int_equal(store_index_append(load.index, 1, &d, true, NULL), OK);
@@ -452,7 +441,7 @@ static void test_bodies_under_way_are_bounded(void **state)
         usleep(100);
     fake_hold();
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, put_much, &load), 0);
+    assert_int_equal(pthread_create(&thread, NULL, put_all, &load), 0);
     for (unsigned i = 0; i < 200 && fake_calls(CALL_ID_DYNAMIC_CHUNK) < 16; i++)
         usleep(10000);
     usleep(50000);
