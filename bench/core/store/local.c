@@ -22,15 +22,13 @@ enum { STORED_NAME_SIZE_MAX = 200, CREATE_ATTEMPTS_MAX = 1000 };
 
 /* ---- making ---- */
 
-enum contents { HAS_CHUNKS, HAS_NOTHING, HAS_UNFINISHED, HAS_OTHER };
-
 static void dir_cleanup(DIR **dir)
 {
     if (*dir)
         closedir(*dir);
 }
 
-static enum status look_inside(int root_fd, const char *path, enum contents *out, struct error *err)
+enum status local_look_inside(int root_fd, const char *path, enum contents *out, struct error *err)
 {
     struct stat st;
     if (fstatat(root_fd, ".chunks", &st, 0) == 0 && S_ISDIR(st.st_mode)) {
@@ -107,7 +105,7 @@ static enum status make_locked(struct store *s, struct error *err)
     for (int attempt = 0; attempt < CREATE_ATTEMPTS_MAX; attempt++) {
         if (set_lock(s->lock_fd, F_OFD_SETLK, F_WRLCK) == 0) {
             enum contents contents;
-            TRY(look_inside(s->root_fd, s->path, &contents, err));
+            TRY(local_look_inside(s->root_fd, s->path, &contents, err));
             if (contents != HAS_CHUNKS) {
                 TRY(make_chunk_dirs(s, err));
                 log_info("created datastore %s", s->path);
@@ -176,7 +174,7 @@ static enum status open_store(struct store *s, const struct store_options *optio
 {
     TRY(open_root(s, options->create, err));
     enum contents contents;
-    TRY(look_inside(s->root_fd, s->path, &contents, err));
+    TRY(local_look_inside(s->root_fd, s->path, &contents, err));
     if (contents == HAS_OTHER)
         return fail(err, ERR_NOT_ARCHIVE, "%s is neither empty nor a datastore: it has no directory .chunks", s->path);
     if (contents == HAS_NOTHING && !options->create)

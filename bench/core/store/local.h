@@ -55,6 +55,9 @@ static inline int fd_take(int *fd)
 }
 /* All of `data`; errno is set on failure. */
 MUST_CHECK bool write_all(int fd, const uint8_t *data, size_t size);
+/* A regular file; the caller owns the descriptor. Otherwise as read_whole. */
+MUST_CHECK enum status open_regular(int dir_fd, const char *name, int flags, const char *path, int *out_fd,
+                                    uint64_t *out_size, struct error *err);
 /* A regular file of at most `size_max` bytes, whole; replaces `out`. Never blocks on a FIFO. `path` for messages.
  * ERR_NOT_FOUND, ERR_LIMIT, ERR_FORMAT (not a regular file). `flags`: O_NOFOLLOW or 0. */
 MUST_CHECK enum status read_whole(int dir_fd, const char *name, int flags, size_t size_max, const char *path,
@@ -169,5 +172,9 @@ MUST_CHECK enum status group_times(int group_fd, const char *path, bool finished
                                    struct error *err);
 /* "root@pam", "root@pam!token", with or without newline behind. */
 bool owner_is_valid(const char *text, size_t size);
+
+/* What a datastore's root looks like. HAS_UNFINISHED: somebody began to make a datastore there. */
+enum contents { HAS_CHUNKS, HAS_NOTHING, HAS_UNFINISHED, HAS_OTHER };
+MUST_CHECK enum status local_look_inside(int root_fd, const char *path, enum contents *out, struct error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,10 +41,9 @@ bool write_all(int fd, const uint8_t *data, size_t size)
     return true;
 }
 
-enum status read_whole(int dir_fd, const char *name, int flags, size_t size_max, const char *path, struct buffer *out,
-                       struct error *err)
+enum status open_regular(int dir_fd, const char *name, int flags, const char *path, int *out_fd, uint64_t *out_size,
+                         struct error *err)
 {
-    buffer_clear(out);
     /* O_NONBLOCK: opening a FIFO waits for a writer otherwise. It changes nothing for regular files. */
     CLEANUP(fd_cleanup) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags);
     if (fd < 0 && errno == ENOENT)
@@ -55,20 +55,32 @@ enum status read_whole(int dir_fd, const char *name, int flags, size_t size_max,
         return fail(err, ERR_IO, "open %s/%s", path, name);
     if (!S_ISREG(st.st_mode))
         return fail(err, ERR_FORMAT, "%s/%s: not a regular file", path, name);
-    if ((uint64_t)st.st_size > size_max)
-        return fail(err, ERR_LIMIT, "%s/%s: size %lld, at most %zu are allowed", path, name, (long long)st.st_size,
-                    size_max);
-    TRY(buffer_reserve(out, (size_t)st.st_size, err));
+    *out_size = (uint64_t)st.st_size;
+    *out_fd = fd_take(&fd);
+    return OK;
+}
+
+enum status read_whole(int dir_fd, const char *name, int flags, size_t size_max, const char *path, struct buffer *out,
+                       struct error *err)
+{
+    buffer_clear(out);
+    int opened;
+    uint64_t size;
+    TRY(open_regular(dir_fd, name, flags, path, &opened, &size, err));
+    CLEANUP(fd_cleanup) int fd = opened;
+    if (size > size_max)
+        return fail(err, ERR_LIMIT, "%s/%s: size %" PRIu64 ", at most %zu are allowed", path, name, size, size_max);
+    TRY(buffer_reserve(out, (size_t)size, err));
     /* As much as there was when we looked: a file that grows behind our back stays within size_max. */
-    while (out->size < (size_t)st.st_size) {
-        ssize_t got = read(fd, out->data + out->size, (size_t)st.st_size - out->size);
+    while (out->size < (size_t)size) {
+        ssize_t got = read(fd, out->data + out->size, (size_t)size - out->size);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             return fail(err, ERR_IO, "read %s/%s at offset %zu", path, name, out->size);
         if (got == 0)
-            return fail(err, ERR_FORMAT, "%s/%s: ends at offset %zu while it is read, its size was %lld", path, name,
-                        out->size, (long long)st.st_size);
+            return fail(err, ERR_FORMAT, "%s/%s: ends at offset %zu while it is read, its size was %" PRIu64, path,
+                        name, out->size, size);
         out->size += (size_t)got;
     }
     return OK;

@@ -46,18 +46,16 @@ static enum status has_only(int dir_fd, const char *const *known, const char *pa
 
 enum status local_prepare(const char *path, struct error *err)
 {
-    static const char *const fresh[] = {"lost+found", NULL};
-    struct stat chunks;
+    enum contents contents;
     if (mkdir(path, STORE_DIR_MODE) != 0 && errno != EEXIST)
         return fail(err, ERR_IO, "create %s", path);
     CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return fail(err, ERR_IO, "open directory %s", path);
-    bool empty;
-    TRY(has_only(fd, fresh, path, &empty, err));
-    if (!empty && (fstatat(fd, ".chunks", &chunks, 0) != 0 || !S_ISDIR(chunks.st_mode)))
-        return fail(err, ERR_NOT_ARCHIVE, "%s: is neither empty nor a datastore", path);
-    if (empty && mkdirat(fd, ".chunks", CHUNK_DIR_MODE) != 0 && errno != EEXIST)
+    TRY(local_look_inside(fd, path, &contents, err));
+    if (contents == HAS_OTHER)
+        return fail(err, ERR_NOT_ARCHIVE, "%s is neither empty nor a datastore: it has no directory .chunks", path);
+    if (contents != HAS_CHUNKS && mkdirat(fd, ".chunks", CHUNK_DIR_MODE) != 0 && errno != EEXIST)
         return fail(err, ERR_IO, "create %s/.chunks", path);
     return OK;
 }
@@ -194,24 +192,6 @@ enum status local_begin(struct store *s, const struct snapshot_id *id, const str
 }
 
 /* ---- files ---- */
-
-static enum status open_regular(int dir_fd, const char *name, int flags, const char *path, int *out_fd,
-                                uint64_t *out_size, struct error *err)
-{
-    CLEANUP(fd_cleanup) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags);
-    if (fd < 0 && errno == ENOENT)
-        return fail(err, ERR_NOT_FOUND, "%s/%s: no such file", path, name);
-    if (fd < 0 && (errno == ELOOP || errno == ENXIO))
-        return fail(err, ERR_FORMAT, "%s/%s: not a regular file", path, name);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0)
-        return fail(err, ERR_IO, "open %s/%s", path, name);
-    if (!S_ISREG(st.st_mode))
-        return fail(err, ERR_FORMAT, "%s/%s: not a regular file", path, name);
-    *out_size = (uint64_t)st.st_size;
-    *out_fd = fd_take(&fd);
-    return OK;
-}
 
 enum status local_open_previous(const struct store_writer *w, const char *name, int *out_fd, uint64_t *out_size,
                                 struct error *err)
