@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,11 @@ class Result:
     @property
     def text(self) -> str:
         return self.stdout.decode(errors="surrogateescape")
+
+
+def sanitizer_spoke(said: str) -> bool:
+    """Whether a build with sanitizers has found something, however it ended."""
+    return "Sanitizer: " in said or "runtime error: " in said
 
 
 @dataclass(frozen=True)
@@ -282,7 +288,11 @@ def run_counted(
 
 
 class Background:
-    """A command that runs beside its caller, in a group of its own, until it ends or `stop` ends it."""
+    """A command that runs beside its caller, in a group of its own, until it ends or `stop` ends it.
+
+    Nor does it outlive its caller: whoever kills that one (SIGTERM arrives when the thread ends that started it) leaves no
+    server behind.
+    """
 
     def __init__(
         self,
@@ -295,9 +305,12 @@ class Background:
     ) -> None:
         self.argv = tuple(os.fspath(word) for word in argv)
         self.stdout, self.stderr = stdout, stderr
+        # It becomes the command: the process is the same. No preexec_fn: callers may have threads.
+        setpriv = shutil.which("setpriv")
+        follows = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
         with open(stdout, "wb") as out, open(stderr, "wb") as err:
             self._process = subprocess.Popen(
-                self.argv, env=_environment(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=tuple(pass_fds),
+                [*follows, *self.argv], env=_environment(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=tuple(pass_fds),
                 start_new_session=True,
             )  # fmt: skip
 

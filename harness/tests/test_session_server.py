@@ -10,7 +10,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 from session_tools import quiet, small_plan
-from wire_tools import takes_servers
 
 from pxarbench_harness import cli, integers, locate, measure, session
 from pxarbench_harness.record import Record
@@ -28,7 +27,6 @@ def hyperfine() -> None:
 
 
 def records(folder: Path, pxarbench: Path, **where: str) -> list[Record]:
-    takes_servers(pxarbench)
     plan = replace(
         small_plan(folder, folder / "cache", "none", "edit:5%:uniform"), settings=Settings(binary=pxarbench, **where), rounds=2,
         contenders=MODES,

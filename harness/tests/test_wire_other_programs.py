@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import select
-import shutil
 import socket
 import ssl
 import threading
@@ -27,9 +26,6 @@ from pxarbench_harness.wire.spoken import OWNER, Account, Server
 
 T1 = 1_600_000_000
 S3 = f"backup-type=host&backup-id=me&backup-time={T1}"
-
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-needs_nghttp = pytest.mark.skipif(shutil.which("nghttp") is None, reason="nghttp (nghttp2-client) is not installed")
 
 
 @pytest.fixture
@@ -68,7 +64,6 @@ def fetched(server: Server, path: str, target: Path) -> bytes:
 STORE = "admin/datastore/store1"
 
 
-@needs_curl
 def test_lists(filled: tuple[Server, Path]) -> None:
     """11: shapes of the lists."""
     server, _ = filled
@@ -95,7 +90,6 @@ def test_lists(filled: tuple[Server, Path]) -> None:
         asked(server, path, status=400)
 
 
-@needs_curl
 def test_unfinished_snapshots_are_listed_as_such(filled: tuple[Server, Path]) -> None:
     server, _ = filled
     with server.backup(T1 + 5, "me"):
@@ -107,7 +101,6 @@ def test_unfinished_snapshots_are_listed_as_such(filled: tuple[Server, Path]) ->
         asked(server, f"{STORE}/files?{S3[:-1]}5", status=400)
 
 
-@needs_curl
 def test_namespaces(server: Server) -> None:
     for parent, name in (("", "a"), ("a", "b"), ("a", "b")):
         text = json.dumps({"name": name, **({"parent": parent} if parent else {})})
@@ -128,7 +121,6 @@ def test_namespaces(server: Server) -> None:
     assert {row["ns"] for row in asked(server, f"{STORE}/namespace")} == {""}
 
 
-@needs_curl
 def test_removing(filled: tuple[Server, Path]) -> None:
     server, _ = filled
     (server.snapshot(T1, "me") / ".protected").touch()
@@ -140,7 +132,6 @@ def test_removing(filled: tuple[Server, Path]) -> None:
     asked(server, f"{STORE}/snapshots?{S3.replace('=me', '=..')}", "-X", "DELETE", status=400)
 
 
-@needs_curl
 def test_downloads(filled: tuple[Server, Path], tmp_path: Path) -> None:
     server, tree = filled
     folder = server.snapshot(T1, "me")
@@ -162,7 +153,6 @@ def b64(path: str) -> str:
     return base64.b64encode(path.encode()).decode().replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
 
 
-@needs_curl
 def test_catalogs(filled: tuple[Server, Path]) -> None:
     """11: the legacy catalog, and split archives without one."""
     server, tree = filled
@@ -188,7 +178,6 @@ def test_catalogs(filled: tuple[Server, Path]) -> None:
     asked(server, f"{STORE}/catalog?{legacy}&filepath=%25%25", status=400)
 
 
-@needs_curl
 @pytest.mark.parametrize("id", ["me", "legacy"])
 def test_single_files_and_folders(filled: tuple[Server, Path], tmp_path: Path, id: str) -> None:
     """11: files as they are; folders as zip and tar.zst, unpacked by other programs and compared."""
@@ -222,7 +211,6 @@ def test_single_files_and_folders(filled: tuple[Server, Path], tmp_path: Path, i
         assert curl(server, target(path)).check_ok().text.rpartition("\n")[2] == "400", path
 
 
-@needs_curl
 def test_log_of_a_backup(filled: tuple[Server, Path], tmp_path: Path) -> None:
     """11: once, with a right checksum."""
     server, _ = filled
@@ -241,14 +229,12 @@ def test_log_of_a_backup(filled: tuple[Server, Path], tmp_path: Path) -> None:
     assert "client.log.blob" not in {f["filename"] for f in manifest["files"]}
 
 
-@needs_curl
 def test_state_of_the_garbage_collection(server: Server) -> None:
     value = asked(server, f"{STORE}/gc")
     for name in ("disk-bytes", "disk-chunks", "index-data-bytes", "index-file-count", "removed-bytes", "removed-chunks"):
         assert isinstance(value[name], int), name
 
 
-@needs_curl
 def test_one_connection_for_many_calls(filled: tuple[Server, Path]) -> None:
     """14.1: curl keeps its connection; a session's upgrade is refused without its header, and the connection goes on."""
     server, _ = filled
@@ -262,7 +248,6 @@ def test_one_connection_for_many_calls(filled: tuple[Server, Path]) -> None:
     assert "ALPN: server accepted" not in said
 
 
-@needs_curl
 def test_certificate_by_its_fingerprint(server: Server, tmp_path: Path) -> None:
     """openssl and curl see the certificate that the server told of."""
     with server.line() as line:
@@ -348,7 +333,6 @@ def gates(server: Server) -> Iterator[Any]:
         each.close()
 
 
-@needs_nghttp
 def test_session_with_nghttp(server: Server, gates: Any, tmp_path: Path) -> None:
     """Several calls of a reader and of a backup session by nghttp's own HTTP/2."""
     make_base(server)

@@ -489,21 +489,10 @@ def test_early_refusal_in_full_flight(server: Server) -> None:
             (reply,) = session.wait(id)
             refused(reply)
             stream = session.streams[id]
+            # Behind our own end it may go unnoticed; that it is sent: test_code_that_resets_an_early_refusal.
             session.pump(lambda s=stream: s.reset is not None or s.said_end)  # type: ignore[misc]
-            assert session.streams[id].reset in (None, 0)
+            assert stream.reset in (None, 0)
         assert upload.put(C1).data == C1.name
-
-
-def test_reset_code_of_older_servers(starts: Starts) -> None:
-    raw = hashlib.shake_128(b"late").digest(16 << 20)
-    late = Chunk(raw[: 16 << 20], objects.blob(raw))
-    with starts(faults=["reset-with-cancel"]).backup(T0) as session:
-        id = session.submit(
-            "POST", f"/dynamic_chunk?{late.query(99)}", body=late.encoded, content_type=client.BINARY, insists=True
-        )
-        refused(session.wait(id)[0])
-        session.pump(lambda: session.streams[id].reset is not None or session.streams[id].said_end)
-        assert session.streams[id].reset in (None, CANCEL)
 
 
 @pytest.mark.parametrize(("faults", "code"), [((), 0), (("reset-with-cancel",), CANCEL)], ids=["today", "older"])

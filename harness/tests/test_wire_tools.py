@@ -17,7 +17,7 @@ from pxarbench_harness.wire import client, objects, whole
 from pxarbench_harness.wire.client import READER, Lost, Session, Silent
 from pxarbench_harness.wire.objects import Broken, Chunk
 from pxarbench_harness.wire.peer import Peer
-from pxarbench_harness.wire.peer_model import Answer
+from pxarbench_harness.wire.peer_model import Answer, Request
 from pxarbench_harness.wire.relay import Cut, Relay
 from pxarbench_harness.wire.whole import Upload
 
@@ -148,6 +148,31 @@ def test_large_bodies_in_small_windows(peer: Peer) -> None:
         whole.snapshot(session, "demo", T0, {"a.didx": [big, C1]})
     peer.settle()
     assert peer.model.chunks[big.digest] == big.encoded
+
+
+def test_a_peer_that_is_closed_reads_no_ciphertext(certificate: Path) -> None:
+    """Its thread is busy when it is closed, and bytes wait: they are read as they were said, or not at all."""
+    peer, is_busy, goes_on = Peer(certificate), threading.Event(), threading.Event()
+
+    def rule(request: Request) -> Answer | None:
+        if request.endpoint == "GET previous_backup_time":
+            is_busy.set()
+            goes_on.wait(20)
+        return None
+
+    peer.rule = rule
+    peer.manner.frame = 16384  # a record's head is a larger one
+    with backup(peer) as session:
+        session.submit("GET", "/previous_backup_time")
+        while not is_busy.is_set():
+            session.drain(0.01)
+        session.submit("POST", "/speedtest", body=bytes(100_000))
+        session.drain(0.2)
+        later = threading.Timer(0.3, goes_on.set)
+        later.start()
+        peer.close()
+        later.join()
+    assert peer.failures == []
 
 
 # ---- the line ----

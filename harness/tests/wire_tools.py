@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -196,18 +195,10 @@ def side_by_side(work: Sequence[Callable[[], None]]) -> None:
 # ---- our client ----
 
 
-@lru_cache
-def takes_servers(program: Path) -> None:
-    """Skips the test when it does not."""
-    if run.run([program, "login", "--help"]).returncode != 0:
-        pytest.skip("this build takes no repository on a server")
-
-
 class Client:
     """Runs the program with a remote repository."""
 
     def __init__(self, program: Path, repository: str, environment: dict[str, str], scratch: Path) -> None:
-        takes_servers(program)
         self.program, self.repository, self.environment, self.scratch = program, repository, environment, scratch
 
     def run(
@@ -217,6 +208,7 @@ class Client:
         all_env = {"PBS_REPOSITORY": self.repository, **self.environment, **(env or {})}
         result = run.run([self.program, *words], env=all_env, timeout=timeout, **options)
         assert not result.timed_out, f"hangs: {result}"
+        assert not run.sanitizer_spoke(result.stderr.decode(errors="replace")), result
         return result
 
     def backup(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import select
 import socket
 import ssl
 import time
@@ -25,6 +24,7 @@ import h2.exceptions
 import h2.settings
 
 from .accounts import ticket, token
+from .talk import AHEAD, Talk
 
 __all__ = [
     "BACKUP", "BINARY", "FORM", "JSON", "READER", "Line", "Lost", "Reply", "Session", "Silent", "backup_target", "opened",
@@ -40,8 +40,6 @@ READER = "proxmox-backup-reader-protocol-v1"
 
 #: Of one wait. Nothing on a loopback takes as long; replies that are late by design come within 3 s.
 PATIENCE = 20.0
-#: Bytes that wait to be sent before more are made.
-AHEAD = 1 << 20
 
 _WINDOW = 2_147_483_646
 _FRAME = 4 << 20
@@ -241,7 +239,7 @@ class _Stream:
         return self.ended or self.reset is not None
 
 
-class Session:
+class Session(Talk):
     """The HTTP/2 half of a connection that was upgraded."""
 
     def __init__(self, line: Line, *, settings: Mapping[int, int] | None = None, connection_window: int = _WINDOW) -> None:
@@ -251,7 +249,8 @@ class Session:
         config = h2.config.H2Configuration(
             client_side=True, header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
         )
-        self.h2 = h2.connection.H2Connection(config)
+        super().__init__(line.socket, h2.connection.H2Connection(config), line.unread)
+        line.unread = b""
         codes = h2.settings.SettingCodes
         values = {codes.ENABLE_PUSH: 0, codes.INITIAL_WINDOW_SIZE: _WINDOW, codes.MAX_FRAME_SIZE: _FRAME}
         values.update({codes(number): value for number, value in (settings or {}).items()})
@@ -262,10 +261,7 @@ class Session:
             self.h2.increment_flow_control_window(connection_window - 65535)
         self.streams: dict[int, _Stream] = {}
         self.goaway: int | None = None  # its error code
-        self.ended = False
         self._in = bytearray()
-        self._out = bytearray()
-        self._blocked = 0  # of _out, as given to a call that has to be repeated
 
     def __enter__(self) -> Session:
         return self
@@ -333,19 +329,18 @@ class Session:
         """Sends and receives until `until()`, or the end of the connection."""
         deadline = time.monotonic() + (self.line.patience if patience is None else patience)
         while not self.ended and not until():
-            moved = self._read()
+            moved = self.read()
             if self.ended or until():
                 break
-            moved |= self._write()
+            moved |= self.write()
             if moved:
                 continue
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Silent(f"no answer; open streams: {[id for id, s in self.streams.items() if not s.is_over][:20]}")
-            writers = [self.line.socket] if self._out else []
-            select.select([self.line.socket], writers, [], left)
+            self.wait_for(left)
         if not self.ended:
-            self._write()
+            self.write()
 
     def drain(self, seconds: float) -> None:
         """Lets happen what happens meanwhile."""
@@ -358,24 +353,9 @@ class Session:
         """Waits until the server has ended the connection."""
         self.pump(lambda: False, patience)
 
-    def _read(self) -> bool:
-        moved = False
-        while True:
-            try:
-                data, self.line.unread = self.line.unread or self.line.socket.recv(1 << 18), b""
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return moved
-            except (ssl.SSLError, OSError):
-                data = b""
-            if not data:
-                self.ended = True
-                return True
-            moved = True
-            self._in += data
-            self._take_frames()
-
-    def _take_frames(self) -> None:
-        """One at a time: h2 refuses everything behind a GOAWAY, though running requests are to be answered."""
+    def take(self, data: bytes) -> None:
+        """A frame at a time: h2 refuses everything behind a GOAWAY, though running requests are to be answered."""
+        self._in += data
         while len(self._in) >= 9 and len(self._in) >= (size := 9 + int.from_bytes(self._in[:3], "big")):
             frame = bytes(self._in[:size])
             del self._in[:size]
@@ -406,10 +386,10 @@ class Session:
         elif isinstance(event, h2.events.StreamReset):
             stream.reset = int(event.error_code)
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """More bytes of bodies, a frame of each stream in turn."""
         for id, stream in self.streams.items():
-            if len(self._out) >= AHEAD:
+            if len(self.out) >= AHEAD:
                 return
             if stream.said_end or stream.reset is not None or (stream.ended and not stream.insists):
                 continue
@@ -420,8 +400,7 @@ class Session:
                     continue
                 left = min(left, room_left)
             try:
-                room = min(self.h2.local_flow_control_window(id), self.h2.max_outbound_frame_size, 1 << 18)
-                size = max(0, min(left, room))
+                size = max(0, min(left, self.frame_room(id)))
                 if left and size <= 0:
                     continue
                 last = size == left and not stream.stops_at
@@ -430,27 +409,7 @@ class Session:
                 continue
             stream.sent += size
             stream.said_end = last
-            self._out += self.h2.data_to_send()
-
-    def _write(self) -> bool:
-        self._out += self.h2.data_to_send()
-        if len(self._out) < AHEAD:
-            self._fill()
-        moved = False
-        while self._out:
-            size = self._blocked or min(len(self._out), 1 << 16)
-            try:
-                sent = self.line.socket.send(bytes(self._out[:size]))
-            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                self._blocked = size
-                return moved
-            except (ssl.SSLError, OSError):
-                self._out.clear()  # what the server said before it went is still to be read
-                return moved
-            self._blocked = 0
-            del self._out[:sent]
-            moved = True
-        return moved
+            self.out += self.h2.data_to_send()
 
 
 def opened(port: int, target: str, headers: Mapping[str, str], protocol: str = BACKUP, **options: Any) -> Session:

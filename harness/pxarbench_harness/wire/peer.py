@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import heapq
 import itertools
-import select
 import socket
 import ssl
 import threading
@@ -35,6 +34,7 @@ import h2.settings
 
 from .. import run
 from .peer_model import Answer, Backup, Model, Reader, Request
+from .talk import AHEAD, Talk, hang_up
 
 Handler = Backup | Reader
 
@@ -78,7 +78,6 @@ class Peer:
         self.first_bytes: list[bytes] = []  # of each connection, whatever they are
         self.alpn_offers: list[str | None] = []
         self.failures: list[str] = []  # of the peer itself, or HTTP/2 that it does not understand
-        self.torn: list[str] = []  # ends of connections that clients gave up
         self.certificate, key = folder / "peer.pem", folder / "peer.key"
         if not self.certificate.exists():
             run.run([
@@ -127,7 +126,7 @@ class Peer:
         self._acceptor.join(5)
         for each in list(self._sockets):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                hang_up(each)
         for thread in self._threads:
             thread.join(5)
 
@@ -289,19 +288,18 @@ class _Stream:
     is_answered: bool = False
 
 
-class _H2:
+class _H2(Talk):
     def __init__(self, connection: _Connection, handler: Handler) -> None:
+        config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+        super().__init__(connection.socket, h2.connection.H2Connection(config), connection.unread)
         self.connection, self.handler, self.model = connection, handler, connection.model
         self.peer, self.manner = connection.peer, connection.manner
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.streams: dict[int, _Stream] = {}
         self.due: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.bodies: dict[int, _Out] = {}
-        self.out = bytearray()
         self.received = 0
         self.count = 0
-        self.is_over = False
 
     def opening(self) -> bytes:
         manner = self.manner
@@ -318,68 +316,40 @@ class _H2:
         return bytes(self.h2.data_to_send())
 
     def run(self) -> None:
-        sock = self.connection.socket
-        sock.setblocking(False)
-        while not self.is_over:
-            moved = self._read()
-            if self.is_over:
+        self.connection.socket.setblocking(False)
+        while not self.ended:
+            moved = self.read()
+            if self.ended:
                 return
             now = time.monotonic()
             while self.due and self.due[0][0] <= now:
                 heapq.heappop(self.due)[2]()
                 moved = True
-            moved |= self._write()
-            if moved or self.is_over:
+            moved |= self.write()
+            if moved or self.ended:
                 continue
             wait = 30.0 if not self.due else max(0.0, self.due[0][0] - time.monotonic())
-            select.select([sock], [sock] if self.out else [], [], wait)
+            self.wait_for(wait)
             if self.peer._stopping:
                 return
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.due, (time.monotonic() + seconds, next(self.order), action))
 
-    def _read(self) -> bool:
-        moved = False
-        while not self.is_over:
-            try:
-                data, self.connection.unread = self.connection.unread or self.connection.socket.recv(1 << 18), b""
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return moved
-            except (ssl.SSLError, OSError):
-                data = b""
-            if not data:
-                self.is_over = True
-                return True
-            moved = True
-            self.received += len(data)
-            if self.manner.cut_after and self.received >= self.manner.cut_after:
-                self.is_over = True
-                return True
-            try:
-                events = self.h2.receive_data(data)
-            except h2.exceptions.ProtocolError as error:
-                self._broken(error)
-                return True
-            for event in events:
-                self._happened(event)
-        return moved
-
-    def _broken(self, error: h2.exceptions.ProtocolError) -> None:
-        """A failure, unless the client was about to give the connection up: what is torn then, nobody reads."""
-        self.is_over = True
-        rest = bytes(self.h2.incoming_buffer.data[:48]).hex()
-        text = f"the client breaks HTTP/2: {error}; {self.received} bytes were received, the rest is {rest}"
-        sock = self.connection.socket
-        sock.settimeout(2.0)
+    def take(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.manner.cut_after and self.received >= self.manner.cut_after:
+            self.ended = True
+            return
         try:
-            while sock.recv(1 << 18):
-                pass
-            self.peer.torn.append(text)
-        except TimeoutError:
-            self.peer.failures.append(text)
-        except OSError:
-            self.peer.torn.append(text)
+            events = self.h2.receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            rest = bytes(self.h2.incoming_buffer.data[:48]).hex()
+            self.peer.failures.append(f"the client breaks HTTP/2: {error}; of {self.received} bytes the rest is {rest}")
+            self.ended = True
+            return
+        for event in events:
+            self._happened(event)
 
     def _happened(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
@@ -406,7 +376,7 @@ class _H2:
         elif isinstance(event, h2.events.StreamReset):
             self.bodies.pop(event.stream_id, None)
         elif isinstance(event, h2.events.ConnectionTerminated):
-            self.is_over = True
+            self.ended = True
 
     def _check_head(self, request: Request, fields: dict[str, str]) -> None:
         model = self.model
@@ -450,7 +420,7 @@ class _H2:
     def _reply(self, id: int, answer: Answer) -> None:
         self.count += 1
         if answer.cut:
-            self.is_over = True
+            self.ended = True
             return
         if answer.goaway or (self.manner.goaway_after and self.count == self.manner.goaway_after):
             self._goaway()
@@ -469,15 +439,14 @@ class _H2:
         self.out += self.h2.data_to_send()
         self.out += bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) + last.to_bytes(4, "big") + (0).to_bytes(4, "big")
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         for id, body in list(self.bodies.items()):
-            if len(self.out) > 1 << 20:
+            if len(self.out) >= AHEAD:
                 return
             answer = body.answer
             try:
-                room = min(self.h2.local_flow_control_window(id), self.h2.max_outbound_frame_size, 1 << 18)
                 left = len(answer.body) - body.at
-                size = max(0, min(left, room, answer.piece or left))
+                size = max(0, min(left, self.frame_room(id), answer.piece or left))
                 if left and not size:
                     continue
                 last = size == left and not answer.endless and not answer.hang
@@ -499,19 +468,3 @@ class _H2:
                 self.bodies.pop(id)
                 self._later(answer.pause, lambda id=id, body=body: self.bodies.__setitem__(id, body))  # type: ignore[misc]
             self.out += self.h2.data_to_send()
-
-    def _write(self) -> bool:
-        self.out += self.h2.data_to_send()
-        self._fill()
-        moved = False
-        while self.out:
-            try:
-                sent = self.connection.socket.send(bytes(self.out[: 1 << 16]))
-            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                return moved
-            except (ssl.SSLError, OSError):
-                self.is_over = True
-                return True
-            del self.out[:sent]
-            moved = True
-        return moved

@@ -38,10 +38,13 @@ class Setup:
     sync: str = "none"
     words: tuple[str, ...] = ()  # further ones
     env: Mapping[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    before: tuple[str, ...] = ()  # words that start the program in a network of its own: wire/apart.py
 
 
 def words_of(program: Path, datastore: Path, setup: Setup, secrets: Path, ready: int) -> list[str]:
-    words = [os.fspath(program), "serve", "--datastore", os.fspath(datastore), "--name", setup.store, "--listen", "127.0.0.1:0"]
+    words = [*setup.before, os.fspath(program), "serve", "--datastore", os.fspath(datastore), "--name", setup.store]
+    words += ["--listen", f"{setup.address}:0"]
     words += ["--ready-fd", str(ready), "--sync", setup.sync]
     for number, account in enumerate(setup.accounts):
         path = secrets / f"secret-{number}"
@@ -67,7 +70,7 @@ class Serving:
         try:
             self._process = run.Background(
                 words_of(program, datastore, setup, folder, write_end), stdout=folder / "stdout", stderr=self.log,
-                env={"ASAN_OPTIONS": "detect_leaks=1", **setup.env}, pass_fds=(write_end,),
+                env=setup.env, pass_fds=(write_end,),
             )  # fmt: skip
             os.close(write_end)
             write_end = -1
@@ -80,6 +83,8 @@ class Serving:
             os.close(read_end)
             if write_end >= 0:
                 os.close(write_end)
+        for path in folder.glob("secret-*"):  # it has read them, and whoever is killed cannot clear them away
+            path.unlink()
         self.port = int(said["port"])
         self.fingerprint = str(said["fingerprint"])
 
@@ -113,7 +118,7 @@ class Serving:
                 code = self._process.stop(STOP_SECONDS)
             elif checks:
                 raise ServerFailed(f"pxarbench serve was gone before it was stopped ({code}):\n{self.said()[-4000:]}")
-            if code != 0 and checks:
+            if checks and (code != 0 or run.sanitizer_spoke(self.said())):
                 raise ServerFailed(f"pxarbench serve ended with {code}:\n{self.said()[-4000:]}")
         finally:
             self._folder.cleanup()
@@ -135,7 +140,7 @@ class Serving:
 
     def repository(self, account: Account | None = None, port: int = 0) -> str:
         account = account or self.setup.accounts[0]
-        return f"{account.id}@127.0.0.1:{port or self.port}:{self.setup.store}"
+        return f"{account.id}@{self.setup.address}:{port or self.port}:{self.setup.store}"
 
     def environment(self, account: Account | None = None) -> dict[str, str]:
         """What `pxarbench` needs beside the repository."""
