@@ -199,6 +199,9 @@ static enum status run(struct exchange *x, struct net_wake *wake, struct error *
     }
     if (x->cut || !sent_all(x))
         x->answer->reusable = false;
+    /* An error may come early; that all went well cannot be known of what is still here. */
+    if (is_good(x) && !sent_all(x))
+        return fail(err, ERR_FORMAT, "the server's answer cannot be used: it came before the whole request was sent");
     return OK;
 }
 

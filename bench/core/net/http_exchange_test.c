@@ -212,6 +212,18 @@ static void test_early_answers_end_the_sending(void **state)
     assert_true(peer.received < PEER_STREAM_MAX);
 }
 
+static void test_nothing_is_good_before_it_was_sent(void **state)
+{
+    (void)state;
+    script.raw = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    script.early = true;
+    script.receive_buffer = 4096;
+    begin();
+    assert_int_equal(ask_with(false, PEER_STREAM_MAX, 60000), ERR_FORMAT);
+    check_says(err.text, "before the whole request was sent");
+    finish();
+}
+
 static void test_what_follows_an_upgrade_is_handed_on(void **state)
 {
     (void)state;
@@ -246,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_bodies_larger_than_all_buffers_arrive),
         cmocka_unit_test(test_connections_are_used_again),
         cmocka_unit_test(test_early_answers_end_the_sending),
+        cmocka_unit_test(test_nothing_is_good_before_it_was_sent),
         cmocka_unit_test(test_what_follows_an_upgrade_is_handed_on),
     };
     alarm(300);

@@ -16,6 +16,7 @@ struct rest {
     struct tls_link *link; /* NULL: none now */
     bool used;             /* an answer came over it: it may have been closed since */
     struct net_stats closed;
+    int last_status;
 };
 
 enum status rest_new(struct account *account, struct rest **out, struct error *err)
@@ -46,17 +47,9 @@ void rest_free(struct rest *r)
     free(r);
 }
 
-/* A kept connection that has something to say now has been closed, or is out of step. */
-static bool is_idle(struct rest *r)
-{
-    uint8_t byte;
-    size_t size;
-    return tls_link_receive(r->link, &byte, 1, &size, NULL) == OK && size == 0;
-}
-
 static enum status connect_if_needed(struct rest *r, struct error *err)
 {
-    if (r->link && r->used && !is_idle(r))
+    if (r->link && r->used && !tls_link_is_idle(r->link))
         disconnect(r);
     if (r->link)
         return OK;
@@ -169,6 +162,7 @@ enum status rest_call(struct rest *r, const char *method, const char *path, cons
     sigpipe_block(&sigpipe);
     enum status status = attempts(r, &call, &answer, &reason);
     sigpipe_restore(&sigpipe);
+    r->last_status = answer.head.complete ? answer.head.status : 0;
     if (status == OK) {
         size_t limit = out->limit;
         buffer_deinit(out);
@@ -180,6 +174,11 @@ enum status rest_call(struct rest *r, const char *method, const char *path, cons
     }
     http_answer_deinit(&answer);
     return status;
+}
+
+int rest_last_status(const struct rest *r)
+{
+    return r->last_status;
 }
 
 enum status rest_login(struct rest *r, struct error *err)

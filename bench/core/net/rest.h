@@ -18,6 +18,8 @@ void rest_free(struct rest *r); /* accepts NULL */
 MUST_CHECK enum status rest_call(struct rest *r, const char *method, const char *path, const char *query,
                                  const char *content_type, const struct slice *body, size_t size_max, const char *what,
                                  struct buffer *out, struct error *err);
+/* HTTP's status of the last answer, whatever was made of it; 0: the last call got none. */
+int rest_last_status(const struct rest *r);
 /* Logs in if the account is a user's; nothing for a token. */
 MUST_CHECK enum status rest_login(struct rest *r, struct error *err);
 void rest_stats(const struct rest *r, struct net_stats *out);

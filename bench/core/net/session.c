@@ -1,6 +1,7 @@
 #include "net/session.h"
 
 #include "base/clock.h"
+#include "net/progress.h"
 #include "net/session_open.h"
 #include "wire/protocol.h"
 #include "wire/reply.h"
@@ -57,8 +58,8 @@ struct net_session {
     /* The thread's own. */
     struct tls_link *link;
     struct h2_client *client;
-    struct net_stats closed; /* of links that ended */
-    struct pending *taken;   /* from the queue, not yet with the client */
+    struct net_stats closed;    /* of links that ended */
+    struct pending *taken_over; /* from the queue, not yet with the client */
     uint8_t *received;
     uint32_t unanswered;
     uint64_t requests;
@@ -66,8 +67,11 @@ struct net_session {
     uint64_t rounds;
     uint64_t stalls;
     bool stalled;
-    bool busy_since_set;
-    uint64_t busy_since_ns; /* since when an answer is due */
+    struct progress progress; /* while answers are due */
+    uint64_t next_look_ns;    /* at what the kernel says */
+    uint64_t body_sent;       /* at the last of these looks */
+    uint64_t taken;           /* of that, by the peer's kernel */
+    uint64_t throttled_ns;    /* at the last look at progress */
 };
 
 static _Thread_local const struct net_session *own_session;
@@ -285,7 +289,7 @@ void net_session_stats(struct net_session *s, struct net_stats *out)
 
 static void take_queue(struct net_session *s)
 {
-    struct pending **end = &s->taken;
+    struct pending **end = &s->taken_over;
     while (*end)
         end = &(*end)->next;
     pthread_mutex_lock(&s->lock);
@@ -295,14 +299,30 @@ static void take_queue(struct net_session *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Of bodies, and of each answer's head one. */
+static uint64_t bytes_moved(const struct net_session *s)
+{
+    struct h2_client_state state;
+    h2_client_state(s->client, &state);
+    return state.body_sent + state.body_received + state.answers_begun + s->taken;
+}
+
+/* An answer is due that was not, or one came. */
+static void begin_progress(struct net_session *s)
+{
+    if (s->unanswered > 0)
+        progress_begin(&s->progress, bytes_moved(s), clock_monotonic_ns());
+}
+
 /* Hands requests on, as many as may be unanswered. */
 static bool submit_taken(struct net_session *s)
 {
     bool moved = false;
-    if (!s->taken)
+    bool was_idle = s->unanswered == 0;
+    if (!s->taken_over)
         take_queue(s);
-    while (s->taken && s->unanswered < UNANSWERED_MAX) {
-        struct pending *p = s->taken;
+    while (s->taken_over && s->unanswered < UNANSWERED_MAX) {
+        struct pending *p = s->taken_over;
         const struct h2_request request = {
             .method = p->method,
             .path = (const char *)p->path.data,
@@ -314,7 +334,7 @@ static bool submit_taken(struct net_session *s)
         };
         int32_t id;
         struct error err;
-        s->taken = p->next;
+        s->taken_over = p->next;
         p->next = NULL;
         p->round = s->round;
         enum status status = h2_client_submit(s->client, &request, &id, &err);
@@ -326,9 +346,8 @@ static bool submit_taken(struct net_session *s)
         }
         moved = true;
     }
-    if (s->unanswered > 0 && !s->busy_since_set)
-        s->busy_since_ns = clock_monotonic_ns();
-    s->busy_since_set = s->unanswered > 0;
+    if (was_idle)
+        begin_progress(s);
     return moved;
 }
 
@@ -347,7 +366,7 @@ static bool deliver_answers(struct net_session *s)
         publish(s);
         answer(p, response, NULL);
     } while ((response = h2_client_next(s->client)));
-    s->busy_since_set = s->unanswered > 0;
+    begin_progress(s);
     return true;
 }
 
@@ -404,27 +423,47 @@ static void note_stall(struct net_session *s, bool left)
     s->stalled = stalled;
 }
 
-/* When a byte last moved since an answer is due. */
-static uint64_t active_ns(const struct net_session *s)
+/* What left us may be on its way for long: megabytes of it wait in our kernel. */
+static void look_at_kernel(struct net_session *s, uint64_t now_ns)
 {
-    uint64_t link_ns = tls_link_active_ns(s->link);
-    return link_ns > s->busy_since_ns ? link_ns : s->busy_since_ns;
+    struct h2_client_state state;
+    if (now_ns < s->next_look_ns)
+        return;
+    s->next_look_ns = now_ns + s->progress.timeout_ns / STALL_SLICES;
+    h2_client_state(s->client, &state);
+    s->taken = tls_link_taken(s->link, state.body_sent != s->body_sent);
+    s->body_sent = state.body_sent;
+}
+
+/* Also while bytes move: they may be of no use. */
+static enum status check_progress(struct net_session *s, struct error *err)
+{
+    uint64_t throttled_ns = tls_link_stats(s->link)->throttled_ns;
+    uint64_t now_ns = clock_monotonic_ns();
+    if (s->unanswered == 0)
+        return OK;
+    if (throttled_ns != s->throttled_ns)
+        progress_held(&s->progress, now_ns);
+    s->throttled_ns = throttled_ns;
+    if (now_ns - s->progress.moved_ns >= s->progress.timeout_ns / STALL_SLICES)
+        look_at_kernel(s, now_ns);
+    switch (progress_look(&s->progress, bytes_moved(s), now_ns)) {
+    case PROGRESS_GOOD: return OK;
+    case PROGRESS_NONE:
+        return fail(err, ERR_NETWORK, "the server at %s gave no answer and took no data for %llu ms",
+                    s->account->authority, (unsigned long long)(s->progress.timeout_ns / 1000000));
+    case PROGRESS_TOO_SLOW: break;
+    }
+    return fail(err, ERR_NETWORK, "the server at %s is too slow: no answer within %llu ms, and less than %llu bytes",
+                s->account->authority, (unsigned long long)(s->progress.window_ns / 1000000),
+                (unsigned long long)s->progress.bytes_min);
 }
 
 static enum status wait_for_more(struct net_session *s, bool left, struct error *err)
 {
     uint64_t until_ns = UINT64_MAX;
-    if (s->busy_since_set) {
-        uint64_t timeout_ns = s->account->stall_timeout_ns;
-        uint64_t slice_ns = timeout_ns / STALL_SLICES;
-        uint64_t now_ns = clock_monotonic_ns();
-        if (now_ns >= active_ns(s) + slice_ns)
-            tls_link_note_acknowledged(s->link);
-        if (now_ns >= active_ns(s) + timeout_ns)
-            return fail(err, ERR_NETWORK, "the server at %s was silent for %llu ms", s->account->authority,
-                        (unsigned long long)(timeout_ns / 1000000));
-        until_ns = now_ns + slice_ns;
-    }
+    if (s->unanswered > 0)
+        until_ns = clock_monotonic_ns() + s->progress.timeout_ns / STALL_SLICES;
     publish(s);
     return tls_link_wait(s->link, left, until_ns, &s->wake, err);
 }
@@ -464,6 +503,7 @@ static enum status loop(struct net_session *s, struct error *err)
         moved |= deliver_answers(s);
         if (is_lost(s))
             return OK; /* the client has told everyone why */
+        TRY(check_progress(s, err));
         if (moved)
             continue;
         note_stall(s, left);
@@ -491,9 +531,9 @@ static void end(struct net_session *s, enum status status, const char *text, con
     snprintf(s->over_text, sizeof s->over_text, "%.*s", (int)sizeof s->over_text - 1, text);
     pthread_mutex_unlock(&s->lock);
     take_queue(s);
-    while (s->taken) {
-        struct pending *p = s->taken;
-        s->taken = p->next;
+    while (s->taken_over) {
+        struct pending *p = s->taken_over;
+        s->taken_over = p->next;
         answer_failed(p, status, text, opening);
     }
 }
@@ -571,7 +611,7 @@ static enum status copy_upgrade(struct net_session *s, const struct upgrade_requ
 
 static void session_free(struct net_session *s)
 {
-    ASSERT(!s->first && !s->taken);
+    ASSERT(!s->first && !s->taken_over);
     h2_client_free(s->client);
     free(s->received);
     for (size_t i = 0; i < sizeof s->texts / sizeof *s->texts; i++)
@@ -593,6 +633,7 @@ enum status net_session_start(struct account *account, const struct upgrade_requ
     s->descriptor = -1;
     s->wake = NET_WAKE_INIT;
     s->round = 1;
+    progress_init(&s->progress, account->stall_timeout_ns, account->rate);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->opened_changed, NULL);
     enum status status = copy_upgrade(s, upgrade, err);

@@ -2,97 +2,7 @@
 #include "testing/testing.h"
 
 #include "base/clock.h"
-#include "net/session.h"
-#include "net/tls_peer_for_test.h"
-
-static struct peer peer;
-static struct peer_script script;
-static struct error err;
-static struct account *account;
-static struct net_session *session;
-static unsigned stall_timeout_ms;
-
-static const struct upgrade_request backup = {
-    .kind = SESSION_BACKUP,
-    .store = "store1",
-    .backup_type = "host",
-    .backup_id = "demo",
-    .backup_time = 1700000060,
-};
-
-static void begin(void)
-{
-    peer_start(&peer, &script);
-    struct account_options options = peer_account(&peer, "u@pbs!tok");
-    options.stall_timeout_ms = stall_timeout_ms;
-    options.connect_timeout_ms = 600000;
-    check_ok(account_new(&options, &account, &err), &err);
-    check_ok(net_session_start(account, &backup, &peer_threads, &session, &err), &err);
-    err = (struct error){0};
-}
-
-static void finish(void)
-{
-    net_session_close(session);
-    account_free(account);
-    peer_stop(&peer);
-    peer_drop(&peer);
-    script = (struct peer_script){0};
-    session = NULL;
-    stall_timeout_ms = 0;
-}
-
-static enum status call(const char *path, size_t body_size)
-{
-    struct h2_response *response;
-    struct net_request request = {.method = "POST", .path = BUFFER_INIT(WIRE_PATH_MAX + 1)};
-    assert_int_equal(buffer_append(&request.path, path, strlen(path) + 1, &err), OK);
-    request.body = BUFFER_INIT(PEER_STREAM_MAX);
-    assert_int_equal(buffer_append(&request.body, peer_pattern, body_size, &err), OK);
-    err = (struct error){0};
-    enum status status = net_session_call(session, &request, "calling", &response, &err);
-    if (status == OK)
-        h2_response_free(response);
-    return status;
-}
-
-/* Requests whose answers are awaited elsewhere. */
-struct flight {
-    atomic_uint answered, good, opening;
-    enum status last;
-    char text[ERROR_TEXT_MAX];
-};
-
-static void on_done(void *user, struct h2_response *response, const struct error *opening)
-{
-    struct flight *f = user;
-    struct error own;
-    ASSERT(response);
-    enum status status = net_session_judge(session, "calling", response, opening, &own);
-    f->last = status;
-    if (status != OK)
-        snprintf(f->text, sizeof f->text, "%.*s", (int)sizeof f->text - 1, own.text);
-    h2_response_free(response);
-    atomic_fetch_add(&f->opening, opening != NULL);
-    atomic_fetch_add(&f->good, status == OK);
-    atomic_fetch_add(&f->answered, 1);
-}
-
-static enum status submit(struct flight *f, const char *path, size_t body_size)
-{
-    struct net_request request = {.method = "POST", .path = BUFFER_INIT(WIRE_PATH_MAX), .done = on_done, .user = f};
-    request.body = BUFFER_INIT(PEER_STREAM_MAX);
-    assert_int_equal(buffer_append(&request.path, path, strlen(path) + 1, &err), OK);
-    assert_int_equal(buffer_append(&request.body, peer_pattern, body_size, &err), OK);
-    return net_session_submit(session, &request, &err);
-}
-
-static void wait_for(struct flight *f, unsigned count)
-{
-    while (atomic_load(&f->answered) < count)
-        usleep(1000);
-    assert_int_equal(atomic_load(&f->answered), count);
-}
+#include "net/session_for_test.h"
 
 static void test_errors_of_calls_leave_the_session_usable(void **state)
 {
@@ -119,6 +29,18 @@ static void test_early_errors_are_those_errors(void **state)
         check_ok(call("/x", 100000), &err);
         finish();
     }
+}
+
+static void test_nothing_is_good_before_it_was_sent(void **state)
+{
+    (void)state;
+    script.receive_buffer = 16384;
+    begin();
+    assert_int_equal(call("/early-good", 16 << 20), ERR_FORMAT);
+    check_says(err.text, "calling: ");
+    check_says(err.text, "before it had the whole request");
+    check_ok(call("/x", 100000), &err);
+    finish();
 }
 
 static void test_goaway_lets_running_requests_finish(void **state)
@@ -296,8 +218,51 @@ static void test_silence_while_an_answer_is_due_ends_the_session(void **state)
     usleep(1200000); /* idle is not silent */
     check_ok(call("/x", 0), &err);
     assert_int_equal(call("/never", 0), ERR_NETWORK);
-    check_says(err.text, "silent for 1000 ms");
+    check_says(err.text, "no answer and took no data for 1000 ms");
     finish();
+}
+
+/* Waits, though not for ever, for what must not take for ever. */
+static void check_ends(struct flight *flight, unsigned limit_s, const char *words)
+{
+    for (unsigned i = 0; i < limit_s * 1000 && atomic_load(&flight->answered) == 0; i++)
+        usleep(1000);
+    bool answered = atomic_load(&flight->answered) == 1;
+    finish(); /* else its answer would come after this function */
+    assert_true(answered);
+    assert_int_equal(flight->last, ERR_NETWORK);
+    check_says(flight->text, words);
+}
+
+static void test_what_only_keeps_the_connection_alive_is_no_progress(void **state)
+{
+    (void)state;
+    static const char *const noises[] = {
+        "0000080600000000000102030405060708", /* PING */
+        "000000040000000000",                 /* SETTINGS */
+        "00000408000000000000000001",         /* WINDOW_UPDATE */
+    };
+    for (size_t i = 0; i < 2 * sizeof noises / sizeof *noises; i++) {
+        struct flight flight = {0};
+        script.noise = noises[i / 2];
+        script.noise_ms = i & 1 ? 30 : 1;
+        script.h2.stream_window = 65535;
+        stall_timeout_ms = 500;
+        begin();
+        check_ok(submit(&flight, "/never", i & 1 ? 100 : 1 << 20), &err);
+        check_ends(&flight, 30, "no answer and took no data for 500 ms");
+    }
+}
+
+static void test_a_trickle_ends_the_session(void **state)
+{
+    (void)state;
+    struct flight flight = {0};
+    script.noise_ms = 20;
+    stall_timeout_ms = 300;
+    begin();
+    check_ok(submit(&flight, "/trickle", 0), &err);
+    check_ends(&flight, 60, "too slow: no answer within 3000 ms");
 }
 
 static void test_slow_servers_are_not_silent(void **state)
@@ -323,8 +288,7 @@ static void test_wrong_fingerprints_stop_sessions_before_a_byte(void **state)
     snprintf(other, sizeof other, "%s", peer.fingerprint);
     other[0] = other[0] == '0' ? '1' : '0';
     options.fingerprint = other;
-    check_ok(account_new(&options, &account, &err), &err);
-    check_ok(net_session_start(account, &backup, &peer_threads, &session, &err), &err);
+    begin_with(&options, &backup);
     enum status submitted = submit(&flight, "/x", 10);
     assert_int_equal(net_session_wait_open(session, &err), ERR_MISMATCH);
     if (submitted == OK)
@@ -438,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_errors_of_calls_leave_the_session_usable),
         cmocka_unit_test(test_early_errors_are_those_errors),
+        cmocka_unit_test(test_nothing_is_good_before_it_was_sent),
         cmocka_unit_test(test_goaway_lets_running_requests_finish),
         cmocka_unit_test(test_lost_connections_answer_everything),
         cmocka_unit_test(test_the_connection_may_end_after_any_byte),
@@ -446,6 +411,8 @@ int main(void)
         cmocka_unit_test(test_upgrades_that_are_none),
         cmocka_unit_test(test_garbage_behind_the_upgrade_ends_the_session),
         cmocka_unit_test(test_silence_while_an_answer_is_due_ends_the_session),
+        cmocka_unit_test(test_what_only_keeps_the_connection_alive_is_no_progress),
+        cmocka_unit_test(test_a_trickle_ends_the_session),
         cmocka_unit_test(test_slow_servers_are_not_silent),
         cmocka_unit_test(test_wrong_fingerprints_stop_sessions_before_a_byte),
         cmocka_unit_test(test_without_a_thread_there_is_no_session),

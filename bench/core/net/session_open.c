@@ -60,6 +60,8 @@ static enum status upgrade(const struct session_opening *o, struct tls_link **li
     bool usable;
     *out_refused = 0;
     TRY(login_get(o->account, *link, refused, o->wake, &login, &usable, err));
+    /* What came behind the last answer would be taken for the next one. */
+    usable = usable && (tls_link_stats(*link)->requests == 0 || tls_link_is_idle(*link));
     enum status status = usable ? OK : connect_anew(o, link, err);
     if (status == OK)
         status = exchange_upgrade(o, *link, &login, answer, err);

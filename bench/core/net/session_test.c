@@ -2,77 +2,12 @@
 #include "testing/testing.h"
 
 #include "base/clock.h"
-#include "net/session.h"
-#include "net/tls_peer_for_test.h"
-
-static struct peer peer;
-static struct peer_script script;
-static struct error err;
-static struct account *account;
-static struct net_session *session;
-
-static const struct upgrade_request backup = {
-    .kind = SESSION_BACKUP,
-    .store = "store1",
-    .backup_type = "host",
-    .backup_id = "demo",
-    .backup_time = 1700000060,
-};
-
-static void begin_as(const char *auth_id, const struct upgrade_request *upgrade)
-{
-    peer_start(&peer, &script);
-    const struct account_options options = peer_account(&peer, auth_id);
-    check_ok(account_new(&options, &account, &err), &err);
-    check_ok(net_session_start(account, upgrade, &peer_threads, &session, &err), &err);
-    err = (struct error){0};
-}
-
-static void begin(void)
-{
-    begin_as("u@pbs!tok", &backup);
-}
-
-static void finish(void)
-{
-    net_session_close(session);
-    account_free(account);
-    peer_stop(&peer);
-    peer_drop(&peer);
-    script = (struct peer_script){0};
-    session = NULL;
-}
-
-static struct net_request request_of(const char *method, const char *path)
-{
-    struct net_request request = {.method = method, .path = BUFFER_INIT(WIRE_PATH_MAX + 1)};
-    assert_int_equal(buffer_append(&request.path, path, strlen(path) + 1, &err), OK);
-    return request;
-}
-
-static void add_body(struct net_request *request, size_t size)
-{
-    request->body = BUFFER_INIT(PEER_STREAM_MAX);
-    request->content_type = WIRE_TYPE_BINARY;
-    assert_int_equal(buffer_append(&request->body, peer_pattern, size, &err), OK);
-}
-
-static enum status call(const char *method, const char *path, size_t body_size, struct h2_response **out)
-{
-    struct net_request request = request_of(method, path);
-    if (body_size > 0)
-        add_body(&request, body_size);
-    request.response_size_max = PEER_STREAM_MAX;
-    enum status status = net_session_call(session, &request, "calling", out, &err);
-    assert_null(request.path.data);
-    assert_null(request.body.data);
-    return status;
-}
+#include "net/session_for_test.h"
 
 static void check_call(const char *path)
 {
     struct h2_response *response;
-    check_ok(call("GET", path, 0, &response), &err);
+    check_ok(call_for("GET", path, 0, &response), &err);
     assert_int_equal(response->http_status, 200);
     h2_response_free(response);
 }
@@ -81,7 +16,7 @@ static void check_upload(size_t size)
 {
     struct h2_response *response;
     char expected[100];
-    check_ok(call("POST", "/dynamic_chunk?wid=1", size, &response), &err);
+    check_ok(call_for("POST", "/dynamic_chunk?wid=1", size, &response), &err);
     snprintf(expected, sizeof expected, "{\"data\":\"%zu %llu\"}", size,
              (unsigned long long)peer_sum(0, peer_pattern, size));
     assert_int_equal(response->body.size, strlen(expected));
@@ -94,7 +29,7 @@ static void check_download(size_t size)
     struct h2_response *response;
     char path[60];
     snprintf(path, sizeof path, "/download?size=%zu", size);
-    check_ok(call("GET", path, 0, &response), &err);
+    check_ok(call_for("GET", path, 0, &response), &err);
     assert_int_equal(response->body.size, size);
     assert_memory_equal(response->body.data, peer_pattern, size);
     h2_response_free(response);
@@ -248,13 +183,10 @@ static void on_done(void *user, struct h2_response *response, const struct error
 
 static void submit_one(struct submitter *s)
 {
-    struct net_request request = {.method = "POST", .path = BUFFER_INIT(WIRE_PATH_MAX), .done = on_done, .user = s};
+    struct net_request request = request_of("POST", "/x", s->body_size);
     struct error own;
-    ASSERT(buffer_append(&request.path, "/x", 3, &own) == OK);
-    if (s->body_size > 0) {
-        request.body = BUFFER_INIT(PEER_STREAM_MAX);
-        ASSERT(buffer_append(&request.body, peer_pattern, s->body_size, &own) == OK);
-    }
+    request.done = on_done;
+    request.user = s;
     if (net_session_submit(session, &request, &own) != OK) {
         atomic_fetch_add(&s->failed, 1);
         atomic_fetch_add(&s->answered, 1);
@@ -283,7 +215,7 @@ static void *submit_many(void *argument)
     return NULL;
 }
 
-static void wait_for(struct submitter *s, unsigned count)
+static void wait_for_all(struct submitter *s, unsigned count)
 {
     while (atomic_load(&s->answered) < count)
         usleep(1000);
@@ -299,8 +231,8 @@ static void test_threads_submit_a_thousand_requests(void **state)
         assert_int_equal(pthread_create(&submitters[i].thread, NULL, submit_many, &submitters[i]), 0);
     for (int i = 0; i < 2; i++)
         pthread_join(submitters[i].thread, NULL);
-    wait_for(&submitters[0], 500);
-    wait_for(&submitters[1], 550);
+    wait_for_all(&submitters[0], 500);
+    wait_for_all(&submitters[1], 550);
     finish();
     assert_int_equal(submitters[0].failed + submitters[1].failed, 0);
     assert_int_equal(peer.requests, 1050);
@@ -314,7 +246,7 @@ static void test_requests_may_come_before_the_connection(void **state)
     begin_as("u@pbs", &backup);
     submit_many(&submitter);
     atomic_store(&peer.go, true);
-    wait_for(&submitter, 5000);
+    wait_for_all(&submitter, 5000);
     finish();
     assert_int_equal(submitter.failed, 0);
 }
@@ -329,7 +261,7 @@ static void test_what_is_asked_together_is_one_round_trip(void **state)
     begin_as("u@pbs", &backup);
     submit_many(&submitter);
     atomic_store(&peer.go, true);
-    wait_for(&submitter, COUNT);
+    wait_for_all(&submitter, COUNT);
     net_session_stats(session, &stats);
     assert_int_equal(stats.requests, 2 + COUNT);
     assert_int_equal(stats.round_trips, 2 + 2 + 1);
@@ -346,7 +278,7 @@ static void test_uploads_run_while_downloads_do(void **state)
     submit_many(&submitter);
     for (int i = 0; i < 5; i++)
         check_download(4 << 20);
-    wait_for(&submitter, COUNT);
+    wait_for_all(&submitter, COUNT);
     finish();
     assert_int_equal(submitter.failed, 0);
 }
@@ -359,8 +291,7 @@ static void test_a_rate_slows_sessions_down(void **state)
     struct account_options options = peer_account(&peer, "u@pbs!tok");
     options.rate = 400000;
     options.burst = 1000;
-    check_ok(account_new(&options, &account, &err), &err);
-    check_ok(net_session_start(account, &backup, &peer_threads, &session, &err), &err);
+    begin_with(&options, &backup);
     uint64_t since_ns = clock_monotonic_ns();
     check_upload(100000);
     check_download(100000);

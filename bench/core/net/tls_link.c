@@ -5,6 +5,7 @@
 #include "wire/token_bucket.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <openssl/bio.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -36,12 +38,23 @@ struct tls_link {
     struct token_bucket sending, receiving;
     const void *blocked; /* what the last send could not pass on */
     size_t blocked_size;
-    uint64_t active_ns;
-    uint64_t acknowledged; /* bytes, when last looked */
+    uint64_t acknowledged; /* bytes, when last looked at */
+    uint64_t written;      /* of those up to here acknowledgements count */
+    uint64_t taken;        /* that did */
     struct net_stats stats;
     char peer[REPOSITORY_FULL_SIZE];
     char detail[CURL_ERROR_SIZE];
 };
+
+/* Older kernels fill in less, and leave zeros. */
+static struct tcp_info kernel_counts(int descriptor)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return (struct tcp_info){0};
+    return info;
+}
 
 /* What a proxy says to CONNECT has no place on our standard output. */
 static size_t discard(char *data, size_t size, size_t count, void *user)
@@ -232,7 +245,7 @@ static enum status open_with(struct tls_link *l, const struct tls_link_options *
     l->limited = o->rate > 0;
     token_bucket_init(&l->sending, o->rate, o->burst, now_ns);
     token_bucket_init(&l->receiving, o->rate, o->burst, now_ns);
-    l->active_ns = now_ns;
+    l->acknowledged = l->written = kernel_counts(l->fd).tcpi_bytes_acked;
     l->stats.connections = 1;
     l->stats.round_trips = ROUND_TRIPS_TO_OPEN + (o->proxy && *o->proxy ? 1U : 0U);
     return OK;
@@ -284,11 +297,10 @@ static bool pauses(const struct tls_link *l, const struct token_bucket *bucket)
     return l->limited && token_bucket_wait(bucket, clock_monotonic_ns()) > 0;
 }
 
-static void moved(struct tls_link *l, struct token_bucket *bucket, size_t size)
+static void pass(const struct tls_link *l, struct token_bucket *bucket, size_t size)
 {
-    l->active_ns = clock_monotonic_ns();
     if (l->limited)
-        (void)token_bucket_pass(bucket, on_wire(size), l->active_ns);
+        (void)token_bucket_pass(bucket, on_wire(size), clock_monotonic_ns());
 }
 
 enum status tls_link_receive(struct tls_link *l, void *data, size_t size, size_t *out_size, struct error *err)
@@ -305,7 +317,7 @@ enum status tls_link_receive(struct tls_link *l, void *data, size_t size, size_t
     if (got == 0)
         return fail(err, ERR_CLOSED, "%s closed the connection", l->peer);
     l->stats.received += got;
-    moved(l, &l->receiving, got);
+    pass(l, &l->receiving, got);
     *out_size = got;
     return OK;
 }
@@ -329,7 +341,7 @@ enum status tls_link_send(struct tls_link *l, const void *data, size_t size, siz
     if (code != CURLE_OK)
         return fail(err, ERR_NETWORK, "the connection to %s broke: %s", l->peer, detail_of(l, code));
     l->stats.sent += sent;
-    moved(l, &l->sending, sent);
+    pass(l, &l->sending, sent);
     *out_size = sent;
     return OK;
 }
@@ -367,18 +379,11 @@ enum status tls_link_wait(struct tls_link *l, bool wants_send, uint64_t until_ns
     int count = ppoll(fds, 2, end_ns == UINT64_MAX ? NULL : &left, NULL);
     if (count < 0 && errno != EINTR)
         return fail(err, ERR_IO, "wait for the connection to %s", l->peer);
-    if (throttled) {
-        l->active_ns = clock_monotonic_ns();
-        l->stats.throttled_ns += l->active_ns - now_ns;
-    }
+    if (throttled)
+        l->stats.throttled_ns += clock_monotonic_ns() - now_ns;
     if (net_wake_take(wake))
         return fail(err, ERR_CANCELLED, "stopped");
     return OK;
-}
-
-uint64_t tls_link_active_ns(const struct tls_link *l)
-{
-    return l->active_ns;
 }
 
 struct net_stats *tls_link_stats(struct tls_link *l)
@@ -386,22 +391,24 @@ struct net_stats *tls_link_stats(struct tls_link *l)
     return &l->stats;
 }
 
-/* Older kernels fill in less, and leave zeros. */
-static struct tcp_info kernel_counts(int descriptor)
+bool tls_link_is_idle(struct tls_link *l)
 {
-    struct tcp_info info = {0};
-    socklen_t size = sizeof info;
-    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
-        return (struct tcp_info){0};
-    return info;
+    uint8_t byte;
+    size_t size = 0;
+    return l->curl->easy_recv(l->easy, &byte, 1, &size) == CURLE_AGAIN;
 }
 
-void tls_link_note_acknowledged(struct tls_link *l)
+uint64_t tls_link_taken(struct tls_link *l, bool more)
 {
     uint64_t acknowledged = kernel_counts(l->fd).tcpi_bytes_acked;
-    if (acknowledged != l->acknowledged)
-        l->active_ns = clock_monotonic_ns();
+    uint64_t end = acknowledged < l->written ? acknowledged : l->written;
+    if (end > l->acknowledged)
+        l->taken += end - l->acknowledged;
     l->acknowledged = acknowledged;
+    int queued = 0;
+    if (more && ioctl(l->fd, SIOCOUTQ, &queued) == 0)
+        l->written = acknowledged + (uint64_t)queued;
+    return l->taken;
 }
 
 void tls_link_add_wire(int descriptor, struct net_stats *stats)

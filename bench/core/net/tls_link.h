@@ -44,11 +44,13 @@ MUST_CHECK enum status tls_link_send(struct tls_link *l, const void *data, size_
  * woken or the clock says `until_ns` (UINT64_MAX: never). May return early. ERR_CANCELLED: `wake` says stop. */
 MUST_CHECK enum status tls_link_wait(struct tls_link *l, bool wants_send, uint64_t until_ns, struct net_wake *wake,
                                      struct error *err);
-/* When a byte last moved, or might have but for our own rate. */
-uint64_t tls_link_active_ns(const struct tls_link *l);
-/* Bytes that the peer's kernel took since the last look count as moving: megabytes may still be under way when the last
- * of them left us. */
-void tls_link_note_acknowledged(struct tls_link *l);
+/* Whether a connection that an answer came over is as it should be before the next request: open, and nothing there to
+ * be read. If not it is to be closed: a byte of it may be lost. */
+bool tls_link_is_idle(struct tls_link *l);
+/* How many bytes of TCP the peer's kernel took, as far as looks (each call is one) found out. Only those count that
+ * were written when `more` was last given: whether what is written by now is worth waiting for. 0 where the kernel does
+ * not say. */
+uint64_t tls_link_taken(struct tls_link *l, bool more);
 /* Counted by the link, and by those who use it. Without what the kernel counts. */
 struct net_stats *tls_link_stats(struct tls_link *l);
 /* Adds what the kernel says of the descriptor's stream. Thread-safe as long as the descriptor is open. */

@@ -3,6 +3,7 @@
 #ifndef PXB_NET_TLS_PEER_FOR_TEST_H
 #define PXB_NET_TLS_PEER_FOR_TEST_H
 
+#include "base/clock.h"
 #include "base/threads.h"
 #include "net/account.h"
 #include "wire/h2_server.h"
@@ -55,6 +56,8 @@ struct peer_script {
     int call_status[PEER_SCRIPTED]; /* of the n-th plain call; 0: 200 */
     uint64_t end_after;             /* so many bytes within TLS received, a connection ends; 0: never */
     unsigned slow_read_ms;          /* before every read */
+    const char *noise;              /* frames in hex, sent again and again behind an upgrade */
+    unsigned noise_ms;              /* so often; also the bytes of answers to "/trickle" */
     bool prefers_h2;                /* selects h2 if it is offered */
     bool other_address;             /* 127.0.0.2, which the certificate does not name */
     int receive_buffer;
@@ -79,6 +82,10 @@ struct peer_connection {
     bool goaway;
     bool deaf;
     struct h2_server *h2;
+    uint64_t noise_ns; /* when it is due */
+    int32_t trickle;   /* the stream, 0: none */
+    bool drop;         /* a byte of it is due */
+    bool lost;         /* there is only noise from now on */
 };
 
 struct peer {
@@ -142,6 +149,17 @@ static void peer_on_request(void *user, struct h2_server *s, int32_t stream, con
     pthread_mutex_unlock(&c->peer->lock);
 }
 
+static enum h2_source_result peer_drip(void *user, uint8_t *out, size_t room, size_t *out_size)
+{
+    struct peer_connection *c = user;
+    *out_size = room > 0 && c->drop ? 1 : 0;
+    if (*out_size == 0)
+        return H2_SOURCE_WAIT;
+    out[0] = 'x';
+    c->drop = false;
+    return H2_SOURCE_MORE;
+}
+
 static void peer_on_data(void *user, struct h2_server *s, int32_t stream, void *stream_user, const uint8_t *data,
                          size_t size)
 {
@@ -150,7 +168,8 @@ static void peer_on_data(void *user, struct h2_server *s, int32_t stream, void *
     call->received += size;
     call->sum = peer_sum(call->sum, data, size);
     if (strncmp(call->path, "/early", 6) == 0)
-        peer_reply(s, stream, 400, WIRE_TYPE_JSON_REPLY, "too early", 9);
+        peer_reply(s, stream, strncmp(call->path, "/early-good", 11) == 0 ? 200 : 400, WIRE_TYPE_JSON_REPLY,
+                   "too early", 9);
 }
 
 static void peer_on_end(void *user, struct h2_server *s, int32_t stream, void *stream_user)
@@ -164,6 +183,11 @@ static void peer_on_end(void *user, struct h2_server *s, int32_t stream, void *s
         peer_reply(s, stream, 400, WIRE_TYPE_JSON_REPLY, "no such luck", 12);
     } else if (strncmp(call->path, "/never", 6) == 0) {
         return;
+    } else if (strncmp(call->path, "/trickle", 8) == 0) {
+        const struct h2_reply reply = {.status = 200, .source = peer_drip, .source_user = c};
+        struct error err;
+        ASSERT(h2_server_respond(s, stream, &reply, &err) == OK);
+        c->trickle = stream;
     } else if (strncmp(call->path, "/cut", 4) == 0) {
         c->ending = true;
     } else {
@@ -317,8 +341,11 @@ static void peer_input(struct peer_connection *c, const uint8_t *data, size_t si
             buffer_clear(&c->body);
         }
     }
-    if (size > 0 && c->h2 && h2_server_feed(c->h2, data, size, &err) != OK)
-        c->close_when_sent = true;
+    if (size > 0 && c->h2 && !c->lost && h2_server_feed(c->h2, data, size, &err) != OK) {
+        /* It got acknowledgements of what it knows nothing about. */
+        c->lost = p->script.noise != NULL;
+        c->close_when_sent = !c->lost;
+    }
     if (c->goaway && c->h2) {
         ASSERT(h2_server_goaway(c->h2, 0, &err) == OK);
         c->goaway = false;
@@ -333,7 +360,7 @@ static void peer_output(struct peer_connection *c, const uint8_t **out, size_t *
     *out_size = c->out.size - c->out_sent;
     if (c->piece > 0 && *out_size > c->piece)
         *out_size = c->piece;
-    if (*out_size == 0 && c->h2)
+    if (*out_size == 0 && c->h2 && !c->lost)
         ASSERT(h2_server_output(c->h2, out, out_size, &err) == OK);
 }
 
@@ -386,6 +413,29 @@ static bool peer_read(struct peer_connection *c, uint8_t *buffer, size_t size)
     return false;
 }
 
+/* Between frames only. */
+static void peer_make_noise(struct peer_connection *c)
+{
+    const struct peer_script *script = &c->peer->script;
+    const uint8_t *out;
+    size_t size;
+    if (script->noise_ms == 0 || !c->h2 || clock_monotonic_ns() < c->noise_ns)
+        return;
+    peer_output(c, &out, &size);
+    if (size > 0)
+        return;
+    c->noise_ns = clock_monotonic_ns() + script->noise_ms * UINT64_C(1000000);
+    for (const char *p = script->noise; p && *p; p += 2) {
+        unsigned byte;
+        ASSERT(sscanf(p, "%2x", &byte) == 1);
+        peer_say(c, &(uint8_t){(uint8_t)byte}, 1);
+    }
+    if (c->trickle > 0) {
+        c->drop = true;
+        h2_server_resume(c->h2, c->trickle);
+    }
+}
+
 static void peer_talk(struct peer_connection *c)
 {
     enum { READ_SIZE = 16 << 10 };
@@ -393,6 +443,7 @@ static void peer_talk(struct peer_connection *c)
     ASSERT(buffer);
     while (!c->ending && !atomic_load(&c->peer->stop)) {
         bool blocked;
+        peer_make_noise(c);
         bool moved = peer_read(c, buffer, READ_SIZE);
         moved |= !c->ending && peer_write(c, &blocked);
         if (moved || c->ending)

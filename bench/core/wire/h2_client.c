@@ -47,6 +47,7 @@ struct h2_client {
     uint64_t body_unsent;
     uint64_t body_sent;
     uint64_t body_received;
+    uint64_t answers_begun;
 };
 
 static void set_failure(struct request *r, enum status status, const char *text)
@@ -156,7 +157,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      const uint8_t *value, size_t value_size, uint8_t flags, void *user)
 {
     (void)flags;
-    (void)user;
+    struct h2_client *c = user;
     struct request *r = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (!r)
         return 0;
@@ -165,8 +166,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         set_failure(r, ERR_LIMIT, "the headers of the answer are too long");
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    if (name_size == 7 && memcmp(name, ":status", 7) == 0 && value_size == 3) /* three digits: nghttp2 checked */
+    if (name_size == 7 && memcmp(name, ":status", 7) == 0 && value_size == 3) { /* three digits: nghttp2 checked */
         r->response->http_status = (value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0');
+        c->answers_begun += r->response->http_status >= 200; /* others may come in any number */
+    }
     if (name_size == 12 && memcmp(name, "content-type", 12) == 0)
         r->response->json = value_size >= 16 && strncasecmp((const char *)value, "application/json", 16) == 0;
     return 0;
@@ -256,9 +259,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     if (!r)
         return 0;
     r->end_received = true;
-    /* The rest of the body is of no use to anyone. */
-    if (r->body_left > 0)
+    if (r->body_left > 0) {
+        /* An error may come early, and the rest of the body is then of no use to anyone. */
+        if (r->response->http_status == 200)
+            set_failure(r, ERR_FORMAT, "the server said 200 before it had the whole request");
         reset(c, r);
+    }
     return 0;
 }
 
@@ -549,6 +555,7 @@ void h2_client_state(const struct h2_client *c, struct h2_client_state *out)
         .requests = c->requests,
         .body_sent = c->body_sent,
         .body_received = c->body_received,
+        .answers_begun = c->answers_begun,
         .blocked = c->outbox.head == c->outbox.tail && c->body_unsent > 0,
     };
 }

@@ -46,7 +46,8 @@ struct h2_response {
     int32_t id;
     void *user;
     enum status status; /* OK: a whole response. ERR_NETWORK: the connection or session is over. ERR_CANCELLED: by us.
-                         * ERR_LIMIT: too long. ERR_FORMAT: the peer broke rules or reset the stream. */
+                         * ERR_LIMIT: too long. ERR_FORMAT: the peer broke rules, reset the
+                         * stream, or said 200 before it had the whole request. */
     int http_status;    /* 0: none came */
     bool json;          /* the content type says so */
     bool body_cut;      /* an error text longer than WIRE_ERROR_TEXT_MAX: this is its beginning */
@@ -97,7 +98,8 @@ struct h2_client_state {
     uint64_t requests;    /* all ever submitted */
     uint64_t body_sent;   /* bytes, in DATA frames */
     uint64_t body_received;
-    bool blocked; /* all output is sent, yet bodies wait: for the peer's windows or its limit of streams */
+    uint64_t answers_begun; /* whose head came */
+    bool blocked;           /* all output is sent, yet bodies wait: for the peer's windows or its limit of streams */
 };
 void h2_client_state(const struct h2_client *c, struct h2_client_state *out);
 

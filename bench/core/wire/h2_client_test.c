@@ -323,6 +323,23 @@ static void test_an_early_response_without_reset_is_enough(void **state)
     h2_response_free(response);
 }
 
+static void test_an_early_200_is_a_failure(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[100000];
+    const struct slice body = {.data = bytes, .size = sizeof bytes};
+    const struct h2_request request = {.method = "POST", .path = "/a", .body = &body, .body_count = 1};
+    int32_t id;
+    assert_int_equal(h2_client_submit(client, &request, &id, &err), OK);
+    sent();
+    assert_int_equal(feed("000001010500000001"
+                          "88"),
+                     OK);
+    const struct buffer *out = sent(); /* RST_STREAM, CANCEL */
+    assert_true(hex_equals("00000403000000000100000008", out->data, out->size));
+    assert_failure(ERR_FORMAT, "before it had the whole request");
+}
+
 static void test_reset_without_response_is_a_failure(void **state)
 {
     (void)state;
@@ -644,6 +661,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_status_1xx_is_not_the_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_after_a_whole_response_leaves_the_response, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_early_response_without_reset_is_enough, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_early_200_is_a_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_without_response_is_a_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_goaway_fails_what_the_server_will_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_goaway_fails_requests_queued_behind_the_limit, setup, teardown),
