@@ -8,34 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sentences quote paths and words of the command line, which may hold line breaks: a sentence stays one line. */
-static void log_sentence(const char *text)
-{
-    char line[4 * ERROR_TEXT_MAX];
-    size_t used = 0;
-    for (const char *p = text; *p && used + 5 < sizeof line; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c < 0x20 || c == 0x7f)
-            used += (size_t)snprintf(line + used, sizeof line - used, "\\x%02x", c);
-        else
-            line[used++] = *p;
-    }
-    line[used] = '\0';
-    log_error("%s", line);
-}
-
 int cli_exit_code(enum status status, const struct error *err)
 {
-    if (status == OK || status == ERR_CLOSED)
+    if (status == OK || status == ERR_HELP)
         return CLI_DONE;
-    log_sentence(err->text);
+    log_error("%s", err->text);
     return status == ERR_USAGE ? CLI_USAGE : CLI_FAILED;
 }
 
 enum status cli_help(const char *text)
 {
     fputs(text, stdout); /* main() looks at the stream's error flag */
-    return ERR_CLOSED;
+    return ERR_HELP;
 }
 
 /* ---- options ---- */

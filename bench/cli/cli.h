@@ -54,10 +54,10 @@ int cmd_version(int argc, char **argv);
 
 /* ---- exit ---- */
 
-/* OK and ERR_CLOSED from cli_help: CLI_DONE. ERR_USAGE: CLI_USAGE. Others: CLI_FAILED. Logs err's sentence on failure.
+/* OK and ERR_HELP from cli_help: CLI_DONE. ERR_USAGE: CLI_USAGE. Others: CLI_FAILED. Logs err's sentence on failure.
  */
 int cli_exit_code(enum status status, const struct error *err);
-/* Prints to stdout; returns ERR_CLOSED, "nothing left to do", which cli_exit_code takes as success. */
+/* Prints to stdout; returns ERR_HELP, which cli_exit_code takes as success. */
 MUST_CHECK enum status cli_help(const char *text);
 
 /* ---- options ---- */

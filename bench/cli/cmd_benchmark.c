@@ -110,6 +110,8 @@ static enum status run(int argc, char **argv, struct error *err)
         }
     }
     TRY(cli_arguments(argc, argv, 0, 0, "", err));
+    if (repository.given.ns)
+        return fail(err, ERR_USAGE, "--ns: nothing is stored, so there is no namespace to store it in");
     TRY(repository_args_find_if_any(&repository, &found, err));
 
     struct result result = {.has_network = repository_args_is_server(&repository)};

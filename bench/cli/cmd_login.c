@@ -1,5 +1,6 @@
 /* pxarbench login: is the server there, is it the right one, does it accept the account, and what may that do. */
 #include "base/clock.h"
+#include "base/printable.h"
 #include "base/size_text.h"
 #include "cli/cli.h"
 #include "cli/repository_args.h"
@@ -52,16 +53,14 @@ static enum status get(struct rest *r, const char *path, const char *query, size
 {
     CLEANUP(buffer_cleanup) struct buffer body = BUFFER_INIT(size_max);
     TRY(rest_call(r, "GET", path, query, NULL, NULL, size_max, what, &body, err));
-    return reply_data(what, body.data, body.size, out, err);
+    return size_max > WIRE_JSON_REPLY_MAX ? reply_list(what, body.data, body.size, out, err)
+                                          : reply_data(what, body.data, body.size, out, err);
 }
 
 static void copy_member(const json_t *object, const char *name, char *out, size_t out_size)
 {
     const char *text = json_string_value(json_object_get(object, name));
-    snprintf(out, out_size, "%s", text ? text : "");
-    for (char *p = out; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f) /* the server's words, on somebody's terminal */
-            *p = '?';
+    printable_escape(text ? text : "", out, out_size); /* the server's words, on somebody's terminal */
 }
 
 static enum status ask_version(struct rest *r, struct finding *f, struct error *err)
@@ -167,7 +166,8 @@ static enum status ask_session(struct rest *r, const struct finding *f, const ch
         *err = reason;
         return status;
     }
-    *out_may = status != OK && strcasestr(reason.text, "upgrade") != NULL;
+    /* Other refusals name the datastore, the namespace and the account, which may be called so. */
+    *out_may = rest_last_status(r) == 400 && strcasestr(reason.text, "upgrade") != NULL;
     return OK;
 }
 

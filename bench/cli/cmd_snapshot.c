@@ -39,15 +39,14 @@ struct options {
     enum output_format format;
 };
 
-/* All commands take the same. */
-static enum status parse_options(int argc, char **argv, const char *help, struct options *o, struct error *err)
+static const struct option reading_options[] = {REPOSITORY_ARGS_OPTIONS, CLI_FORMAT_OPTION, KEY_ARGS_OPTIONS,
+                                                CLI_OPTIONS_END};
+/* Nothing is read and there is no result. */
+static const struct option forget_options[] = {REPOSITORY_ARGS_OPTIONS, CLI_OPTIONS_END};
+
+static enum status parse_options(int argc, char **argv, const struct option *options, const char *help,
+                                 struct options *o, struct error *err)
 {
-    static const struct option options[] = {
-        REPOSITORY_ARGS_OPTIONS,
-        CLI_FORMAT_OPTION,
-        KEY_ARGS_OPTIONS,
-        CLI_OPTIONS_END,
-    };
     cli_options_begin();
     for (int option; (option = cli_next_option(argc, argv, options, err)) != CLI_NO_MORE;) {
         bool taken;
@@ -188,7 +187,7 @@ static enum status list(int argc, char **argv, struct error *err)
     CLEANUP(repository_args_deinit) struct repository_args repository = REPOSITORY_ARGS_INIT;
     struct options o = {.repository = &repository, .key = &key};
     struct snapshot_id group;
-    TRY(parse_options(argc, argv, list_help, &o, err));
+    TRY(parse_options(argc, argv, reading_options, list_help, &o, err));
     TRY(cli_arguments(argc, argv, 0, 1, "[GROUP]", err));
     bool one_group = optind < argc;
     if (one_group)
@@ -228,7 +227,7 @@ static enum status files(int argc, char **argv, struct error *err)
     CLEANUP(repository_args_deinit) struct repository_args repository = REPOSITORY_ARGS_INIT;
     struct options o = {.repository = &repository, .key = &key};
     struct snapshot_id id;
-    TRY(parse_options(argc, argv, files_help, &o, err));
+    TRY(parse_options(argc, argv, reading_options, files_help, &o, err));
     TRY(cli_arguments(argc, argv, 1, 1, "SNAPSHOT", err));
     TRY(snapshot_id_parse(argv[optind], &id, err));
 
@@ -249,7 +248,7 @@ static enum status forget(int argc, char **argv, struct error *err)
     struct options o = {.repository = &repository, .key = &key};
     struct snapshot_id id;
     char text[SNAPSHOT_TEXT_SIZE];
-    TRY(parse_options(argc, argv, forget_help, &o, err));
+    TRY(parse_options(argc, argv, forget_options, forget_help, &o, err));
     TRY(cli_arguments(argc, argv, 1, 1, "SNAPSHOT", err));
     TRY(snapshot_id_parse(argv[optind], &id, err));
 

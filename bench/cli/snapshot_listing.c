@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ANSWER_SIZE_MAX = 256 << 20, SNAPSHOTS_MAX = 1 << 22 };
+enum { ANSWER_SIZE_MAX = 64 << 20, SNAPSHOTS_MAX = 1 << 22 };
 
 static const char what[] = "listing the snapshots";
 static const char manifest_name[] = "index.json.blob";
@@ -50,8 +50,8 @@ static enum status parse_id(const json_t *object, const char *ns, struct snapsho
     return ERR_FORMAT;
 }
 
-static enum status add_file(const json_t *file, struct snapshot_listing_item *item, bool *out_finished,
-                            struct error *err)
+static enum status add_file(const json_t *file, struct snapshot_listing_item *item, size_t *capacity,
+                            bool *out_finished, struct error *err)
 {
     static const struct digest unknown;
     const char *name = json_string_value(json_object_get(file, "filename"));
@@ -70,7 +70,7 @@ static enum status add_file(const json_t *file, struct snapshot_listing_item *it
         return fail(err, ERR_FORMAT, "%s: the server's answer has a file of unknown crypt-mode", what);
     if (json_integer_value(size) < 0)
         return fail(err, ERR_FORMAT, "%s: the server's answer has a file of negative size", what);
-    return manifest_add(&item->files, name, mode, (uint64_t)json_integer_value(size), &unknown, err);
+    return manifest_append(&item->files, capacity, name, mode, (uint64_t)json_integer_value(size), &unknown, what, err);
 }
 
 static enum status parse_item(const json_t *object, const char *ns, struct snapshot_listing_item *item,
@@ -83,9 +83,10 @@ static enum status parse_item(const json_t *object, const char *ns, struct snaps
         return fail(err, ERR_FORMAT, "%s: the server's answer has a snapshot without files", what);
     TRY(manifest_init(&item->files, item->id.type, item->id.id, item->id.time, err));
     item->is_readable = json_is_integer(json_object_get(object, "size"));
+    size_t capacity = 0;
     for (size_t i = 0; i < json_array_size(files); i++)
-        TRY(add_file(json_array_get(files, i), item, out_finished, err));
-    return OK;
+        TRY(add_file(json_array_get(files, i), item, &capacity, out_finished, err));
+    return manifest_check_names(&item->files, what, err);
 }
 
 static enum status add_item(const json_t *object, const char *ns, struct snapshot_listing *l, struct error *err)
@@ -167,7 +168,7 @@ static enum status ask(struct rest *r, struct account *account, const char *ns, 
     TRY(write_question(account, ns, group, &path, &query, err));
     TRY(rest_call(r, "GET", (const char *)path.data, (const char *)query.data, NULL, NULL, ANSWER_SIZE_MAX, what,
                   &answer, err));
-    TRY(reply_data(what, answer.data, answer.size, &data, err));
+    TRY(reply_list(what, answer.data, answer.size, &data, err));
     TRY(snapshot_listing_parse(data, ns, out, err));
     return check_group(out, group, err);
 }

@@ -2,7 +2,9 @@
 
 #include "cli/snapshot_listing.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct error err;
 
@@ -87,11 +89,46 @@ static void test_answers_that_are_none(void **state)
     }
 }
 
+/* Each with as many files as a manifest may have: a search through them for each one would take minutes. */
+static void test_many_files_cost_no_square_of_their_number(void **state)
+{
+    (void)state;
+    enum { SNAPSHOTS = 12 };
+    struct snapshot_listing l = {0};
+    json_t *files = json_array(), *snapshots = json_array();
+    for (int i = 0; i < MANIFEST_FILES_MAX; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%0100d.blob", i);
+        assert_int_equal(json_array_append_new(
+                             files, json_pack("{s:s, s:s, s:i}", "filename", name, "crypt-mode", "none", "size", i)),
+                         0);
+    }
+    for (int i = 0; i < SNAPSHOTS; i++)
+        assert_int_equal(
+            json_array_append_new(snapshots, json_pack("{s:s, s:s, s:i, s:O}", "backup-type", "host", "backup-id", "me",
+                                                       "backup-time", i + 1, "files", files)),
+            0);
+    alarm(60);
+    assert_int_equal(snapshot_listing_parse(snapshots, "", &l, &err), OK);
+    alarm(0);
+    snapshot_listing_deinit(&l);
+    json_decref(snapshots);
+    json_decref(files);
+    assert_int_equal(parse("[{" ID "\"files\":[" MANIFEST
+                           ",{\"filename\":\"a.blob\",\"crypt-mode\":\"none\",\"size\":1},"
+                           "{\"filename\":\"a.blob\",\"crypt-mode\":\"none\",\"size\":1}]}]",
+                           &l),
+                     ERR_FORMAT);
+    assert_non_null(strstr(err.text, "listed twice"));
+    snapshot_listing_deinit(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_finished_snapshots_in_order_with_the_manifests_files),
         cmocka_unit_test(test_answers_that_are_none),
+        cmocka_unit_test(test_many_files_cost_no_square_of_their_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

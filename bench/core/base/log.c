@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/printable.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -53,9 +54,12 @@ void log_line(enum log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    /* Messages quote paths, words of the command line and of servers: a line stays one, and only shows itself. */
+    char line[4 * sizeof text];
+    printable_escape(text, line, sizeof line);
     pthread_mutex_lock(&output_lock);
     progress_clear();
-    fprintf(stderr, "%s%s\n", level == LOG_ERROR ? "error: " : "", text);
+    fprintf(stderr, "%s%s\n", level == LOG_ERROR ? "error: " : "", line);
     pthread_mutex_unlock(&output_lock);
 }
 

@@ -61,6 +61,20 @@ static void test_levels_and_warnings(void **state)
     free(text);
 }
 
+static void test_lines_only_show_themselves(void **state)
+{
+    (void)state;
+    struct capture c = capture_begin();
+    log_error("denied: %s", "a\nerror: b\r\x1b[31m");
+    log_warning("%s", "\xc2\x9b"
+                      "31m \xe2\x80\xae"
+                      "cba \xff \xc3\xa4");
+    char *text = capture_end(&c);
+    assert_string_equal(text, "error: denied: a\\x0aerror: b\\x0d\\x1b[31m\n"
+                              "\\xc2\\x9b31m \\xe2\\x80\\xaecba \\xff \xc3\xa4\n");
+    free(text);
+}
+
 static void *write_lines(void *argument)
 {
     for (int i = 0; i < 200; i++)
@@ -105,6 +119,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_levels_and_warnings),
+        cmocka_unit_test(test_lines_only_show_themselves),
         cmocka_unit_test(test_lines_of_threads_stay_whole),
         cmocka_unit_test(test_progress_is_silent_at_first),
     };

@@ -75,6 +75,7 @@ const char *status_name(enum status status)
     case ERR_NETWORK: return "network";
     case ERR_CLOSED: return "closed";
     case ERR_CANCELLED: return "cancelled";
+    case ERR_HELP: return "help";
     }
     return "unknown";
 }

@@ -28,6 +28,7 @@ enum status {
     ERR_NETWORK,     /* a connection failed or ended; trying again may help */
     ERR_CLOSED,      /* producer finished, nothing left */
     ERR_CANCELLED,   /* stopped because another thread failed first */
+    ERR_HELP,        /* help was asked for and printed, so there is nothing left to do: no failure */
 };
 
 enum { ERROR_TEXT_MAX = 2048 };

@@ -1,6 +1,8 @@
 #include "index/manifest.h"
 
+#include "base/json_values.h"
 #include "base/log_path.h"
+#include "base/printable.h"
 #include "index/canonical_json.h"
 
 #include <inttypes.h>
@@ -8,7 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILENAME_SIZE_MAX = 255, BACKUP_ID_SIZE_MAX = 255, JSON_QUOTE_MAX = 80 };
+enum {
+    FILENAME_SIZE_MAX = 255,
+    BACKUP_ID_SIZE_MAX = 255,
+    JSON_QUOTE_MAX = 80,
+    VALUES_MAX = 8 * MANIFEST_FILES_MAX, /* of JSON; a file has five */
+};
 
 static void json_cleanup(json_t **value)
 {
@@ -69,10 +76,13 @@ static enum status filename_check(const char *filename, const char *what, struct
     if (size > FILENAME_SIZE_MAX)
         return fail(err, ERR_FORMAT, "%s: filename of %zu bytes, at most %d are allowed", what, size,
                     FILENAME_SIZE_MAX);
-    for (const char *c = filename; *c; c++)
-        if (*c == '/' || (unsigned char)*c < 0x20 || *c == 0x7f)
+    for (const char *c = filename; *c;) {
+        size_t shown = printable_size(c, SIZE_MAX);
+        if (*c == '/' || shown == 0)
             return fail(err, ERR_FORMAT, "%s: filename has the byte 0x%02x, which is not allowed", what,
                         (unsigned)(unsigned char)*c);
+        c += shown;
+    }
     if (filename[0] == '.' ||
         (!has_extension(filename, ".didx") && !has_extension(filename, ".fidx") && !has_extension(filename, ".blob")))
         return fail(err, ERR_FORMAT, "%s: filename \"%s\" is not NAME.didx, NAME.fidx or NAME.blob", what, filename);
@@ -87,9 +97,8 @@ static enum status crypt_mode_check(const char *mode, const char *what, struct e
     return OK;
 }
 
-/* Everything but the search for duplicates, which would cost a square of the count when parsing. */
-static enum status append_file(struct manifest *m, size_t *capacity, const char *filename, const char *crypt_mode,
-                               uint64_t size, const struct digest *csum, const char *what, struct error *err)
+enum status manifest_append(struct manifest *m, size_t *capacity, const char *filename, const char *crypt_mode,
+                            uint64_t size, const struct digest *csum, const char *what, struct error *err)
 {
     TRY(filename_check(filename, what, err));
     TRY(crypt_mode_check(crypt_mode, what, err));
@@ -117,7 +126,7 @@ enum status manifest_add(struct manifest *m, const char *filename, const char *c
         return fail(err, ERR_FORMAT, "manifest: file \"%s\" is there already", filename);
     /* struct manifest keeps no capacity: one backup adds a handful of files, growing each time is cheap enough. */
     size_t capacity = m->file_count;
-    return append_file(m, &capacity, filename, crypt_mode, size, csum, "manifest", err);
+    return manifest_append(m, &capacity, filename, crypt_mode, size, csum, "manifest", err);
 }
 
 const struct manifest_file *manifest_find(const struct manifest *m, const char *filename)
@@ -235,7 +244,7 @@ static enum status parse_file(struct manifest *m, size_t *capacity, const json_t
     TRY(string_member(entry, "csum", what, &csum_text, err));
     if (!digest_parse(csum_text, strlen(csum_text), &csum))
         return fail(err, ERR_FORMAT, "%s: member csum is not 64 hexadecimal digits", what);
-    return append_file(m, capacity, filename, crypt_mode, (uint64_t)json_integer_value(size), &csum, what, err);
+    return manifest_append(m, capacity, filename, crypt_mode, (uint64_t)json_integer_value(size), &csum, what, err);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -243,7 +252,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static enum status check_duplicates(const struct manifest *m, const char *name, struct error *err)
+enum status manifest_check_names(const struct manifest *m, const char *name, struct error *err)
 {
     if (m->file_count < 2)
         return OK;
@@ -313,13 +322,14 @@ static enum status parse_root(struct manifest *m, const json_t *root, const char
     size_t capacity = 0;
     for (size_t i = 0; i < json_array_size(value); i++)
         TRY(parse_file(m, &capacity, json_array_get(value, i), name, i, err));
-    TRY(check_duplicates(m, name, err));
+    TRY(manifest_check_names(m, name, err));
     return parse_unprotected(m, root, name, err);
 }
 
 static enum status load_json(const uint8_t *data, size_t size, const char *name, json_t **out, struct error *err)
 {
     json_error_t parse_error;
+    TRY(json_values_check(data, size, VALUES_MAX, name, err));
     /* Depth is bounded by jansson (2048), duplicates would make two readers see two manifests. */
     *out = json_loadb(size > 0 ? (const char *)data : "", size, JSON_REJECT_DUPLICATES, &parse_error);
     if (!*out)

@@ -34,6 +34,13 @@ MUST_CHECK enum status manifest_init(struct manifest *m, const char *type, const
 void manifest_deinit(struct manifest *m); /* accepts {0} */
 MUST_CHECK enum status manifest_add(struct manifest *m, const char *filename, const char *crypt_mode, uint64_t size,
                                     const struct digest *csum, struct error *err);
+/* The same for many: the search for a file of that name, which manifest_add makes each time, is made once for all, by
+ * manifest_check_names. *capacity: how many `m->files` has room for, 0 at first. `what` begins the sentence. */
+MUST_CHECK enum status manifest_append(struct manifest *m, size_t *capacity, const char *filename,
+                                       const char *crypt_mode, uint64_t size, const struct digest *csum,
+                                       const char *what, struct error *err);
+/* ERR_FORMAT: two files have the same name. */
+MUST_CHECK enum status manifest_check_names(const struct manifest *m, const char *name, struct error *err);
 /* NULL when absent; borrowed. */
 const struct manifest_file *manifest_find(const struct manifest *m, const char *filename);
 /* ERR_FORMAT names the member and what is wrong with it (and the JSON line on syntax errors). Filenames with '/' or

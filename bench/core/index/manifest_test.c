@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define CSUM_1 "0101010101010101010101010101010101010101010101010101010101010101"
 #define CSUM_2 "0202020202020202020202020202020202020202020202020202020202020202"
@@ -177,6 +178,8 @@ static void test_rejects_with_the_member_named(void **state)
         {ONE_FILE(SIZE_CSUM), "filename is missing"},
         {ONE_FILE("\"filename\":\"../a.blob\"," SIZE_CSUM), "0x2f"},
         {ONE_FILE("\"filename\":\"a\\n.blob\"," SIZE_CSUM), "0x0a"},
+        {ONE_FILE("\"filename\":\"a\\u009b31m.blob\"," SIZE_CSUM), "0xc2"},
+        {ONE_FILE("\"filename\":\"a\\u202e.blob\"," SIZE_CSUM), "0xe2"},
         {ONE_FILE("\"filename\":\"a\\u0000.blob\"," SIZE_CSUM), "line 1"},
         {ONE_FILE("\"filename\":\".blob\"," SIZE_CSUM), "not NAME.didx"},
         {ONE_FILE("\"filename\":\".a.blob\"," SIZE_CSUM), "not NAME.didx"},
@@ -242,6 +245,31 @@ static void test_bounds_hostile_sizes(void **state)
     assert_int_equal(manifest_add(&m, "more.blob", "none", 1, &csum, &err), ERR_LIMIT);
     manifest_deinit(&m);
     buffer_deinit(&many);
+}
+
+static long resident_peak_kb(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* As long as a manifest may be: compressed it is 1.5 KB. */
+static void test_memory_for_json_is_bounded(void **state)
+{
+    (void)state;
+    struct manifest m;
+    struct error err = {0};
+    struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX);
+    assert_int_equal(buffer_printf(&text, NULL, HEAD "\"files\":[],\"unprotected\":{\"x\":[{}"), OK);
+    assert_int_equal(buffer_reserve(&text, MANIFEST_SIZE_MAX - text.size, NULL), OK);
+    while (text.size < MANIFEST_SIZE_MAX - 8)
+        assert_int_equal(buffer_append(&text, ",{}", 3, NULL), OK);
+    assert_int_equal(buffer_append(&text, "]}}", 3, NULL), OK);
+    long before_kb = resident_peak_kb();
+    assert_int_equal(manifest_parse(text.data, text.size, "m", &m, &err), ERR_LIMIT);
+    assert_true(resident_peak_kb() - before_kb < 32 << 10); /* 5.6 million objects would take 1.3 GB */
+    buffer_deinit(&text);
 }
 
 static void test_add_refuses_what_parse_would_refuse(void **state)
@@ -430,6 +458,7 @@ static void test_signed_manifest_is_written_and_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory_for_json_is_bounded),
         cmocka_unit_test(test_writes_sorted_members_with_two_spaces),
         cmocka_unit_test(test_keeps_unknown_unprotected_members),
         cmocka_unit_test(test_accepts_what_old_manifests_lack),

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LISTING_SIZE_MAX = 256 << 20, SNAPSHOTS_MAX = 1 << 20 };
+enum { LISTING_SIZE_MAX = 64 << 20, SNAPSHOTS_MAX = 1 << 20 };
 
 /* ---- sessions ---- */
 
@@ -232,7 +232,7 @@ static enum status list(struct store *store, const char *ns, const struct snapsh
     TRY(call_snapshots(remote_store_of(store), "GET", &place, what, &body, err));
     json_t *data;
     struct error own = {0};
-    TRY(reply_data(what, body.data, body.size, &data, err));
+    TRY(reply_list(what, body.data, body.size, &data, err));
     enum status status = take_list(data, ns, group, out, &own);
     json_decref(data);
     return status == OK ? OK : fail(err, status, "%s: the server's answer: %s", what, own.text);

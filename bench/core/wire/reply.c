@@ -1,5 +1,8 @@
 #include "wire/reply.h"
 
+#include "base/json_values.h"
+#include "base/printable.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -16,30 +19,23 @@ static bool says(const char *text, size_t size, const char *word)
     return false;
 }
 
-/* One line of printable characters; UTF-8 stays, other bytes become '?'. */
+/* One line of printable characters (base/printable.h); of others each byte becomes '?'. */
 static void quote(const char *text, size_t size, char out[QUOTE_SIZE])
 {
     size_t used = 0;
     bool blank = true; /* none at the beginning */
     for (size_t i = 0; i < size && used + 8 < QUOTE_SIZE;) {
         unsigned char c = (unsigned char)text[i];
-        size_t length = c < 0x80                ? 1
-                        : c >= 0xc2 && c < 0xe0 ? 2
-                        : c >= 0xe0 && c < 0xf0 ? 3
-                        : c >= 0xf0 && c < 0xf5 ? 4
-                                                : 0;
-        bool whole = length > 0 && length <= size - i;
-        for (size_t k = 1; whole && k < length; k++)
-            whole = ((unsigned char)text[i + k] & 0xc0) == 0x80;
-        if (whole && length == 1 && (c <= ' ' || c == 0x7f)) {
+        if (c <= ' ' || c == 0x7f) {
             if (!blank)
                 out[used++] = ' ';
             blank = true;
             i++;
             continue;
         }
+        size_t length = printable_size(text + i, size - i);
         blank = false;
-        if (whole) {
+        if (length > 0) {
             memcpy(out + used, text + i, length);
             used += length;
             i += length;
@@ -134,13 +130,15 @@ enum status reply_check(enum reply_place place, const char *what, int http_statu
     return fail(err, verdict.status, "%s: %s (status %d)", what, verdict.advice, http_status);
 }
 
-enum status reply_data(const char *what, const void *body, size_t size, json_t **out, struct error *err)
+static enum status open_envelope(const char *what, const void *body, size_t size, size_t values_max, json_t **out,
+                                 struct error *err)
 {
     json_error_t problem;
     if (size == 0) {
         *out = json_null();
         return OK;
     }
+    TRY(json_values_check(body, size, values_max, what, err));
     json_t *root = json_loadb(body, size, 0, &problem);
     if (!root)
         return fail(err, ERR_FORMAT, "%s: the server's answer of %zu bytes is not JSON: %s at byte %d", what, size,
@@ -152,4 +150,14 @@ enum status reply_data(const char *what, const void *body, size_t size, json_t *
     if (!data)
         return fail(err, ERR_FORMAT, "%s: the server's answer has no data", what);
     return OK;
+}
+
+enum status reply_data(const char *what, const void *body, size_t size, json_t **out, struct error *err)
+{
+    return open_envelope(what, body, size, REPLY_VALUES_MAX, out, err);
+}
+
+enum status reply_list(const char *what, const void *body, size_t size, json_t **out, struct error *err)
+{
+    return open_envelope(what, body, size, REPLY_LIST_VALUES_MAX, out, err);
 }

@@ -24,8 +24,14 @@ enum reply_place { REPLY_REST, REPLY_BACKUP_UPGRADE, REPLY_READER_UPGRADE, REPLY
 MUST_CHECK enum status reply_check(enum reply_place place, const char *what, int http_status, const void *body,
                                    size_t size, struct error *err);
 
+/* So many values of JSON (base/json_values.h) are taken: 250 bytes of memory each at most. A list of 100000 snapshots
+ * has about three million. */
+enum { REPLY_VALUES_MAX = 1 << 16, REPLY_LIST_VALUES_MAX = 1 << 22 };
+
 /* What is in the envelope of a 200, `{"data": ...}`; an empty body stands for null. The caller owns `*out`
- * (json_decref). ERR_FORMAT: not JSON, no object, no data. */
+ * (json_decref). ERR_FORMAT: not JSON, no object, no data. ERR_LIMIT: too many values. */
 MUST_CHECK enum status reply_data(const char *what, const void *body, size_t size, json_t **out, struct error *err);
+/* The same where the data is a list of whatever the datastore has. */
+MUST_CHECK enum status reply_list(const char *what, const void *body, size_t size, json_t **out, struct error *err);
 
 #endif

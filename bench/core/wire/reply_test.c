@@ -1,8 +1,11 @@
 #include "testing/testing.h"
 
+#include "wire/protocol.h"
 #include "wire/reply.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static struct error err;
 
@@ -70,6 +73,12 @@ static void test_the_servers_words_are_made_harmless(void **state)
     (void)state;
     assert_int_equal(check(REPLY_REST, 400, " \r\n a\x1b[31mred\x07\n\n b\xc3\xa4\xff\xe2\x82 \t\n"), ERR_REFUSED);
     assert_non_null(strstr(err.text, "words: a [31mred b\xc3\xa4\?\?\?)"));
+    assert_int_equal(check(REPLY_REST, 403,
+                           "denied \xc2\x9b"
+                           "31m \xe2\x80\xae"
+                           "cba \xe0\x80\x80 \xed\xa0\x80"),
+                     ERR_REFUSED);
+    assert_non_null(strstr(err.text, "words: denied \?\?31m \?\?\?cba \?\?\? \?\?\?)"));
     char *text = malloc(100000);
     assert_non_null(text);
     memset(text, 'x', 100000);
@@ -78,6 +87,51 @@ static void test_the_servers_words_are_made_harmless(void **state)
     free(text);
     assert_int_equal(reply_check(REPLY_REST, "this", 400, "\0\0", 2, &err), ERR_REFUSED);
     assert_non_null(strstr(err.text, "(status 400)"));
+}
+
+/* `{"data":[{},{},...]}` of this many objects. */
+static char *make_envelope(size_t count, size_t *out_size)
+{
+    char *text = malloc(3 * count + 16);
+    assert_non_null(text);
+    size_t size = (size_t)sprintf(text, "{\"data\":[");
+    for (size_t i = 0; i < count; i++, size += 3)
+        memcpy(text + size, "{},", 3);
+    memcpy(text + size - 1, "]}", 2);
+    *out_size = size + 1;
+    return text;
+}
+
+static long resident_peak_kb(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+static void test_memory_for_json_is_bounded(void **state)
+{
+    (void)state;
+    size_t size;
+    json_t *value;
+    char *text = make_envelope(WIRE_JSON_REPLY_MAX / 3 - 8, &size);
+    long before_kb = resident_peak_kb();
+    assert_int_equal(reply_data("asking", text, size, &value, &err), ERR_LIMIT);
+    assert_memory_equal(err.text, "asking: ", 8);
+    assert_true(resident_peak_kb() - before_kb < 16 << 10); /* each object would take 235 bytes: 80 MiB */
+    assert_int_equal(reply_list("asking", text, size, &value, &err), OK);
+    assert_int_equal(json_array_size(value), WIRE_JSON_REPLY_MAX / 3 - 8);
+    json_decref(value);
+    free(text);
+    text = make_envelope(REPLY_LIST_VALUES_MAX, &size);
+    before_kb = resident_peak_kb();
+    assert_int_equal(reply_list("asking", text, size, &value, &err), ERR_LIMIT);
+    assert_true(resident_peak_kb() - before_kb < 16 << 10);
+    free(text);
+    text = make_envelope((REPLY_VALUES_MAX - 3) / 2, &size);
+    assert_int_equal(reply_data("asking", text, size, &value, &err), OK);
+    json_decref(value);
+    free(text);
 }
 
 static enum status data(const char *text, json_t **out)
@@ -112,6 +166,7 @@ static void test_data_is_taken_out_of_its_envelope(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory_for_json_is_bounded),
         cmocka_unit_test(test_every_row_of_the_error_catalogue),
         cmocka_unit_test(test_the_servers_words_are_made_harmless),
         cmocka_unit_test(test_data_is_taken_out_of_its_envelope),
