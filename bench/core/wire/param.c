@@ -44,7 +44,10 @@ static enum status add_text(struct param_set *set, size_t index, const char *dat
 {
     const struct param_rule *rule = &set->rules[index];
     struct param_value *value = &set->values[index];
-    if ((size > 0 && memchr(data, '\0', size)) || (rule->check && !rule->check(data, size)))
+    bool is_good = (size == 0 || !memchr(data, '\0', size)) && (!rule->check || rule->check(data, size));
+    if (!is_good && rule->is_secret)
+        return fail(err, ERR_USAGE, "parameter '%s' is not %s", rule->name, rule->what ? rule->what : "a text");
+    if (!is_good)
         return fail(err, ERR_USAGE, "parameter '%s': '%.*s' is not %s", rule->name,
                     size > QUOTE_MAX ? QUOTE_MAX : (int)size, size ? data : "", rule->what ? rule->what : "a text");
     struct param_text text;
@@ -113,6 +116,14 @@ static bool is_list(enum param_type type)
     return type == PARAM_TEXT_LIST || type == PARAM_INTEGER_LIST;
 }
 
+static bool has_secrets(const struct param_set *set)
+{
+    for (size_t i = 0; i < set->rule_count; i++)
+        if (set->rules[i].is_secret)
+            return true;
+    return false;
+}
+
 static enum status find_rule(const struct param_set *set, const char *name, size_t size, size_t *out, struct error *err)
 {
     for (size_t i = 0; i < set->rule_count; i++)
@@ -120,6 +131,9 @@ static enum status find_rule(const struct param_set *set, const char *name, size
             *out = i;
             return OK;
         }
+    /* It may be a secret without its name. */
+    if (has_secrets(set))
+        return fail(err, ERR_USAGE, "there is an unknown parameter");
     return fail(err, ERR_USAGE, "unknown parameter '%.*s'", size > QUOTE_MAX ? QUOTE_MAX : (int)size, name);
 }
 
@@ -225,6 +239,8 @@ static enum status parse_json(struct param_set *set, const char *body, size_t si
     if (size == 0)
         return OK;
     json_t *root = json_loadb(body, size, 0, &problem);
+    if (!root && has_secrets(set)) /* the problem's text quotes what is near it */
+        return fail(err, ERR_USAGE, "the body is not JSON: at byte %d", problem.position);
     if (!root)
         return fail(err, ERR_USAGE, "the body is not JSON: %s at byte %d", problem.text, problem.position);
     enum status status = OK;

@@ -19,6 +19,7 @@ struct param_rule {
     int64_t min, max;                             /* of integers, also in lists; both 0: any */
     bool (*check)(const char *text, size_t size); /* of texts, also in lists; NULL: any without NUL */
     const char *what;                             /* for the sentence: "a file name ending in .didx" */
+    bool is_secret;                               /* no sentence quotes it, nor anything near it */
 };
 
 struct param_text {

@@ -219,6 +219,43 @@ static void test_bodies_are_bounded(void **state)
     assert_non_null(strstr(err.text, "at most 200"));
 }
 
+static bool is_abc(const char *text, size_t size)
+{
+    return size == 3 && memcmp(text, "abc", 3) == 0;
+}
+
+static void test_secrets_are_not_quoted(void **state)
+{
+    (void)state;
+    static const struct param_rule login_rules[] = {
+        {.name = "username", .type = PARAM_TEXT},
+        {.name = "password", .type = PARAM_TEXT, .check = is_abc, .what = "a password", .is_secret = true},
+    };
+    static const struct {
+        const char *type, *body;
+    } cases[] = {
+        {FORM, "username=x&password=s3cr3t"},
+        {FORM, "username=x&password=s3cr3t%00"},
+        {FORM, "username=x&s3cr3t"},
+        {JSON, "{\"password\":\"s3cr3t\"}"},
+        {JSON, "{\"s3cr3t\":1}"},
+        {JSON, "{\"password\":s3cr3t}"},
+        {JSON, "{\"password\":\"s3cr3t"},
+        {FORM, "password=abc&password=s3cr3t"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct param_input input = {
+            .content_type = cases[i].type,
+            .body = cases[i].body,
+            .body_size = strlen(cases[i].body),
+            .body_size_max = 200,
+        };
+        struct param_set login;
+        assert_int_equal(param_parse(login_rules, 2, &input, &login, &err), ERR_USAGE);
+        assert_null(strstr(err.text, "s3"));
+    }
+}
+
 static int clear(void **state)
 {
     (void)state;
@@ -241,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_no_text_holds_a_nul),
         cmocka_unit_test(test_lists_are_repeated_keys_or_arrays),
         cmocka_unit_test(test_bodies_are_bounded),
+        cmocka_unit_test(test_secrets_are_not_quoted),
     };
     return cmocka_run_group_tests(tests, NULL, clear);
 }
