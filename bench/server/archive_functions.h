@@ -26,8 +26,8 @@ struct archive_functions {
 };
 #undef ARCHIVE_FUNCTIONS_MEMBER
 
-/* To be called once. ERR_UNSUPPORTED: there is no libarchive; `*out` is NULL then, else it stays for the life of the
- * process. */
+/* Thread-safe. ERR_UNSUPPORTED: there is no libarchive; `*out` is NULL then, else it stays for the life of the process.
+ */
 MUST_CHECK enum status archive_functions_load(const struct archive_functions **out, struct error *err);
 
 #endif

@@ -49,26 +49,29 @@ static enum status check_manifest(const struct backup_session *b, const struct m
     return OK;
 }
 
-static enum status read_manifest(struct backup_session *b, struct manifest *out, struct error *err)
+static enum status read_manifest(const struct backup_session *b, struct workbench *bench, struct manifest *out,
+                                 struct error *err)
 {
     if (b->manifest.size == 0)
         return fail(err, ERR_NOT_FOUND, "the manifest, " MANIFEST_FILE ", was not uploaded");
-    b->raw.limit = MANIFEST_SIZE_MAX;
-    TRY(blob_open(b->blobs, b->manifest.data, b->manifest.size, MANIFEST_SIZE_MAX, MANIFEST_FILE, &b->raw, err));
-    return manifest_parse(b->raw.data, b->raw.size, MANIFEST_FILE, out, err);
+    struct buffer *raw = &bench->raw;
+    raw->limit = MANIFEST_SIZE_MAX;
+    TRY(blob_open(bench->blobs, b->manifest.data, b->manifest.size, MANIFEST_SIZE_MAX, MANIFEST_FILE, raw, err));
+    return manifest_parse(raw->data, raw->size, MANIFEST_FILE, out, err);
 }
 
-static enum status rewrite_manifest(struct backup_session *b, struct manifest *m, struct buffer *out, struct error *err)
+static enum status rewrite_manifest(const struct backup_session *b, struct workbench *bench, struct manifest *m,
+                                    struct buffer *out, struct error *err)
 {
     CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(2 * MANIFEST_SIZE_MAX);
     const struct upload_stats *stats = &b->stats;
     TRY(manifest_set_upload_stats(m, stats->count, stats->size, stats->compressed_size, stats->duplicates, err));
     TRY(manifest_write(m, &text, err));
     const struct slice slice = {.data = text.data, .size = text.size};
-    return blob_seal(b->blobs, &slice, 1, out, err);
+    return blob_seal(bench->blobs, &slice, 1, out, err);
 }
 
-static enum status end(struct backup_session *b, struct error *err)
+static enum status end(struct backup_session *b, struct workbench *bench, struct error *err)
 {
     CLEANUP(manifest_deinit) struct manifest m = {0};
     CLEANUP(buffer_deinit) struct buffer blob = BUFFER_INIT(2 * MANIFEST_SIZE_MAX + BLOB_HEADER_SIZE);
@@ -78,10 +81,10 @@ static enum status end(struct backup_session *b, struct error *err)
         return fail(err, ERR_USAGE, "index %s is still open", b->writers->name);
     if (b->file_count == 0)
         return fail(err, ERR_USAGE, "the backup has no files");
-    TRY(read_manifest(b, &m, err));
+    TRY(read_manifest(b, bench, &m, err));
     if (b->shared->strict)
         TRY(check_manifest(b, &m, err));
-    TRY(rewrite_manifest(b, &m, &blob, err));
+    TRY(rewrite_manifest(b, bench, &m, &blob, err));
     bool keep_locks = b->benchmark || b->session->faults->release_lock_at_end;
     return local_finish(b->writer, blob.data, blob.size, keep_locks, err);
 }
@@ -89,7 +92,12 @@ static enum status end(struct backup_session *b, struct error *err)
 void finish(struct backup_session *b, struct call *c)
 {
     struct error err = {0};
-    if (end(b, &err) != OK) {
+    struct workbench *bench;
+    enum status status = workshop_take(&b->shared->workshop, &bench, &err);
+    if (status == OK)
+        status = end(b, bench, &err);
+    workshop_return(&b->shared->workshop, bench);
+    if (status != OK) {
         call_reply_failure(c, &err);
         return;
     }

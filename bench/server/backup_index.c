@@ -4,13 +4,19 @@
 #include "index/dynamic_index.h"
 #include "store/local_server.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { COPY_INDEX_MAX = 256 << 20 };
+enum {
+    PIECE_SLOTS = 1024,
+    FIXED_INDEX_SIZES_OFFSET = 64,   /* of the image, and of its chunks */
+    DYNAMIC_WRITER_SIZE = 128 << 10, /* of memory, with the store's half of it */
+};
 
 /* ---- names ---- */
 
@@ -40,12 +46,13 @@ enum status add_file(struct backup_session *b, const char *name, uint64_t size, 
 
 /* ---- writers ---- */
 
-static void writer_free(struct index_writer *w)
+static void writer_free(struct backup_session *b, struct index_writer *w)
 {
     store_index_abort(w->dynamic);
     store_fixed_index_abort(w->fixed);
     free(w->written);
-    free(w->copy);
+    budget_give(&b->shared->tables, w->charged);
+    b->slots -= w->slots;
     free(w);
 }
 
@@ -54,8 +61,9 @@ void index_writers_free(struct backup_session *b)
     while (b->writers) {
         struct index_writer *w = b->writers;
         b->writers = w->next;
-        writer_free(w);
+        writer_free(b, w);
     }
+    b->writer_count = 0;
 }
 
 struct index_writer *index_find(struct backup_session *b, struct call *c, bool is_fixed)
@@ -82,55 +90,112 @@ static void poison(struct backup_session *b, struct index_writer *w, struct call
 
 /* ---- create ---- */
 
-/* The slots of the base's index of the same name, whose checksum the client named. */
-static enum status copy_base(struct backup_session *b, struct index_writer *w, const struct digest *csum,
-                             struct error *err)
+static void close_file(int *fd)
 {
-    CLEANUP(buffer_deinit) struct buffer bytes = BUFFER_INIT(COPY_INDEX_MAX);
-    int fd = -1;
-    uint64_t size = 0;
-    TRY(local_open_previous(b->writer, w->name, &fd, &size, err));
-    enum status status = size <= COPY_INDEX_MAX ? buffer_reserve(&bytes, (size_t)size, err)
-                                                : fail(err, ERR_LIMIT, "%s of the base is too large", w->name);
-    while (status == OK && bytes.size < size) {
-        ssize_t got = pread(fd, bytes.data + bytes.size, (size_t)size - bytes.size, (off_t)bytes.size);
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/* Memory of a writer beside the known chunks: what it gathers of entries, or a bit per slot, here and in the store. */
+static enum status charge(struct backup_session *b, struct index_writer *w, uint64_t size, struct error *err)
+{
+    if (!budget_take(&b->shared->tables, size))
+        return fail(err, ERR_LIMIT, "the server has no memory for another index now");
+    w->charged += size;
+    return OK;
+}
+
+/* `count` digests of a fixed index from slot `k` on. */
+static enum status read_slots(int fd, uint64_t k, size_t count, struct digest *out, const char *name, struct error *err)
+{
+    uint8_t *at = out->bytes;
+    uint64_t offset = INDEX_HEADER_SIZE + k * FIXED_ENTRY_SIZE;
+    for (size_t left = count * FIXED_ENTRY_SIZE; left > 0;) {
+        ssize_t got = pread(fd, at, left, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
         if (got <= 0)
-            status = fail(err, ERR_IO, "read %s of the base", w->name);
-        else
-            bytes.size += (size_t)got;
+            return fail(err, ERR_IO, "read %s of the base", name);
+        at += got;
+        offset += (uint64_t)got;
+        left -= (size_t)got;
     }
-    if (status == OK)
-        status = register_index(&b->known, fd, size, w->name, err);
-    close(fd);
-    TRY(status);
-    CLEANUP(fixed_index_deinit) struct fixed_index index = {0};
-    TRY(fixed_index_parse(bytes.data, bytes.size, w->name, &index, err));
+    return OK;
+}
+
+static_assert(sizeof(struct digest) == FIXED_ENTRY_SIZE, "a slot is a digest");
+
+static void digest_cleanup(struct digest_state **d)
+{
+    digest_free(*d);
+}
+
+static enum status check_base(const struct index_writer *w, int fd, const struct digest *csum, struct error *err)
+{
+    uint8_t sizes[16];
+    if (pread(fd, sizes, sizeof sizes, FIXED_INDEX_SIZES_OFFSET) != sizeof sizes)
+        return fail(err, ERR_IO, "read %s of the base", w->name);
+    if (load_u64le(sizes) != w->size || load_u64le(sizes + 8) != WIRE_FIXED_CHUNK_SIZE)
+        return fail(err, ERR_MISMATCH, "%s of the base has another size", w->name);
+    CLEANUP(digest_cleanup) struct digest_state *digest = NULL;
+    TRY(digest_new(&digest, err));
+    digest_begin(digest);
+    for (uint64_t k = 0; k < w->slots;) {
+        struct digest piece[PIECE_SLOTS];
+        size_t count = w->slots - k < PIECE_SLOTS ? (size_t)(w->slots - k) : PIECE_SLOTS;
+        TRY(read_slots(fd, k, count, piece, w->name, err));
+        digest_update(digest, piece, count * sizeof *piece);
+        k += count;
+    }
     struct digest real;
-    fixed_index_csum(&index, &real);
+    digest_finish(digest, &real);
     if (!digest_equal(&real, csum))
         return fail(err, ERR_MISMATCH, "%s of the base has another checksum than the named one", w->name);
-    if (index.size != w->size || index.chunk_size != WIRE_FIXED_CHUNK_SIZE)
-        return fail(err, ERR_MISMATCH, "%s of the base has another size", w->name);
-    w->copy = index.digests;
-    index.digests = NULL;
+    return OK;
+}
+
+/* The base's index of the same name, whose checksum the client named. It stays where it is until the close: the
+ * session holds the base, so nobody takes it away. */
+static enum status reuse_base(struct backup_session *b, struct index_writer *w, const struct digest *csum,
+                              struct error *err)
+{
+    CLEANUP(close_file) int fd = -1;
+    uint64_t size = 0;
+    TRY(local_open_previous(b->writer, w->name, &fd, &size, err));
+    TRY(register_index(&b->known, fd, size, w->name, err));
+    TRY(check_base(w, fd, csum, err));
+    w->is_copy = true;
     return OK;
 }
 
 static enum status prepare_fixed(struct backup_session *b, struct index_writer *w, struct call *c, struct error *err)
 {
     const struct param_value *reuse = param_get(&c->params, "reuse-csum");
+    uint64_t slots;
     w->size = (uint64_t)param_get(&c->params, "size")->integer;
-    TRY(fixed_index_count(w->size, WIRE_FIXED_CHUNK_SIZE, w->name, &w->slots, err));
+    TRY(fixed_index_count(w->size, WIRE_FIXED_CHUNK_SIZE, w->name, &slots, err));
+    /* What one image may have is enough for all that are open. */
+    if (slots > INDEX_ENTRIES_MAX - b->slots)
+        return fail(err, ERR_LIMIT, "the open fixed indexes of a session have more than %d chunks", INDEX_ENTRIES_MAX);
+    w->slots = slots;
+    b->slots += slots;
+    TRY(charge(b, w, 2 * (slots / 8 + 1), err));
     if (reuse->present) {
         struct digest csum;
         bool parsed = digest_parse(reuse->text.data, reuse->text.size, &csum);
         ASSERT(parsed);
-        TRY(copy_base(b, w, &csum, err));
+        TRY(reuse_base(b, w, &csum, err));
     }
     void *written;
     TRY(array_new((size_t)(w->slots / 8 + 1), 1, INDEX_ENTRIES_MAX / 8 + 1, "index entries", &written, err));
     w->written = written;
     return store_fixed_index_begin(b->writer, w->name, w->size, WIRE_FIXED_CHUNK_SIZE, &w->fixed, err);
+}
+
+static enum status prepare_dynamic(struct backup_session *b, struct index_writer *w, struct error *err)
+{
+    TRY(charge(b, w, DYNAMIC_WRITER_SIZE, err));
+    return store_index_begin(b->writer, w->name, &w->dynamic, err);
 }
 
 void index_create(struct backup_session *b, struct call *c, bool is_fixed)
@@ -139,6 +204,10 @@ void index_create(struct backup_session *b, struct call *c, bool is_fixed)
     const char *name = param_get(&c->params, "archive-name")->text.data;
     if (b->last_wid >= WIRE_WID_MAX) {
         call_reply_error(c, 400, "too many indexes in one session");
+        return;
+    }
+    if (b->writer_count >= INDEXES_OPEN_MAX) {
+        call_reply_error(c, 400, "too many open indexes: close some before others are begun");
         return;
     }
     if (name_is_taken(b, name)) {
@@ -152,16 +221,16 @@ void index_create(struct backup_session *b, struct call *c, bool is_fixed)
     }
     w->is_fixed = is_fixed;
     snprintf(w->name, sizeof w->name, "%s", name);
-    enum status status =
-        is_fixed ? prepare_fixed(b, w, c, &err) : store_index_begin(b->writer, name, &w->dynamic, &err);
+    enum status status = is_fixed ? prepare_fixed(b, w, c, &err) : prepare_dynamic(b, w, &err);
     if (status != OK) {
-        writer_free(w);
+        writer_free(b, w);
         call_reply_failure(c, &err);
         return;
     }
     w->wid = ++b->last_wid;
     w->next = b->writers;
     b->writers = w;
+    b->writer_count++;
     call_reply_data(c, "%" PRIu32, w->wid);
 }
 
@@ -190,9 +259,7 @@ static enum status append_fixed(struct index_writer *w, uint64_t offset, uint64_
         return fail(err, ERR_USAGE, "fixed index %s: offset %" PRIu64 " is behind its end", w->name, offset);
     TRY(fixed_index_slot(w->size, WIRE_FIXED_CHUNK_SIZE, end, size, &k, err));
     uint8_t bit = (uint8_t)(1u << (k % 8));
-    if (w->copy)
-        w->copy[k] = *digest;
-    else if (!(w->written[k / 8] & bit))
+    if (!(w->written[k / 8] & bit))
         TRY(store_fixed_index_put(w->fixed, k, digest, false, err));
     w->written_twice |= (w->written[k / 8] & bit) != 0;
     w->written[k / 8] |= bit;
@@ -249,24 +316,39 @@ static enum status check_close(const struct index_writer *w, uint64_t count, uin
         return fail(err, ERR_MISMATCH, "index %s has size %" PRIu64 ", not %" PRIu64, w->name, real, size);
     if (w->is_fixed && w->written_twice)
         return fail(err, ERR_FORMAT, "index %s: a chunk was appended twice", w->name);
-    if (w->is_fixed && !w->copy && w->count != w->slots)
+    if (w->is_fixed && !w->is_copy && w->count != w->slots)
         return fail(err, ERR_FORMAT, "index %s: %" PRIu64 " of %" PRIu64 " chunks are missing", w->name,
                     w->slots - w->count, w->slots);
     return OK;
 }
 
-static enum status write_copy(struct index_writer *w, struct error *err)
+/* What the client left as it is. */
+static enum status write_copy(const struct backup_session *b, struct index_writer *w, struct error *err)
 {
-    for (uint64_t k = 0; w->copy && k < w->slots; k++)
-        TRY(store_fixed_index_put(w->fixed, k, &w->copy[k], false, err));
+    CLEANUP(close_file) int fd = -1;
+    uint64_t size = 0;
+    TRY(local_open_previous(b->writer, w->name, &fd, &size, err));
+    for (uint64_t first = 0; first < w->slots;) {
+        struct digest piece[PIECE_SLOTS];
+        size_t count = w->slots - first < PIECE_SLOTS ? (size_t)(w->slots - first) : PIECE_SLOTS;
+        TRY(read_slots(fd, first, count, piece, w->name, err));
+        for (size_t i = 0; i < count; i++) {
+            uint64_t k = first + i;
+            if (!(w->written[k / 8] & (1u << (k % 8))))
+                TRY(store_fixed_index_put(w->fixed, k, &piece[i], false, err));
+        }
+        first += count;
+    }
     return OK;
 }
 
-static enum status publish(struct index_writer *w, struct digest *out_csum, struct error *err)
+static enum status publish(const struct backup_session *b, struct index_writer *w, struct digest *out_csum,
+                           struct error *err)
 {
     uint64_t size, count;
     if (w->is_fixed) {
-        TRY(write_copy(w, err));
+        if (w->is_copy)
+            TRY(write_copy(b, w, err));
         struct store_fixed_index *fixed = w->fixed;
         w->fixed = NULL;
         return store_fixed_index_finish(fixed, out_csum, err);
@@ -290,7 +372,8 @@ static void forget_writer(struct backup_session *b, struct index_writer *w)
     while (*at != w)
         at = &(*at)->next;
     *at = w->next;
-    writer_free(w);
+    b->writer_count--;
+    writer_free(b, w);
 }
 
 void index_close(struct backup_session *b, struct call *c, bool is_fixed)
@@ -307,7 +390,7 @@ void index_close(struct backup_session *b, struct call *c, bool is_fixed)
         return;
     enum status status = check_close(w, count, size, &err);
     if (status == OK)
-        status = publish(w, &real, &err);
+        status = publish(b, w, &real, &err);
     if (status == OK && !digest_equal(&real, &csum))
         status = fail(&err, ERR_MISMATCH, "index %s has another checksum", w->name);
     if (status == OK)

@@ -25,12 +25,9 @@ enum status backup_session_new(struct session *s, const struct session_options *
     b->id = options->id;
     b->benchmark = options->benchmark;
     b->writer = options->writer;
-    b->raw = BUFFER_INIT(WIRE_CHUNK_RAW_MAX);
-    b->rewritten = BUFFER_INIT(WIRE_CHUNK_ENCODED_MAX);
     b->manifest = BUFFER_INIT(WIRE_BLOB_ENCODED_MAX);
     *out = b;
-    TRY(known_init(&b->known, err));
-    return blob_context_new(&b->blobs, err);
+    return known_init(&b->known, &s->shared->tables, err);
 }
 
 void backup_session_free(struct backup_session *b)
@@ -40,10 +37,8 @@ void backup_session_free(struct backup_session *b)
     index_writers_free(b);
     local_end(b->writer, b->benchmark);
     known_deinit(&b->known);
-    blob_context_free(b->blobs);
-    buffer_deinit(&b->raw);
-    buffer_deinit(&b->rewritten);
     buffer_deinit(&b->manifest);
+    budget_give(&b->shared->tables, b->manifest_charged);
     free(b->files);
     free(b);
 }
@@ -89,7 +84,7 @@ static void previous(struct backup_session *b, struct call *c)
 /* ---- chunks ---- */
 
 /* The same blob with the checksum that its bytes have. */
-static enum status rewrite_crc(struct backup_session *b, enum blob_kind kind, const uint8_t **blob, size_t size,
+static enum status rewrite_crc(struct workbench *bench, enum blob_kind kind, const uint8_t **blob, size_t size,
                                struct error *err)
 {
     size_t header = blob_is_encrypted(kind) ? BLOB_ENCRYPTED_HEADER_SIZE : BLOB_HEADER_SIZE;
@@ -98,33 +93,34 @@ static enum status rewrite_crc(struct backup_session *b, enum blob_kind kind, co
     uint32_t crc = (uint32_t)crc32_z(0, *blob + header, size - header);
     if (load_u32le(*blob + BLOB_CRC_OFFSET) == crc)
         return OK;
-    buffer_clear(&b->rewritten);
-    TRY(buffer_append(&b->rewritten, *blob, size, err));
-    store_u32le(b->rewritten.data + BLOB_CRC_OFFSET, crc);
-    *blob = b->rewritten.data;
+    bench->rewritten.limit = WIRE_CHUNK_ENCODED_MAX;
+    TRY(buffer_append(&bench->rewritten, *blob, size, err));
+    store_u32le(bench->rewritten.data + BLOB_CRC_OFFSET, crc);
+    *blob = bench->rewritten.data;
     return OK;
 }
 
 /* Encrypted ones have to be believed. Others are decoded, into no more bytes than were announced. */
-static enum status check_chunk(struct backup_session *b, const uint8_t **blob, size_t blob_size,
+static enum status check_chunk(struct workbench *bench, const uint8_t **blob, size_t blob_size,
                                const struct digest *digest, uint64_t size, struct error *err)
 {
     enum blob_kind kind;
     TRY(blob_kind_of(*blob, blob_size, "chunk", &kind, err));
     if (blob_is_encrypted(kind))
-        return rewrite_crc(b, kind, blob, blob_size, err);
+        return rewrite_crc(bench, kind, blob, blob_size, err);
     /* The checksum is right almost always, and looked at while decoding. */
-    b->raw.limit = WIRE_CHUNK_RAW_MAX;
-    enum status status = blob_open(b->blobs, *blob, blob_size, (size_t)size, "chunk", &b->raw, err);
+    struct buffer *raw = &bench->raw;
+    raw->limit = WIRE_CHUNK_RAW_MAX;
+    enum status status = blob_open(bench->blobs, *blob, blob_size, (size_t)size, "chunk", raw, err);
     if (status == ERR_MISMATCH) {
-        TRY(rewrite_crc(b, kind, blob, blob_size, err));
-        status = blob_open(b->blobs, *blob, blob_size, (size_t)size, "chunk", &b->raw, err);
+        TRY(rewrite_crc(bench, kind, blob, blob_size, err));
+        status = blob_open(bench->blobs, *blob, blob_size, (size_t)size, "chunk", raw, err);
     }
     TRY(status);
-    if (b->raw.size != size)
-        return fail(err, ERR_MISMATCH, "the chunk has %zu bytes, not %" PRIu64, b->raw.size, size);
+    if (raw->size != size)
+        return fail(err, ERR_MISMATCH, "the chunk has %zu bytes, not %" PRIu64, raw->size, size);
     struct digest real;
-    digest_of(b->raw.data, b->raw.size, &real);
+    digest_of(raw->data, raw->size, &real);
     if (!digest_equal(&real, digest))
         return fail(err, ERR_MISMATCH, "the chunk has another digest than announced");
     return OK;
@@ -153,6 +149,23 @@ static void add_chunk_stats(struct upload_stats *sum, const struct upload_stats 
     sum->duplicates += one->duplicates;
 }
 
+static enum status take_chunk(struct backup_session *b, struct call *c, const struct digest *digest,
+                              struct upload_stats *stats, struct error *err)
+{
+    const uint8_t *blob;
+    size_t size;
+    struct workbench *bench;
+    TRY(workshop_take(&b->shared->workshop, &bench, err));
+    enum status status = body_take(&c->body, &bench->encoded, &blob, &size, err);
+    if (status == OK)
+        status = check_chunk(bench, &blob, size, digest, stats->size, err);
+    if (status == OK)
+        status = store_chunk(b, digest, blob, size, stats, err);
+    workshop_return(&b->shared->workshop, bench);
+    TRY(status);
+    return known_add(&b->known, digest, (uint32_t)stats->size, err);
+}
+
 static void chunk(struct backup_session *b, struct call *c, bool is_fixed)
 {
     struct error err = {0};
@@ -161,8 +174,6 @@ static void chunk(struct backup_session *b, struct call *c, bool is_fixed)
     struct upload_stats stats = {.size = (uint64_t)param_get(&c->params, "size")->integer};
     bool parsed = digest_parse(text->data, text->size, &digest);
     ASSERT(parsed);
-    const uint8_t *blob;
-    size_t blob_size;
     if (b->finished) {
         call_reply_error(c, 400, "the backup is finished already");
         return;
@@ -174,10 +185,7 @@ static void chunk(struct backup_session *b, struct call *c, bool is_fixed)
         call_reply_error(c, 400, "only the last chunk of a fixed index may be short");
         return;
     }
-    if (body_take(&c->body, &blob, &blob_size, &err) != OK ||
-        check_chunk(b, &blob, blob_size, &digest, stats.size, &err) != OK ||
-        store_chunk(b, &digest, blob, blob_size, &stats, &err) != OK ||
-        known_add(&b->known, &digest, (uint32_t)stats.size, &err) != OK) {
+    if (take_chunk(b, c, &digest, &stats, &err) != OK) {
         call_reply_failure(c, &err);
         return;
     }
@@ -187,6 +195,15 @@ static void chunk(struct backup_session *b, struct call *c, bool is_fixed)
 }
 
 /* ---- blobs ---- */
+
+static enum status keep_manifest(struct backup_session *b, const uint8_t *blob, size_t size, struct error *err)
+{
+    if (!budget_take(&b->shared->tables, size))
+        return fail(err, ERR_LIMIT, "the server has no memory for a manifest now");
+    b->manifest_charged += size;
+    buffer_clear(&b->manifest);
+    return buffer_append(&b->manifest, blob, size, err);
+}
 
 static enum status keep_blob(struct backup_session *b, const char *name, const uint8_t *blob, size_t size,
                              struct error *err)
@@ -201,7 +218,7 @@ static enum status keep_blob(struct backup_session *b, const char *name, const u
     TRY(blob_check(blob, size, name, &kind, err));
     digest_of(blob, size, &csum);
     if (strcmp(name, MANIFEST_FILE) == 0)
-        TRY(buffer_append(&b->manifest, blob, size, err));
+        TRY(keep_manifest(b, blob, size, err));
     else
         TRY(store_put_blob(b->writer, name, blob, size, err));
     TRY(add_file(b, name, size, &csum, err));
@@ -212,14 +229,20 @@ static enum status keep_blob(struct backup_session *b, const char *name, const u
 static void blob(struct backup_session *b, struct call *c)
 {
     struct error err = {0};
+    struct workbench *bench;
     const uint8_t *bytes;
     size_t size;
     if (b->finished) {
         call_reply_error(c, 400, "the backup is finished already");
         return;
     }
-    if (body_take(&c->body, &bytes, &size, &err) != OK ||
-        keep_blob(b, param_get(&c->params, "file-name")->text.data, bytes, size, &err) != OK)
+    enum status status = workshop_take(&b->shared->workshop, &bench, &err);
+    if (status == OK)
+        status = body_take(&c->body, &bench->encoded, &bytes, &size, &err);
+    if (status == OK)
+        status = keep_blob(b, param_get(&c->params, "file-name")->text.data, bytes, size, &err);
+    workshop_return(&b->shared->workshop, bench);
+    if (status != OK)
         call_reply_failure(c, &err);
     else
         call_reply_data(c, "null");

@@ -8,7 +8,10 @@
 #include "index/fixed_index.h"
 #include "server/call.h"
 
-enum { BACKUP_FILES_MAX = 1024 }; /* indexes and blobs of a session */
+enum {
+    BACKUP_FILES_MAX = 1024, /* indexes and blobs of a session */
+    INDEXES_OPEN_MAX = 64,   /* at a time: each is an open file */
+};
 
 /* What finish puts into the manifest. */
 struct upload_stats {
@@ -30,8 +33,9 @@ struct index_writer {
     uint64_t slots;
     uint8_t *written; /* of a fixed one: a bit per slot */
     bool written_twice;
-    bool has_short;      /* one chunk below full length was uploaded */
-    struct digest *copy; /* of a fixed one that began as a copy of the base's: all its slots, written when it closes */
+    bool has_short;   /* one chunk below full length was uploaded */
+    bool is_copy;     /* a fixed one: slots that nothing was appended for are the base's, written when it closes */
+    uint64_t charged; /* of the budget of tables */
     struct upload_stats stats;
     struct index_writer *next;
 };
@@ -50,14 +54,14 @@ struct backup_session {
     bool benchmark;
     struct store_writer *writer;
     struct known known;
-    struct blob_context *blobs;
-    struct buffer raw; /* of the chunk that is looked at */
-    struct buffer rewritten;
     struct index_writer *writers; /* open ones */
+    size_t writer_count;
+    uint64_t slots; /* of open fixed ones */
     uint32_t last_wid;
     struct stored_name *files; /* owned */
     size_t file_count, file_capacity;
     struct buffer manifest;    /* the blob, as it was sent; it becomes a file when the backup is finished */
+    uint64_t manifest_charged; /* of the budget of tables */
     struct upload_stats stats; /* of closed writers and blobs */
     bool poisoned;
     bool finished;

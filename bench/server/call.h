@@ -3,6 +3,7 @@
 #ifndef PXB_SERVER_CALL_H
 #define PXB_SERVER_CALL_H
 
+#include "server/body.h"
 #include "server/known.h"
 #include "server/session.h"
 #include "wire/protocol.h"
@@ -26,14 +27,15 @@ struct call {
     bool discards_body; /* a speed test's */
     /* What fault injection does with it. */
     bool fault_cut, fault_delay, fault_error, fault_lie;
-    bool seen_body;
-    /* The reply: a text, or a file from `fd`. */
+    /* The reply: a text, a file from `fd`, or always the same byte. */
     bool replied;
     bool submitted;
     int status;
     const char *type;
     struct buffer text;
-    int fd; /* -1: none */
+    int fd;       /* -1: none */
+    bool repeats; /* `size` times the byte `filler` */
+    uint8_t filler;
     uint64_t offset, size;
     enum lie lie;
     uint64_t due_ns; /* of a delayed reply */
@@ -42,6 +44,7 @@ struct call {
 
 struct session {
     struct shared *shared;
+    struct body_file body_file;
     const struct faults *faults;
     enum session_kind kind;
     struct h2_server *h2;
@@ -72,7 +75,7 @@ void call_reply_failure(struct call *c, const struct error *err);
 /* The bytes of a file; takes the descriptor. */
 void call_reply_file(struct call *c, int fd, uint64_t size);
 /* `size` times the same byte. */
-void call_reply_constant(struct call *c, uint8_t byte, size_t size);
+void call_reply_constant(struct call *c, uint8_t byte, uint64_t size);
 /* Delayed ones whose time has come, and files that there is room for. */
 void call_reply_due(struct session *s);
 /* The call is over: its file gives way to another one. */

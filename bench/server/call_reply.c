@@ -1,6 +1,8 @@
 /* Replies: made, delayed, sent from files a piece at a time, and spoilt where fault injection wants it. */
 #include "server/call.h"
 
+#include "store/local_server.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,6 +39,16 @@ static bool read_file(const struct call *c, uint64_t offset, uint8_t *out, size_
     return true;
 }
 
+static enum h2_source_result repeat(void *user, uint8_t *out, size_t room, size_t *out_size)
+{
+    struct call *c = user;
+    uint64_t left = c->size - c->offset;
+    *out_size = left < room ? (size_t)left : room;
+    memset(out, c->filler, *out_size);
+    c->offset += *out_size;
+    return c->offset == c->size ? H2_SOURCE_END : H2_SOURCE_MORE;
+}
+
 static enum h2_source_result read_piece(void *user, uint8_t *out, size_t room, size_t *out_size)
 {
     struct call *c = user;
@@ -67,7 +79,9 @@ static void submit(struct call *c)
         .body = c->text.data,
         .body_size = c->text.size,
         .body_borrowed = true,
-        .source = c->fd >= 0 ? read_piece : NULL,
+        .source = c->fd >= 0   ? read_piece
+                  : c->repeats ? repeat
+                               : NULL,
         .source_user = c,
     };
     c->submitted = true;
@@ -173,13 +187,14 @@ void call_reply_close(struct call *c)
 
 void call_reply_error(struct call *c, int status, const char *text)
 {
+    char public_text[ERROR_TEXT_MAX];
     if (c->replied)
         return;
+    local_public_text(c->session->shared->store, text, public_text);
     c->status = status;
     c->type = WIRE_TYPE_JSON_REPLY; /* as the original, although it is bare text */
     c->text = BUFFER_INIT(ERROR_TEXT_MAX);
-    size_t size = strlen(text);
-    if (buffer_append(&c->text, text, size < ERROR_TEXT_MAX ? size : ERROR_TEXT_MAX, NULL) != OK)
+    if (buffer_append(&c->text, public_text, strlen(public_text), NULL) != OK)
         buffer_clear(&c->text); /* the status says enough */
     finish_reply(c);
 }
@@ -226,17 +241,14 @@ void call_reply_file(struct call *c, int fd, uint64_t size)
     finish_reply(c);
 }
 
-void call_reply_constant(struct call *c, uint8_t byte, size_t size)
+void call_reply_constant(struct call *c, uint8_t byte, uint64_t size)
 {
     if (c->replied)
         return;
     c->status = 200;
     c->type = WIRE_TYPE_BINARY;
-    c->text = BUFFER_INIT(size);
-    if (buffer_append_zeros(&c->text, size, NULL) != OK) {
-        call_reply_error(c, 500, "out of memory");
-        return;
-    }
-    memset(c->text.data, byte, size);
+    c->repeats = true;
+    c->filler = byte;
+    c->size = size;
     finish_reply(c);
 }

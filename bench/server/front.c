@@ -19,6 +19,8 @@ void front_init(struct front *f, struct shared *shared, const struct faults *fau
 {
     *f = (struct front){.shared = shared, .faults = faults, .between = true, .out = BUFFER_INIT(OUT_LIMIT)};
     http_head_init(&f->head, HTTP_REQUEST);
+    body_file_init(&f->file, shared->datastore, WIRE_BLOB_ENCODED_MAX);
+    body_init(&f->upload, &shared->bodies, &f->file, 0);
 }
 
 static void wipe_content(struct front *f)
@@ -26,6 +28,7 @@ static void wipe_content(struct front *f)
     if (f->content.data) /* it may have been a password */
         OPENSSL_cleanse(f->content.data, f->content.capacity);
     buffer_deinit(&f->content);
+    body_deinit(&f->upload);
 }
 
 void front_deinit(struct front *f)
@@ -33,6 +36,7 @@ void front_deinit(struct front *f)
     http_head_deinit(&f->head);
     target_deinit(&f->target);
     wipe_content(f);
+    body_file_deinit(&f->file);
     buffer_deinit(&f->out);
     rest_answer_deinit(&f->answer);
     local_end(f->upgrade.writer, true);
@@ -133,7 +137,7 @@ static void login(struct front *f)
 {
     static const struct param_rule rules[] = {
         {.name = "username", .type = PARAM_TEXT, .check = user_check, .what = "a user like root@pam"},
-        {.name = "password", .type = PARAM_TEXT, .check = not_empty, .what = "a password"},
+        {.name = "password", .type = PARAM_TEXT, .check = not_empty, .what = "a password", .is_secret = true},
     };
     const struct param_input input = {
         .query = f->target.query,
@@ -204,7 +208,7 @@ static const char *const *components(const struct front *f)
     return (const char *const *)f->target.components + 2;
 }
 
-static void ask_api(struct front *f)
+static void ask(struct front *f, const uint8_t *body, size_t body_size)
 {
     const struct rest_question question = {
         .method = f->head.method,
@@ -212,12 +216,32 @@ static void ask_api(struct front *f)
         .component_count = f->target.count - 2,
         .query = f->target.query,
         .content_type = http_head_find(&f->head, "content-type"),
-        .body = f->content.data,
-        .body_size = f->content.size,
+        .body = body,
+        .body_size = body_size,
         .caller = f->is_known ? &f->caller : NULL,
     };
     rest_api_answer(f->shared->api, &question, &f->answer);
     write_answer(f);
+}
+
+static void ask_api(struct front *f)
+{
+    struct error err = {0};
+    struct workbench *bench;
+    const uint8_t *body;
+    size_t size;
+    if (!f->has_upload) {
+        ask(f, f->content.data, f->content.size);
+        return;
+    }
+    enum status status = workshop_take(&f->shared->workshop, &bench, &err);
+    if (status == OK)
+        status = body_take(&f->upload, &bench->encoded, &body, &size, &err);
+    if (status == OK)
+        ask(f, body, size);
+    else
+        reply_text(f, 400, err.text);
+    workshop_return(&f->shared->workshop, bench);
 }
 
 static bool is_api(const struct front *f)
@@ -326,13 +350,17 @@ static void begin(struct front *f)
         snprintf(f->refusal, sizeof f->refusal, "%.255s", err.text);
     }
     size_t limit = body_max(f);
-    f->content = BUFFER_INIT(limit ? limit : 1);
+    f->has_upload = limit > f->shared->limits.parameter_body_max;
+    if (f->has_upload)
+        body_init(&f->upload, &f->shared->bodies, &f->file, limit);
+    else
+        f->content = BUFFER_INIT(limit ? limit : 1);
     if (http_body_init(&f->body, &f->head, limit, &err) != OK) {
         refuse(f, needs_login(f) && !f->is_known ? 401 : 400, "the body is too long");
         return;
     }
     /* So that growing leaves no copies of a password behind. */
-    if (f->head.has_length && buffer_reserve(&f->content, (size_t)f->head.length, &err) != OK) {
+    if (f->head.has_length && !f->has_upload && buffer_reserve(&f->content, (size_t)f->head.length, &err) != OK) {
         refuse(f, 400, err.text);
         return;
     }
@@ -376,8 +404,11 @@ static size_t feed_body(struct front *f, const uint8_t *data, size_t size)
     size_t used = 0;
     const uint8_t *piece;
     size_t piece_size;
-    if (http_body_feed(&f->body, data, size, &used, &piece, &piece_size, &err) != OK ||
-        buffer_append(&f->content, piece, piece_size, &err) != OK) {
+    enum status status = http_body_feed(&f->body, data, size, &used, &piece, &piece_size, &err);
+    if (status == OK)
+        status = f->has_upload ? body_add(&f->upload, piece, piece_size, &err)
+                               : buffer_append(&f->content, piece, piece_size, &err);
+    if (status != OK) {
         refuse(f, 400, err.text);
         return size;
     }

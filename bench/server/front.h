@@ -7,6 +7,7 @@
 #ifndef PXB_SERVER_FRONT_H
 #define PXB_SERVER_FRONT_H
 
+#include "server/body.h"
 #include "server/session.h"
 #include "wire/http_body.h"
 #include "wire/target.h"
@@ -33,7 +34,10 @@ struct front {
     char name[FAULT_CALL_MAX];
     bool fault_cut, fault_delay, fault_error;
     struct http_body body;
-    struct buffer content;
+    struct buffer content; /* parameters; wiped */
+    bool has_upload;       /* the body is data, and goes here: */
+    struct body_file file;
+    struct body upload;
     bool keeps_alive;
     /* The reply. */
     struct buffer out;

@@ -8,17 +8,24 @@
 
 enum { CAPACITY_MIN = 1024 };
 
-enum status known_init(struct known *k, struct error *err)
+enum status known_init(struct known *k, struct budget *budget, struct error *err)
 {
-    *k = (struct known){0};
+    *k = (struct known){.budget = budget};
     if (getrandom(k->key, sizeof k->key, 0) != (ssize_t)sizeof k->key)
         return fail(err, ERR_IO, "random bytes for a table");
     return OK;
 }
 
+static void forget_slots(struct known *k)
+{
+    if (k->capacity > 0)
+        budget_give(k->budget, k->capacity * sizeof *k->slots);
+    free(k->slots);
+}
+
 void known_deinit(struct known *k)
 {
-    free(k->slots);
+    forget_slots(k);
     *k = (struct known){0};
 }
 
@@ -47,12 +54,20 @@ static enum status grow(struct known *k, struct error *err)
     struct known bigger = *k;
     void *slots;
     bigger.capacity = k->capacity ? 2 * k->capacity : CAPACITY_MIN;
-    TRY(array_new(bigger.capacity, sizeof *k->slots, (size_t)KNOWN_MAX * 2, "known chunks", &slots, err));
+    size_t size = bigger.capacity * sizeof *k->slots; /* KNOWN_MAX keeps it small enough */
+    if (!budget_take(k->budget, size))
+        return fail(err, ERR_LIMIT, "the server's sessions know too many chunks: it has no memory for more");
+    enum status status =
+        array_new(bigger.capacity, sizeof *k->slots, (size_t)KNOWN_MAX * 2, "known chunks", &slots, err);
+    if (status != OK) {
+        budget_give(k->budget, size);
+        return status;
+    }
     bigger.slots = slots;
     for (size_t i = 0; i < k->capacity; i++)
         if (k->slots[i].size > 0)
             *slot(&bigger, &k->slots[i].digest) = k->slots[i];
-    free(k->slots);
+    forget_slots(k);
     *k = bigger;
     return OK;
 }

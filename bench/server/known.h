@@ -5,6 +5,7 @@
 #define PXB_SERVER_KNOWN_H
 
 #include "chunk/digest.h"
+#include "server/budget.h"
 
 enum { KNOWN_MAX = 1 << 26 };
 
@@ -14,15 +15,16 @@ struct known_chunk {
 };
 
 struct known {
+    struct budget *budget;     /* of the table's memory; borrowed */
     struct known_chunk *slots; /* owned */
     size_t capacity;           /* a power of two, or 0 */
     size_t count;
     uint64_t key[2];
 };
 
-MUST_CHECK enum status known_init(struct known *k, struct error *err); /* reads random bytes: ERR_IO */
-void known_deinit(struct known *k);                                    /* accepts zeroed */
-/* `size` > 0; of one that is there already it is replaced. ERR_LIMIT, ERR_MEMORY. */
+MUST_CHECK enum status known_init(struct known *k, struct budget *budget, struct error *err); /* random bytes: ERR_IO */
+void known_deinit(struct known *k);                                                           /* accepts zeroed */
+/* `size` > 0; of one that is there already it is replaced. ERR_LIMIT: the budget, or KNOWN_MAX; ERR_MEMORY. */
 MUST_CHECK enum status known_add(struct known *k, const struct digest *digest, uint32_t size, struct error *err);
 /* 0: unknown. */
 uint32_t known_find(const struct known *k, const struct digest *digest);

@@ -1,5 +1,6 @@
 #include "server/open_session.h"
 
+#include "base/log.h"
 #include "store/local_server.h"
 #include "store/local_server_lists.h"
 
@@ -82,9 +83,9 @@ static enum status open_reader(struct shared *shared, const struct http_head *he
                                    : status;
 }
 
-enum status open_session(struct shared *shared, const struct faults *faults, enum session_kind kind,
-                         const struct http_head *head, const char *query, const struct caller *caller,
-                         struct session_options *out, int *out_http_status, struct error *err)
+static enum status open_checked(struct shared *shared, const struct faults *faults, enum session_kind kind,
+                                const struct http_head *head, const char *query, const struct caller *caller,
+                                struct session_options *out, int *out_http_status, struct error *err)
 {
     const struct call_rules *rules = call_rules_upgrade(kind);
     const struct param_input input = {.source = PARAM_FROM_QUERY_ONLY, .query = query, .query_size = strlen(query)};
@@ -96,4 +97,18 @@ enum status open_session(struct shared *shared, const struct faults *faults, enu
     TRY(snapshot_id_check(&out->id, err));
     return kind == SESSION_BACKUP ? open_backup(shared, faults, head, &params, caller, out, out_http_status, err)
                                   : open_reader(shared, head, &params, caller, out, err);
+}
+
+enum status open_session(struct shared *shared, const struct faults *faults, enum session_kind kind,
+                         const struct http_head *head, const char *query, const struct caller *caller,
+                         struct session_options *out, int *out_http_status, struct error *err)
+{
+    enum status status = open_checked(shared, faults, kind, head, query, caller, out, out_http_status, err);
+    if (status != OK) {
+        char text[ERROR_TEXT_MAX];
+        log_debug("a session is refused: %s", err->text);
+        local_public_text(shared->store, err->text, text);
+        memcpy(err->text, text, sizeof text);
+    }
+    return status;
 }

@@ -5,6 +5,7 @@
 #include "server/certificate.h"
 #include "server/known.h"
 #include "server/own_token.h"
+#include "server/tls.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,7 +26,9 @@ static void test_known_chunks(void **state)
 {
     (void)state;
     struct known k;
-    assert_int_equal(known_init(&k, &err), OK);
+    struct budget budget;
+    budget_init(&budget, 8 << 20);
+    assert_int_equal(known_init(&k, &budget, &err), OK);
     struct digest d = digest_number(0), other;
     assert_int_equal(known_find(&k, &d), 0);
     assert_false(known_other(&k, &d, &other));
@@ -49,7 +52,24 @@ static void test_known_chunks(void **state)
     assert_int_equal(known_find(&k, &d), 0);
     assert_int_equal(known_add(&k, &d, 1, &err), OK);
     assert_int_equal(known_find(&k, &d), 1);
+    /* Another session finds no room beside it, and keeps what it has. */
+    struct known second;
+    assert_int_equal(known_init(&second, &budget, &err), OK);
+    enum status status = OK;
+    for (uint64_t i = 0; i < 200000 && status == OK; i++) {
+        d = digest_number(i);
+        status = known_add(&second, &d, 1, &err);
+    }
+    assert_int_equal(status, ERR_LIMIT);
+    assert_true(second.count > 1000);
+    assert_true(atomic_load(&budget.peak) <= 8 << 20);
+    for (uint64_t i = 0; i < second.count; i++) {
+        d = digest_number(i);
+        assert_int_equal(known_find(&second, &d), 1);
+    }
+    known_deinit(&second);
     known_deinit(&k);
+    assert_int_equal(atomic_load(&budget.used), 0);
 }
 
 static void add_all(struct body *b, const uint8_t *data, size_t size, size_t piece)
@@ -62,33 +82,57 @@ static void test_bodies_beyond_the_budget_go_through_files(void **state)
 {
     (void)state;
     char *dir = temp_dir_make();
-    struct shared shared = {.datastore = dir, .limits = {.body_memory = 1 << 20}};
+    struct budget budget;
+    struct body_file file;
+    budget_init(&budget, 1 << 20);
+    body_file_init(&file, dir, 4 << 20);
     uint8_t *data = make_splitmix64(3 << 20, 1);
     struct body bodies[3];
     for (int i = 0; i < 3; i++) {
-        body_init(&bodies[i], &shared, 3 << 20);
+        body_init(&bodies[i], &budget, &file, 3 << 20);
         add_all(&bodies[i], data, i == 0 ? 600000 : (size_t)(3 << 20), 16384);
     }
-    assert_true(bodies[0].fd < 0 && bodies[1].fd >= 0 && bodies[2].fd >= 0);
-    assert_true(atomic_load(&shared.body_memory) <= 1 << 20);
+    assert_true(!bodies[0].in_file && bodies[1].in_file && bodies[2].in_file);
+    assert_int_equal(bodies[0].charged, bodies[0].memory.capacity);
+    assert_int_equal(atomic_load(&budget.used), bodies[0].charged);
+    assert_true(atomic_load(&budget.peak) <= 1 << 20);
+    CLEANUP(buffer_deinit) struct buffer scratch = BUFFER_INIT(0);
     for (int i = 0; i < 3; i++) {
         const uint8_t *got;
         size_t size;
-        assert_int_equal(body_take(&bodies[i], &got, &size, &err), OK);
+        assert_int_equal(body_take(&bodies[i], &scratch, &got, &size, &err), OK);
         assert_int_equal(size, i == 0 ? 600000 : 3 << 20);
         assert_memory_equal(got, data, size);
+        uint8_t part[1000];
+        assert_int_equal(body_read(&bodies[i], size - sizeof part, part, sizeof part, &err), OK);
+        assert_memory_equal(part, data + size - sizeof part, sizeof part);
     }
-    assert_int_equal(body_add(&bodies[1], data, 1, &err), ERR_LIMIT);
+    /* A slot is used again, and what is beside it stays. */
+    body_deinit(&bodies[1]);
+    body_init(&bodies[1], &budget, &file, 3 << 20);
+    add_all(&bodies[1], data + 1, (3 << 20) - 1, 100000);
+    assert_int_equal(file.slot_count, 2);
+    for (int i = 1; i < 3; i++) {
+        const uint8_t *got;
+        size_t size;
+        assert_int_equal(body_take(&bodies[i], &scratch, &got, &size, &err), OK);
+        assert_int_equal(size, i == 1 ? (3 << 20) - 1 : 3 << 20);
+        assert_memory_equal(got, i == 1 ? data + 1 : data, size);
+    }
+    assert_int_equal(body_add(&bodies[2], data, 1, &err), ERR_LIMIT);
     for (int i = 0; i < 3; i++)
         body_deinit(&bodies[i]);
-    assert_int_equal(atomic_load(&shared.body_memory), 0);
-    assert_true(atomic_load(&shared.body_memory_peak) > 500000);
+    assert_int_equal(atomic_load(&budget.used), 0);
+    assert_true(file.fd < 0);
+    body_file_deinit(&file);
+    assert_true(atomic_load(&budget.peak) > 500000);
     /* One that cannot be kept anywhere. */
-    shared.limits.body_memory = 1;
-    shared.datastore = (char[]){"/nonexistent"};
-    body_init(&bodies[0], &shared, 100);
+    budget_init(&budget, 1);
+    body_file_init(&file, "/nonexistent", 100);
+    body_init(&bodies[0], &budget, &file, 100);
     assert_int_equal(body_add(&bodies[0], data, 50, &err), ERR_IO);
     body_deinit(&bodies[0]);
+    body_file_deinit(&file);
     free(data);
     temp_dir_remove(dir);
 }

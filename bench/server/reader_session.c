@@ -30,7 +30,7 @@ enum status reader_session_new(struct session *s, const struct session_options *
     r->snapshot = options->reader;
     r->id = options->id;
     *out = r;
-    return known_init(&r->known, err);
+    return known_init(&r->known, &s->shared->tables, err);
 }
 
 void reader_session_free(struct reader_session *r)

@@ -11,6 +11,7 @@
 #include "base/buffer.h"
 #include "base/io.h"
 #include "server/access.h"
+#include "server/budget.h"
 #include "store/store.h"
 
 struct rest_question {
@@ -40,6 +41,8 @@ struct rest_api_options {
     struct store *store;       /* a local one; borrowed */
     const char *store_name;    /* borrowed */
     size_t parameter_body_max; /* of P calls: WIRE_PARAMETER_BODY_MAX or _OLD */
+    struct budget *bodies;     /* of answers that are made as a whole; borrowed */
+    const char *directory;     /* for those beyond it: files are made there; borrowed */
 };
 struct rest_api;
 MUST_CHECK enum status rest_api_new(const struct rest_api_options *options, struct rest_api **out, struct error *err);

@@ -1,6 +1,7 @@
 #include "server/rest_context.h"
 
 #include "base/log.h"
+#include "store/local_server.h"
 #include "store/local_server_lists.h"
 #include "wire/names.h"
 #include "wire/protocol.h"
@@ -12,19 +13,33 @@ struct rest_api {
     struct store *store;
     char *store_name;
     size_t parameter_body_max;
+    struct budget *bodies;
+    char *directory;
+    struct workshop workshop;
 };
+
+/* A blob takes up to 128 MiB while it is decoded. What the allocator would not give back to the system anyway is kept:
+ * else it would stay with every thread that ever decoded one. */
+enum { WORKBENCHES = 2, KEEP_MAX = 32 << 20 };
 
 enum status rest_api_new(const struct rest_api_options *options, struct rest_api **out, struct error *err)
 {
     *out = NULL;
     struct rest_api *api = calloc(1, sizeof *api);
     char *name = strdup(options->store_name);
-    if (!api || !name) {
+    char *directory = strdup(options->directory);
+    if (!api || !name || !directory) {
         free(api);
         free(name);
+        free(directory);
         return fail(err, ERR_MEMORY, "out of memory for the plain calls");
     }
-    *api = (struct rest_api){options->store, name, options->parameter_body_max};
+    *api = (struct rest_api){.store = options->store,
+                             .store_name = name,
+                             .parameter_body_max = options->parameter_body_max,
+                             .bodies = options->bodies,
+                             .directory = directory};
+    workshop_init(&api->workshop, WORKBENCHES, KEEP_MAX);
     *out = api;
     return OK;
 }
@@ -33,7 +48,9 @@ void rest_api_free(struct rest_api *api)
 {
     if (!api)
         return;
+    workshop_deinit(&api->workshop);
     free(api->store_name);
+    free(api->directory);
     free(api);
 }
 
@@ -175,14 +192,16 @@ static enum status handle(const struct rest_api *api, const struct rest_route *r
 }
 
 /* Instead of whatever was begun. */
-static void answer_error(struct rest_answer *answer, int status, const char *text)
+static void answer_error(const struct rest_api *api, struct rest_answer *answer, int status, const char *text)
 {
+    char public_text[ERROR_TEXT_MAX];
+    local_public_text(api->store, text, public_text);
     rest_answer_deinit(answer);
     answer->status = status;
     answer->content_type = WIRE_TYPE_JSON_REPLY;
     answer->body = BUFFER_INIT(ERROR_TEXT_MAX);
     /* Without memory the status has to do. */
-    (void)!buffer_append(&answer->body, text, strlen(text), NULL);
+    (void)!buffer_append(&answer->body, public_text, strlen(public_text), NULL);
 }
 
 void rest_api_answer(struct rest_api *api, const struct rest_question *question, struct rest_answer *answer)
@@ -192,16 +211,19 @@ void rest_api_answer(struct rest_api *api, const struct rest_question *question,
         (struct rest_answer){.status = 200, .content_type = WIRE_TYPE_JSON_REPLY, .body = BUFFER_INIT(REST_JSON_MAX)};
     const struct rest_route *route = rest_route_find(question->method, question->components, question->component_count);
     if (!route) {
-        answer_error(answer, 404, "path not found");
+        answer_error(api, answer, 404, "path not found");
         return;
     }
     if (!route->is_public && !question->caller) {
-        answer_error(answer, 401, "authentication failed: no credentials");
+        answer_error(api, answer, 401, "authentication failed: no credentials");
         return;
     }
     struct rest_context c = {
         .store = api->store,
         .store_name = api->store_name,
+        .bodies = api->bodies,
+        .directory = api->directory,
+        .workshop = &api->workshop,
         .caller = question->caller,
         .question = question,
         .answer = answer,
@@ -209,6 +231,6 @@ void rest_api_answer(struct rest_api *api, const struct rest_question *question,
     };
     if (handle(api, route, &c, &err) != OK) {
         log_debug("%s %s: %s", question->method, route->path, err.text);
-        answer_error(answer, c.failed_status, err.text);
+        answer_error(api, answer, c.failed_status, err.text);
     }
 }

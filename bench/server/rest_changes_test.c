@@ -115,6 +115,28 @@ static void test_a_namespace_with_groups_stays_unless_they_may_go(void **state)
     assert_data(ask("DELETE", STORE_PATH "namespace", "ns=a"), "null");
 }
 
+static void test_errors_do_not_tell_where_the_datastore_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path, *query, *word;
+    } cases[] = {
+        {"GET", STORE_PATH "groups", "ns=zz", "ns/zz"},
+        {"DELETE", STORE_PATH "namespace", "ns=zz", "ns/zz"},
+        {"GET", STORE_PATH "files", "backup-type=host&backup-id=none&backup-time=5", "none"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rest_answer answer = ask(cases[i].method, cases[i].path, cases[i].query);
+        assert_int_equal(answer.status, 400);
+        assert_int_equal(buffer_append_u8(&answer.body, 0, NULL), OK);
+        assert_non_null(strstr((const char *)answer.body.data, cases[i].word));
+        if (strstr((const char *)answer.body.data, dir))
+            print_error("%s\n", (const char *)answer.body.data);
+        assert_null(strstr((const char *)answer.body.data, dir));
+        rest_answer_deinit(&answer);
+    }
+}
+
 /* ---- snapshots ---- */
 
 static struct snapshot_id snapshot_id(const char *id, int64_t time)
@@ -228,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_namespaces_are_made_and_listed),
         cmocka_unit_test(test_namespaces_have_their_limits),
         cmocka_unit_test(test_a_namespace_with_groups_stays_unless_they_may_go),
+        cmocka_unit_test(test_errors_do_not_tell_where_the_datastore_is),
         cmocka_unit_test(test_a_snapshot_is_removed_when_nobody_holds_it),
         cmocka_unit_test(test_neither_the_base_nor_what_is_written_is_removed),
         cmocka_unit_test(test_one_log_per_snapshot),

@@ -6,6 +6,7 @@
 
 #include "server/rest.h"
 #include "server/rest_json.h"
+#include "server/workshop.h"
 #include "wire/param.h"
 
 enum { REST_JSON_MAX = 64 << 20 }; /* an answer that is a list */
@@ -13,6 +14,9 @@ enum { REST_JSON_MAX = 64 << 20 }; /* an answer that is a list */
 struct rest_context {
     struct store *store;
     const char *store_name;
+    struct budget *bodies; /* as the options have them */
+    const char *directory;
+    struct workshop *workshop;   /* for whole blobs */
     const struct caller *caller; /* NULL in public calls */
     const struct rest_question *question;
     const struct param_set *params; /* checked */

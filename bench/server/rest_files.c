@@ -4,6 +4,7 @@
 #include "blob/blob.h"
 #include "flow/chunk_fetch.h"
 #include "flow/snapshot.h"
+#include "server/body.h"
 #include "store/local_server_lists.h"
 #include "wire/names.h"
 #include "wire/protocol.h"
@@ -136,22 +137,60 @@ static void close_reader(struct store_reader **reader)
     store_reader_close(*reader);
 }
 
+/* What was in a blob, whole: before its last byte nobody knows whether it is right. */
+struct decoded_blob {
+    struct body_file file;
+    struct body body;
+    size_t position;
+};
+
+static enum status decoded_blob_read(void *context, uint8_t *data, size_t size, size_t *out_size, struct error *err)
+{
+    struct decoded_blob *d = context;
+    size_t left = d->body.size - d->position;
+    *out_size = left < size ? left : size;
+    TRY(body_read(&d->body, d->position, data, *out_size, err));
+    d->position += *out_size;
+    return OK;
+}
+
+static void decoded_blob_close(void *context)
+{
+    struct decoded_blob *d = context;
+    body_deinit(&d->body);
+    body_file_deinit(&d->file);
+    free(d);
+}
+
 /* Of a blob the manifest may not know: the manifest itself, the client's log. */
+static enum status decode_at(struct workbench *bench, struct rest_context *c, const struct snapshot_id *id,
+                             const char *name, struct body *out, struct error *err)
+{
+    CLEANUP(close_reader) struct store_reader *snapshot = NULL;
+    bench->encoded.limit = WIRE_BLOB_ENCODED_MAX;
+    bench->raw.limit = BLOB_RAW_SIZE_MAX;
+    TRY(store_reader_open(c->store, id, &snapshot, err));
+    TRY(store_read_file(snapshot, name, WIRE_BLOB_ENCODED_MAX, &bench->encoded, err));
+    TRY(blob_open(bench->blobs, bench->encoded.data, bench->encoded.size, BLOB_RAW_SIZE_MAX, name, &bench->raw, err));
+    return body_add(out, bench->raw.data, bench->raw.size, err);
+}
+
 static enum status decode_blob(struct rest_context *c, const struct snapshot_id *id, const char *name,
                                struct error *err)
 {
-    struct buffer *body = &c->answer->body;
-    CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(WIRE_BLOB_ENCODED_MAX);
-    CLEANUP(close_reader) struct store_reader *snapshot = NULL;
-    TRY(store_reader_open(c->store, id, &snapshot, err));
-    TRY(store_read_file(snapshot, name, WIRE_BLOB_ENCODED_MAX, &encoded, err));
-    struct blob_context *blobs = NULL;
-    TRY(blob_context_new(&blobs, err));
-    body->limit = BLOB_RAW_SIZE_MAX;
-    enum status status = blob_open(blobs, encoded.data, encoded.size, BLOB_RAW_SIZE_MAX, name, body, err);
-    blob_context_free(blobs);
-    c->answer->content_type = WIRE_TYPE_BINARY;
-    return status;
+    struct workbench *bench;
+    struct decoded_blob *d = calloc(1, sizeof *d);
+    if (!d)
+        return fail(err, ERR_MEMORY, "out of memory for a blob");
+    body_file_init(&d->file, c->directory, BLOB_RAW_SIZE_MAX);
+    body_init(&d->body, c->bodies, &d->file, BLOB_RAW_SIZE_MAX);
+    rest_answer_source(c, (struct source){.read = decoded_blob_read, .context = d, .name = "blob"}, decoded_blob_close);
+    TRY(workshop_take(c->workshop, &bench, err));
+    enum status status = decode_at(bench, c, id, name, &d->body, err);
+    workshop_return(c->workshop, bench);
+    TRY(status);
+    rest_answer_size(c, d->body.size);
+    return OK;
 }
 
 enum status rest_download_decoded(struct rest_context *c, struct error *err)

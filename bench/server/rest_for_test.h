@@ -32,6 +32,7 @@ enum { T1 = 1700000000, T2 = 1700000060, BIG_SIZE = 700000 };
 static char *dir;
 static struct store *store;
 static struct rest_api *api;
+static struct budget bodies;
 static struct error err;
 static const struct caller administrator UNUSED = {"root@pam", PRIVILEGE_ALL};
 
@@ -134,7 +135,12 @@ UNUSED static int set_up(void **state)
     make_snapshot("one", T2, 4);
     make_snapshot("two", T1, 1);
     put("store/host/two/owner", "bench@pbs!ci\n", 13);
-    const struct rest_api_options api_options = {store, "store1", WIRE_PARAMETER_BODY_MAX};
+    budget_init(&bodies, 1 << 20);
+    const struct rest_api_options api_options = {.store = store,
+                                                 .store_name = "store1",
+                                                 .parameter_body_max = WIRE_PARAMETER_BODY_MAX,
+                                                 .bodies = &bodies,
+                                                 .directory = at("store")};
     assert_int_equal(rest_api_new(&api_options, &api, &err), OK);
     return 0;
 }

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,6 +20,8 @@ enum {
 
 struct pack {
     enum pack_kind kind;
+    const struct archive_functions *la;
+    locale_t utf8, bytes; /* 0: the process's own has to do */
     struct archive *archive;
     struct archive_entry *entry;
     ZSTD_CCtx *zstd; /* of a tar.zst: libarchive makes the tar */
@@ -30,20 +31,6 @@ struct pack {
     uint64_t table_size;
     uint64_t left; /* data of the member under way */
 };
-
-/* File names are bytes; libarchive wants to know what they mean, and asks the locale. Made once and kept; without them
- * the process's own has to do. */
-static locale_t utf8, bytes;
-static const struct archive_functions *la; /* set before the first struct pack is made */
-static struct error la_trouble;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void make_once(void)
-{
-    la_trouble.status = archive_functions_load(&la, &la_trouble);
-    utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    bytes = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
-}
 
 /* ---- output ---- */
 
@@ -70,7 +57,7 @@ static la_ssize_t take_output(struct archive *archive, void *user, const void *d
     struct pack *p = user;
     bool is_tar = p->kind == PACK_TAR_ZST;
     if (p->given_up && is_tar) {
-        la->archive_set_error(archive, ECANCELED, "given up");
+        p->la->archive_set_error(archive, ECANCELED, "given up");
         return -1;
     }
     if (p->given_up || p->error.status != OK)
@@ -88,12 +75,13 @@ struct buffer *pack_output(struct pack *p)
 
 /* ---- calls of libarchive ---- */
 
-/* A zip file says of each name whether it is UTF-8, by the locale alone; readers refuse the whole file for one that is
- * not what it says. Tar has a way to say that a name is only bytes. */
+/* File names are bytes; libarchive wants to know what they mean, and asks the locale. A zip file says of each name
+ * whether it is UTF-8, by the locale alone; readers refuse the whole file for one that is not what it says. Tar has a
+ * way to say that a name is only bytes. */
 static locale_t enter(const struct pack *p, const char *name)
 {
     bool is_text = p->kind != PACK_ZIP || utf8_valid(name, strlen(name));
-    locale_t wanted = is_text ? utf8 : bytes;
+    locale_t wanted = is_text ? p->utf8 : p->bytes;
     return wanted ? uselocale(wanted) : (locale_t)0;
 }
 
@@ -113,8 +101,8 @@ static enum status check(const struct pack *p, int result, const char *what, str
     }
     if (result == ARCHIVE_OK || result == ARCHIVE_WARN)
         return OK;
-    const char *text = la->archive_error_string(p->archive);
-    return fail(err, la->archive_errno(p->archive) == ENOMEM ? ERR_MEMORY : ERR_FORMAT, "packing, %s: %s", what,
+    const char *text = p->la->archive_error_string(p->archive);
+    return fail(err, p->la->archive_errno(p->archive) == ENOMEM ? ERR_MEMORY : ERR_FORMAT, "packing, %s: %s", what,
                 text ? text : "no reason was given");
 }
 
@@ -123,27 +111,25 @@ static enum status check(const struct pack *p, int result, const char *what, str
 static enum status set_up(struct pack *p, struct error *err)
 {
     struct archive *a = p->archive;
-    int result = p->kind == PACK_ZIP ? la->archive_write_set_format_zip(a) : la->archive_write_set_format_pax(a);
+    int result = p->kind == PACK_ZIP ? p->la->archive_write_set_format_zip(a) : p->la->archive_write_set_format_pax(a);
     TRY(check(p, result, "format", err));
-    TRY(check(p, la->archive_write_set_bytes_per_block(a, 0), "block size", err));
-    return check(p, la->archive_write_open(a, p, NULL, take_output, NULL), "begin", err);
+    TRY(check(p, p->la->archive_write_set_bytes_per_block(a, 0), "block size", err));
+    return check(p, p->la->archive_write_open(a, p, NULL, take_output, NULL), "begin", err);
 }
 
 enum status pack_new(enum pack_kind kind, struct pack **out, struct error *err)
 {
+    const struct archive_functions *la;
     *out = NULL;
-    int failed = pthread_once(&once, make_once);
-    ASSERT(failed == 0);
-    if (!la) {
-        if (err)
-            *err = la_trouble;
-        return la_trouble.status;
-    }
+    TRY(archive_functions_load(&la, err));
     struct pack *p = calloc(1, sizeof *p);
     if (!p)
         return fail(err, ERR_MEMORY, "out of memory for packing");
+    p->la = la;
     p->kind = kind;
     p->output = BUFFER_INIT(OUTPUT_MAX);
+    p->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    p->bytes = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
     p->archive = la->archive_write_new();
     p->entry = la->archive_entry_new();
     p->zstd = ZSTD_createCCtx();
@@ -165,9 +151,13 @@ void pack_free(struct pack *p)
         return;
     p->given_up = true;
     locale_t before = enter(p, "");
-    la->archive_write_free(p->archive);
-    la->archive_entry_free(p->entry);
+    p->la->archive_write_free(p->archive);
+    p->la->archive_entry_free(p->entry);
     leave(before);
+    if (p->utf8)
+        freelocale(p->utf8);
+    if (p->bytes)
+        freelocale(p->bytes);
     ZSTD_freeCCtx(p->zstd);
     buffer_deinit(&p->output);
     free(p);
@@ -177,7 +167,7 @@ enum status pack_finish(struct pack *p, struct error *err)
 {
     ASSERT(p->left == 0);
     locale_t before = enter(p, "");
-    enum status status = check(p, la->archive_write_close(p->archive), "end", err);
+    enum status status = check(p, p->la->archive_write_close(p->archive), "end", err);
     leave(before);
     TRY(status);
     return p->kind == PACK_TAR_ZST ? compress(p, NULL, 0, true, err) : OK;
@@ -198,16 +188,17 @@ bool pack_takes(const struct pack *p, uint64_t mode)
     }
 }
 
-static void set_extras(struct archive_entry *e, const struct attribute_extras *x)
+static void set_extras(const struct pack *p, struct archive_entry *e, const struct attribute_extras *x)
 {
     for (size_t i = 0; i < x->xattr_count; i++)
-        la->archive_entry_xattr_add_entry(e, x->xattrs[i].name, x->xattrs[i].value, x->xattrs[i].value_size);
+        p->la->archive_entry_xattr_add_entry(e, x->xattrs[i].name, x->xattrs[i].value, x->xattrs[i].value_size);
     if (x->has_fcaps)
-        la->archive_entry_xattr_add_entry(e, "security.capability", x->fcaps, x->fcaps_size);
+        p->la->archive_entry_xattr_add_entry(e, "security.capability", x->fcaps, x->fcaps_size);
 }
 
 static void set_entry(const struct pack *p, const struct pack_member *m)
 {
+    const struct archive_functions *la = p->la;
     struct archive_entry *e = p->entry;
     const struct stat_record *s = &m->attributes->stat;
     la->archive_entry_clear(e);
@@ -224,7 +215,7 @@ static void set_entry(const struct pack *p, const struct pack_member *m)
     if (S_ISCHR(s->mode) || S_ISBLK(s->mode))
         la->archive_entry_set_rdev(e, makedev((unsigned)m->major, (unsigned)m->minor));
     if (p->kind == PACK_TAR_ZST && m->attributes->extras)
-        set_extras(e, m->attributes->extras);
+        set_extras(p, e, m->attributes->extras);
 }
 
 enum status pack_add(struct pack *p, const struct pack_member *member, struct error *err)
@@ -237,8 +228,8 @@ enum status pack_add(struct pack *p, const struct pack_member *member, struct er
         return fail(err, ERR_LIMIT, "too many members for a zip file: a tar file has no table of contents");
     locale_t before = enter(p, member->path);
     set_entry(p, member);
-    p->left = (uint64_t)la->archive_entry_size(p->entry);
-    enum status status = check(p, la->archive_write_header(p->archive, p->entry), "a member", err);
+    p->left = (uint64_t)p->la->archive_entry_size(p->entry);
+    enum status status = check(p, p->la->archive_write_header(p->archive, p->entry), "a member", err);
     leave(before);
     return status;
 }
@@ -249,7 +240,7 @@ enum status pack_data(struct pack *p, const uint8_t *data, size_t size, struct e
     locale_t before = enter(p, "");
     enum status status = OK;
     while (size > 0 && status == OK) {
-        la_ssize_t written = la->archive_write_data(p->archive, data, size);
+        la_ssize_t written = p->la->archive_write_data(p->archive, data, size);
         status = check(p, written < 0 ? (int)written : ARCHIVE_OK, "data", err);
         if (status == OK && written <= 0)
             status = fail(err, ERR_FORMAT, "packing, data: nothing was taken");

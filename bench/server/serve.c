@@ -21,7 +21,7 @@
 
 #define OWN_DIRECTORY ".pxarbench"
 
-enum { ADDRESS_TEXT_MAX = 64, BACKLOG = 128, FILES_WANTED = 16384 };
+enum { ADDRESS_TEXT_MAX = 64, BACKLOG = 128, FILES_WANTED = 16384, WORKBENCHES = 8 };
 
 static const struct serve_limits default_limits = {
     .connections = 128,
@@ -30,6 +30,7 @@ static const struct serve_limits default_limits = {
     .stop_ms = 5000,
     .parameter_body_max = WIRE_PARAMETER_BODY_MAX,
     .body_memory = 256 << 20,
+    .table_memory = UINT64_C(2) << 30,
 };
 
 /* A connection and its thread. */
@@ -280,6 +281,9 @@ static void take_limits(struct serve *s, const struct serve_limits *wanted)
     l->stop_ms = l->stop_ms ? l->stop_ms : default_limits.stop_ms;
     l->parameter_body_max = l->parameter_body_max ? l->parameter_body_max : default_limits.parameter_body_max;
     l->body_memory = l->body_memory ? l->body_memory : default_limits.body_memory;
+    l->table_memory = l->table_memory ? l->table_memory : default_limits.table_memory;
+    budget_init(&s->shared.bodies, l->body_memory);
+    budget_init(&s->shared.tables, l->table_memory);
 }
 
 /* Sessions hold files open while they send them. */
@@ -306,7 +310,12 @@ static enum status start(struct serve *s, const struct serve_options *o, struct 
     TRY(take_name(s, o, err)); /* the directory may be new */
     TRY(prepare_tls(s, o, err));
     const struct rest_api_options api = {
-        .store = shared->store, .store_name = shared->name, .parameter_body_max = shared->limits.parameter_body_max};
+        .store = shared->store,
+        .store_name = shared->name,
+        .parameter_body_max = shared->limits.parameter_body_max,
+        .bodies = &shared->bodies,
+        .directory = shared->datastore,
+    };
     TRY(rest_api_new(&api, &shared->api, err));
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->wake_fd < 0)
@@ -330,6 +339,7 @@ enum status serve_start(const struct serve_options *options, struct serve **out,
     s->shared.strict = !options->loose;
     take_limits(s, &options->limits);
     fault_state_init(&s->shared.faults, &options->faults);
+    workshop_init(&s->shared.workshop, WORKBENCHES, WIRE_CHUNK_ENCODED_MAX);
     int failed = pthread_mutex_init(&s->lock, NULL);
     ASSERT(failed == 0);
     signal(SIGPIPE, SIG_IGN);
@@ -361,6 +371,7 @@ void serve_stop(struct serve *s)
     store_close(s->shared.store);
     access_free(s->shared.access);
     fault_state_deinit(&s->shared.faults);
+    workshop_deinit(&s->shared.workshop);
     pthread_mutex_destroy(&s->lock);
     free(s->shared.datastore);
     free(s);
@@ -409,7 +420,7 @@ void serve_stats(struct serve *s, struct serve_stats *out)
         .chunks_known = atomic_load(&c->chunks_known),
         .received = atomic_load(&c->received),
         .sent = atomic_load(&c->sent),
-        .memory_peak = atomic_load(&s->shared.body_memory_peak),
+        .memory_peak = atomic_load(&s->shared.bodies.peak),
     };
     for (size_t i = 0; i < 6; i++)
         out->errors[i] = atomic_load(&c->errors[i]);

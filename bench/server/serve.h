@@ -21,6 +21,7 @@ struct serve_limits {          /* 0: the value behind */
     unsigned stop_ms;          /* what serve_stop waits for requests under way: 5000 */
     size_t parameter_body_max; /* WIRE_PARAMETER_BODY_MAX */
     uint64_t body_memory;      /* of uploads under way in all connections; beyond, they go through files: 256 MiB */
+    uint64_t table_memory;     /* of what sessions remember, such as known chunks; beyond, calls are refused: 2 GiB */
 };
 
 struct serve_options {

@@ -16,7 +16,7 @@ static struct call *call_new(struct session *s, int32_t stream)
     c->stream = stream;
     c->fd = -1;
     c->query = "";
-    body_init(&c->body, s->shared, 0);
+    body_init(&c->body, &s->shared->bodies, &s->body_file, 0);
     c->next = s->calls;
     if (s->calls)
         s->calls->previous = c;
@@ -93,7 +93,7 @@ static void begin(struct call *c, const struct h2_server_request *request)
         call_reply_error(c, 400, "the body with parameters is too long");
         return;
     }
-    body_init(&c->body, c->session->shared, limit);
+    body_init(&c->body, &c->session->shared->bodies, &c->session->body_file, limit);
 }
 
 /* ---- handler ---- */
@@ -156,9 +156,10 @@ static void carry_out(struct call *c)
     struct session *s = c->session;
     struct error err = {0};
     if (c->rules->source == PARAM_FROM_ANYWHERE) {
+        CLEANUP(buffer_deinit) struct buffer from_file = BUFFER_INIT(0);
         const uint8_t *body;
         size_t size;
-        if (body_take(&c->body, &body, &size, &err) != OK || parse(c, body, size, &err) != OK) {
+        if (body_take(&c->body, &from_file, &body, &size, &err) != OK || parse(c, body, size, &err) != OK) {
             call_reply_failure(c, &err);
             return;
         }
@@ -223,6 +224,7 @@ enum status session_new(const struct session_options *options, struct session **
     s->shared = options->shared;
     s->faults = options->faults;
     s->kind = options->kind;
+    body_file_init(&s->body_file, s->shared->datastore, WIRE_BLOB_ENCODED_MAX);
     const struct h2_server_options h2 = {
         .streams_max = s->faults->streams_max,
         .stream_window = s->faults->stream_window,
@@ -253,6 +255,7 @@ void session_free(struct session *s)
     h2_server_free(s->h2);
     backup_session_free(s->backup);
     reader_session_free(s->reader);
+    body_file_deinit(&s->body_file);
     free(s);
 }
 

@@ -9,7 +9,7 @@
 #ifndef PXB_SERVER_SESSION_H
 #define PXB_SERVER_SESSION_H
 
-#include "server/body.h"
+#include "server/shared.h"
 #include "wire/call_rules.h"
 #include "wire/h2_server.h"
 

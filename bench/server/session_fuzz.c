@@ -13,8 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct shared shared = {
-    .name = "store1", .strict = true, .limits = {.parameter_body_max = 65535, .body_memory = 1 << 20}};
+static struct shared shared = {.name = "store1", .strict = true, .limits = {.parameter_body_max = 65535}};
 static char directory[] = "/tmp/pxb_session_fuzz_XXXXXX";
 static const struct snapshot_id base = {.type = "host", .id = "base", .time = 1700000000};
 
@@ -22,6 +21,7 @@ static void remove_directory(void)
 {
     char command[100];
     store_close(shared.store);
+    workshop_deinit(&shared.workshop);
     snprintf(command, sizeof command, "rm -rf %s", directory);
     if (system(command) != 0)
         abort();
@@ -45,6 +45,9 @@ static void prepare(void)
     ASSERT(local_prepare(directory, NULL) == OK);
     ASSERT(store_open(directory, &options, &shared.store, NULL) == OK);
     shared.datastore = directory;
+    budget_init(&shared.bodies, 1 << 20);
+    budget_init(&shared.tables, 1 << 26);
+    workshop_init(&shared.workshop, 1, 1 << 25);
     const struct faults none = {0};
     fault_state_init(&shared.faults, &none);
     struct store_writer *w = begin(&base);
@@ -87,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     uint64_t before = atomic_load(&shared.counts.sessions_finished);
     session_free(s);
-    ASSERT(atomic_load(&shared.body_memory) == 0);
+    ASSERT(atomic_load(&shared.bodies.used) == 0 && atomic_load(&shared.tables.used) == 0);
     char path[200];
     struct stat st;
     snprintf(path, sizeof path, "%s/host/fuzz", directory);

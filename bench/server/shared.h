@@ -2,10 +2,12 @@
 #ifndef PXB_SERVER_SHARED_H
 #define PXB_SERVER_SHARED_H
 
+#include "server/budget.h"
 #include "server/fault_state.h"
 #include "server/rest.h"
 #include "server/serve.h"
 #include "server/tls.h"
+#include "server/workshop.h"
 
 struct shared_counts {
     atomic_uint_fast64_t connections, connections_now, requests_http1, requests_h2;
@@ -25,8 +27,9 @@ struct shared {
     struct fault_state faults;
     struct shared_counts counts;
     atomic_bool stopping;
-    atomic_uint_fast64_t body_memory; /* bytes of uploads under way that are in memory */
-    atomic_uint_fast64_t body_memory_peak;
+    struct budget bodies; /* of uploads under way; what is beyond goes through files */
+    struct budget tables; /* of what sessions remember; what is beyond is refused */
+    struct workshop workshop;
 };
 
 static inline void shared_count_reply(struct shared *s, int status)

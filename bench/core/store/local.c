@@ -370,17 +370,26 @@ static int compare_times(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static enum status add_time(int group_fd, const char *name, bool finished, struct snapshot_times *out,
-                            struct error *err)
+struct times_wanted {
+    const char *path;
+    bool finished;
+    struct snapshot_times *out;
+};
+
+static enum status add_time(void *context, int group_fd, const char *name, struct error *err)
 {
+    const struct times_wanted *wanted = context;
+    struct snapshot_times *out = wanted->out;
     int64_t time;
     struct stat st;
     if (!time_parse_utc(name, &time))
         return OK;
     CLEANUP(fd_cleanup) int fd = openat(group_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) /* a file of that name, or gone meanwhile */
-        return errno == ENOTDIR || errno == ELOOP || errno == ENOENT ? OK : fail(err, ERR_IO, "open %s", name);
-    if (finished) {
+        return errno == ENOTDIR || errno == ELOOP || errno == ENOENT
+                   ? OK
+                   : fail(err, ERR_IO, "%s: open %s", wanted->path, name);
+    if (wanted->finished) {
         if (!is_finished(fd))
             return OK;
     } else if (fstatat(fd, MANIFEST_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT ||
@@ -396,28 +405,12 @@ static enum status add_time(int group_fd, const char *name, bool finished, struc
 
 enum status group_times(int group_fd, const char *path, bool finished, struct snapshot_times *out, struct error *err)
 {
+    struct times_wanted wanted = {path, finished, out};
     *out = (struct snapshot_times){0};
-    int fd = openat(group_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(dir_cleanup) DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
-        fd_cleanup(&fd);
-        return fail(err, ERR_IO, "read directory %s", path);
-    }
-    for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (!entry && errno) {
-            snapshot_times_deinit(out);
-            return fail(err, ERR_IO, "read directory %s", path);
-        }
-        if (!entry)
-            break;
-        enum status status = add_time(group_fd, entry->d_name, finished, out, err);
-        if (status != OK) {
-            snapshot_times_deinit(out);
-            fail_within_text(err, "%s", path);
-            return status;
-        }
+    enum status status = local_each_entry(group_fd, path, add_time, &wanted, err);
+    if (status != OK) {
+        snapshot_times_deinit(out);
+        return status;
     }
     if (out->count > 1)
         qsort(out->items, out->count, sizeof *out->items, compare_times);

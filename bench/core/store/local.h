@@ -72,6 +72,10 @@ MUST_CHECK enum status sync_dir(int fd, const char *path, struct error *err);
 MUST_CHECK enum status open_dir(int dir_fd, const char *name, const char *path, int *out, struct error *err);
 /* Everything below the directory `name` of `dir_fd`, the manifest first, and it. Missing is OK. */
 MUST_CHECK enum status remove_tree(int dir_fd, const char *name, const char *path, struct error *err);
+/* Calls `visit` for what is in the directory, in no order; its failure ends it. Reads a descriptor of its own. */
+typedef enum status local_entry_visit(void *context, int dir_fd, const char *name, struct error *err);
+MUST_CHECK enum status local_each_entry(int dir_fd, const char *path, local_entry_visit *visit, void *context,
+                                        struct error *err);
 /* `suffix` and 6 random characters behind `name`. */
 MUST_CHECK enum status temporary_name(const char *name, const char *suffix, char out[TEMPORARY_NAME_MAX],
                                       struct error *err);
@@ -90,6 +94,7 @@ struct store_writer {
     bool made_group;
     bool made_snapshot;
     bool has_previous;
+    bool finished; /* local_finish said so: whatever is in the directory, before that it is no snapshot */
     struct snapshot_id previous;
     atomic_uint open_indexes;
 };
@@ -101,6 +106,8 @@ MUST_CHECK enum status local_writer_new(struct store *s, const struct snapshot_i
  * Opens and locks the group's directory, making it if it is missing: type_fd, group_fd. ERR_LOCKED; ERR_NOT_FOUND: no
  * such namespace, and it is not to be created. */
 MUST_CHECK enum status local_lock_group(struct store_writer *w, bool create_namespace, struct error *err);
+/* With the group locked: what nobody holds of its unfinished snapshots was left by a process that is gone. */
+MUST_CHECK enum status local_remove_abandoned(struct store_writer *w, struct error *err);
 /* The snapshot's directory, exclusively locked: snapshot_fd, made_snapshot. ERR_EXISTS. */
 MUST_CHECK enum status local_make_snapshot(struct store_writer *w, struct error *err);
 /* As the sync level wants it; replaces a manifest that is there. */
@@ -140,6 +147,12 @@ MUST_CHECK enum status local_reader_open(struct store *s, const struct snapshot_
                                          struct error *err);
 
 /* ---- chunks: store_put_chunk, store_replace_chunk and store_get_chunk without a snapshot ---- */
+
+/* What is there already mostly stays, by its size and kind alone: among others an encrypted chunk stays where an
+ * unencrypted one of the same or a larger size comes, although a client may have put anything there under that digest,
+ * since nobody without its key can tell. This is what the original does (bench/spec/datastore.md 8.2, every row
+ * observed on a 3.2.7), and what two programs do on one datastore should be the same; who shares a datastore shares its
+ * chunks, and a verification finds them. */
 
 MUST_CHECK enum status local_put_chunk(struct store *s, const struct digest *digest, const uint8_t *blob, size_t size,
                                        bool *out_new, struct error *err);

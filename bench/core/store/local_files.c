@@ -128,6 +128,25 @@ static void dir_cleanup(DIR **dir)
         closedir(*dir);
 }
 
+enum status local_each_entry(int dir_fd, const char *path, local_entry_visit *visit, void *context, struct error *err)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(dir_cleanup) DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        fail_text(err, ERR_IO, "read directory %s", path);
+        fd_cleanup(&fd);
+        return ERR_IO;
+    }
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry)
+            return errno ? fail(err, ERR_IO, "read directory %s", path) : OK;
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            TRY(visit(context, dir_fd, entry->d_name, err));
+    }
+}
+
 static enum status remove_tree_within(int dir_fd, const char *name, const char *path, int depth, struct error *err)
 {
     if (depth > REMOVE_DEPTH_MAX)

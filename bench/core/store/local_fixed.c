@@ -1,4 +1,5 @@
-/* An image's index being written: a file of full length whose slots are filled in any order. */
+/* An image's index being written: a file whose slots are filled in any order. It grows with them, so that an image that
+ * was only declared takes no space, also where files have no holes. */
 #include "store/local.h"
 
 #include <inttypes.h>
@@ -40,7 +41,7 @@ static enum status start(struct store_fixed_index *index, struct store_writer *w
     TRY(array_new((size_t)index->count / 8 + 1, 1, INDEX_ENTRIES_MAX / 8 + 1, "index entries", &written, err));
     index->written = written;
     fixed_index_header_bytes(&header, size, chunk_size, bytes);
-    if (!write_all(index->file.fd, bytes, sizeof bytes) || ftruncate(index->file.fd, slot_offset(index->count)) != 0)
+    if (!write_all(index->file.fd, bytes, sizeof bytes))
         return fail(err, ERR_IO, "write %s/%s", w->path, index->file.temporary);
     return OK;
 }

@@ -43,7 +43,7 @@ static void whole_index(uint64_t size, uint64_t chunk_size, uint64_t count, uint
     assert_int_equal(store_fixed_index_begin(writer, "disk.img.fidx", size, chunk_size, &index, NULL), OK);
     struct stat st;
     assert_int_equal(stat(at(path, "disk.img.tmp_fidx"), &st), 0);
-    assert_int_equal(st.st_size, INDEX_HEADER_SIZE + count * FIXED_ENTRY_SIZE); /* full length from the start */
+    assert_int_equal(st.st_size, INDEX_HEADER_SIZE); /* it grows with its entries */
     for (uint64_t i = 0, k = count - 1; i < count; i++, k = (k + step) % count) {
         struct digest d = digest_number(k);
         assert_int_equal(store_fixed_index_put(index, k, &d, false, NULL), OK);

@@ -7,7 +7,6 @@
 #include "index/manifest.h"
 #include "store/local_server_lists.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,28 +18,27 @@
 
 /* ---- the directory ---- */
 
-static void dir_cleanup(DIR **dir)
+struct others {
+    const char *const *known;
+    bool found;
+};
+
+static enum status look_for_others(void *context, int dir_fd UNUSED, const char *name, struct error *err UNUSED)
 {
-    if (*dir)
-        closedir(*dir);
+    struct others *o = context;
+    const char *const *known = o->known;
+    while (*known && strcmp(name, *known) != 0)
+        known++;
+    o->found |= !*known;
+    return OK;
 }
 
 /* Whether nothing is in a directory but what `known` lists (NULL-terminated). */
 static enum status has_only(int dir_fd, const char *const *known, const char *path, bool *out, struct error *err)
 {
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(dir_cleanup) DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
-        fd_cleanup(&fd);
-        return fail(err, ERR_IO, "read directory %s", path);
-    }
-    *out = true;
-    for (const struct dirent *entry; *out && (entry = readdir(dir)) != NULL;) {
-        bool found = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-        for (const char *const *name = known; *name && !found; name++)
-            found = strcmp(entry->d_name, *name) == 0;
-        *out = found;
-    }
+    struct others others = {.known = known};
+    TRY(local_each_entry(dir_fd, path, look_for_others, &others, err));
+    *out = !others.found;
     return OK;
 }
 
@@ -66,6 +64,28 @@ enum status local_check_namespace(struct store *s, const char *ns, struct error 
     enum status status = open_namespace(s, ns, false, &fd, err);
     fd_cleanup(&fd);
     return status;
+}
+
+void local_public_text(const struct store *s, const char *text, char out[ERROR_TEXT_MAX])
+{
+    size_t size = strlen(s->path);
+    size_t used = 0;
+    while (size > 1 && s->path[size - 1] == '/')
+        size--;
+    for (const char *at = text; *at && used < ERROR_TEXT_MAX - 1;) {
+        bool begins = at == text || strchr(" '\"(", at[-1]);
+        bool is_path = begins && strncmp(at, s->path, size) == 0;
+        if (is_path && at[size] == '/') {
+            at += size + strspn(at + size, "/");
+        } else if (is_path && (at[size] == '\0' || strchr(" :,;'\")", at[size]))) {
+            used += (size_t)snprintf(out + used, ERROR_TEXT_MAX - used, "the datastore");
+            used = used < ERROR_TEXT_MAX ? used : ERROR_TEXT_MAX - 1;
+            at += size;
+        } else {
+            out[used++] = *at++;
+        }
+    }
+    out[used] = '\0';
 }
 
 /* ---- begin ---- */
@@ -147,6 +167,14 @@ static enum status find_base(struct store_writer *w, const struct local_begin *h
     CLEANUP(fd_cleanup) int fd = -1;
     stored_path(w->store, &base, path);
     TRY(open_dir(w->group_fd, name, path, &fd, err));
+    /* Before anything in it is looked at: who removes it begins with the manifest. */
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK)
+            return fail(err, ERR_LOCKED, "the last snapshot, %s, is locked: it is being removed", text);
+        return fail(err, ERR_IO, "lock %s", path);
+    }
+    if (!is_finished(fd))
+        return fail(err, ERR_LOCKED, "the last snapshot, %s, is locked: it was removed just now", text);
     bool failed;
     enum status status = judge_base(fd, path, &failed, err);
     if (status != OK)
@@ -155,13 +183,6 @@ static enum status find_base(struct store_writer *w, const struct local_begin *h
         return OK;
     if (w->id.time <= base.time)
         return fail(err, ERR_EXISTS, "bad timestamp: the backup is not newer than the last one of its group, %s", text);
-    if (flock(fd, LOCK_SH | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK)
-            return fail(err, ERR_LOCKED, "the last snapshot, %s, is locked: it is being removed", text);
-        return fail(err, ERR_IO, "lock %s", path);
-    }
-    if (!is_finished(fd))
-        return fail(err, ERR_LOCKED, "the last snapshot, %s, is locked: it was removed just now", text);
     w->previous = base;
     w->previous_fd = fd_take(&fd);
     w->has_previous = true;
@@ -173,7 +194,6 @@ enum status local_begin(struct store *s, const struct snapshot_id *id, const str
 {
     *out = NULL;
     TRY(snapshot_id_check(id, err));
-    TRY(snapshot_id_check(id, err));
     struct store_writer *w;
     TRY(local_writer_new(s, id, &w, err));
     enum status status = local_lock_group(w, false, err);
@@ -181,6 +201,8 @@ enum status local_begin(struct store *s, const struct snapshot_id *id, const str
         status = take_owner(w, how, err);
     if (status == OK)
         status = find_base(w, how, err);
+    if (status == OK)
+        status = local_remove_abandoned(w, err);
     if (status == OK)
         status = local_make_snapshot(w, err);
     if (status != OK) {
@@ -256,6 +278,7 @@ enum status local_finish(struct store_writer *w, const uint8_t *manifest_blob, s
         return fail(err, ERR_NOT_FOUND, "the base of this backup, %s, has vanished",
                     snapshot_id_text(&w->previous, text));
     TRY(local_write_manifest(w, manifest_blob, size, err));
+    w->finished = true;
     w->made_group = false;
     if (keep_locks)
         return OK;
@@ -270,8 +293,8 @@ void local_end(struct store_writer *w, bool discard)
     static const char *const bare[] = {"owner", OWNER_TEMPORARY, NULL};
     if (!w)
         return;
-    bool finished = w->group_fd < 0 || (w->snapshot_fd >= 0 && is_finished(w->snapshot_fd));
-    if (finished && !discard) {
+    /* A manifest may be there and the snapshot not finished: its writer was told that it could not be synced. */
+    if (w->finished && !discard) {
         w->made_snapshot = w->made_group = false;
         store_abort(w);
         return;

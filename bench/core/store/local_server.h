@@ -18,13 +18,17 @@ struct local_begin {
  * are needed. */
 MUST_CHECK enum status local_prepare(const char *path, struct error *err);
 
+/* An error's text for clients: the datastore's directory is cut out of it, and with it where the server has it. */
+void local_public_text(const struct store *s, const char *text, char out[ERROR_TEXT_MAX]);
+
 /* ERR_NOT_FOUND: there is none. */
 MUST_CHECK enum status local_check_namespace(struct store *s, const char *ns, struct error *err);
 
 /* Group and its lock, owner, base, snapshot directory, in this order (protocol.md 7.2, 9 to 14). The namespace must be
- * there. ERR_LOCKED: group or base; ERR_REFUSED: owner; ERR_EXISTS: not newer than the base, or there; ERR_FORMAT:
- * owner file, or the base's manifest. A group that this made is removed again on failure. The writer's indexes and
- * blobs are written through store.h. */
+ * there. Unfinished snapshots that nobody holds are removed: a server that was killed left them. ERR_LOCKED: group or
+ * base; ERR_REFUSED: owner; ERR_EXISTS: not newer than the base, or there; ERR_FORMAT: owner file, or the base's
+ * manifest. A group that this made is removed again on failure. The writer's indexes and blobs are written through
+ * store.h. */
 MUST_CHECK enum status local_begin(struct store *s, const struct snapshot_id *id, const struct local_begin *how,
                                    struct store_writer **out, struct error *err);
 /* A file of the base; the caller closes. ERR_NOT_FOUND: no such file; ERR_USAGE: no base, or no name of ours. */

@@ -1,5 +1,6 @@
 #include "store/local_server_changes.h"
 
+#include "base/clock.h"
 #include "store/local.h"
 #include "store/local_server_lists.h"
 
@@ -112,7 +113,23 @@ struct group_removal {
     bool allowed;
 };
 
-/* With the group locked nobody begins a backup; what is left in the directory is its owner and notes. */
+struct snapshot_removal {
+    struct store *store;
+    const struct snapshot_id *group;
+};
+
+static enum status remove_entry(void *context, int group_fd, const char *name, struct error *err)
+{
+    const struct snapshot_removal *r = context;
+    struct snapshot_id id = *r->group;
+    if (!time_parse_utc(name, &id.time))
+        return OK;
+    enum status status = remove_from_group(r->store, group_fd, &id, err);
+    return status == ERR_NOT_FOUND ? OK : status; /* it is no directory */
+}
+
+/* With the group locked nobody begins a backup, and what the listing could not know yet is finished: snapshots are
+ * looked for again. What is left in the directory then is its owner and notes. */
 static enum status remove_group(void *context, const struct stored_group *group, struct error *err)
 {
     const struct group_removal *removal = context;
@@ -128,11 +145,8 @@ static enum status remove_group(void *context, const struct stored_group *group,
         return errno == EWOULDBLOCK ? fail(err, ERR_LOCKED, "group %s/%s is locked: a backup of it is running",
                                            group->id.type, group->id.id)
                                     : fail(err, ERR_IO, "lock %s", stored_path(s, &group->id, path));
-    for (size_t i = 0; i < group->count; i++) {
-        struct snapshot_id id = group->id;
-        id.time = group->times[i];
-        TRY(remove_from_group(s, group_fd, &id, err));
-    }
+    struct snapshot_removal all = {s, &group->id};
+    TRY(local_each_entry(group_fd, stored_path(s, &group->id, path), remove_entry, &all, err));
     return remove_tree(type_fd, group->id.id, stored_path(s, &group->id, path), err);
 }
 

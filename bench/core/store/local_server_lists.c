@@ -2,7 +2,6 @@
 
 #include "store/local.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -35,45 +34,31 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
 }
 
-static void dir_cleanup(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-}
+struct names_wanted {
+    bool (*accept)(const char *name);
+    struct names *out;
+};
 
-/* A stream of its own over an open directory. */
-static enum status open_stream(int dir_fd, const char *path, DIR **out, struct error *err)
+static enum status add_name(void *context, int dir_fd UNUSED, const char *name, struct error *err)
 {
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    *out = fd >= 0 ? fdopendir(fd) : NULL;
-    if (*out)
+    const struct names_wanted *wanted = context;
+    struct names *out = wanted->out;
+    size_t size = strlen(name);
+    if (size > NAMESPACE_MAX || !wanted->accept(name))
         return OK;
-    fail_text(err, ERR_IO, "read directory %s", path);
-    fd_cleanup(&fd);
-    return ERR_IO;
+    void *items = out->items;
+    TRY(array_grow(&items, out->count, &out->capacity, sizeof *out->items, NAMES_MAX, "names in a directory", err));
+    out->items = items;
+    memcpy(out->items[out->count++].text, name, size + 1);
+    return OK;
 }
 
 /* The names that `accept` accepts, sorted; hidden ones never. */
 static enum status read_names(int dir_fd, const char *path, bool (*accept)(const char *name), struct names *out,
                               struct error *err)
 {
-    CLEANUP(dir_cleanup) DIR *dir = NULL;
-    TRY(open_stream(dir_fd, path, &dir, err));
-    for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (!entry && errno)
-            return fail(err, ERR_IO, "read directory %s", path);
-        if (!entry)
-            break;
-        size_t size = strlen(entry->d_name);
-        if (size > NAMESPACE_MAX || !accept(entry->d_name))
-            continue;
-        void *items = out->items;
-        TRY(array_grow(&items, out->count, &out->capacity, sizeof *out->items, NAMES_MAX, "names in a directory", err));
-        out->items = items;
-        memcpy(out->items[out->count++].text, entry->d_name, size + 1);
-    }
+    struct names_wanted wanted = {accept, out};
+    TRY(local_each_entry(dir_fd, path, add_name, &wanted, err));
     if (out->count > 1)
         qsort(out->items, out->count, sizeof *out->items, compare_names);
     return OK;
@@ -259,8 +244,9 @@ static int compare_files(const void *a, const void *b)
     return strcmp(((const struct stored_file *)a)->name, ((const struct stored_file *)b)->name);
 }
 
-static enum status add_file(int dir_fd, const char *name, struct stored_files *out, struct error *err)
+static enum status add_file(void *context, int dir_fd, const char *name, struct error *err)
 {
+    struct stored_files *out = context;
     struct stat st;
     struct error ignored;
     size_t size = strlen(name);
@@ -280,17 +266,7 @@ static enum status add_file(int dir_fd, const char *name, struct stored_files *o
 static enum status read_files(int dir_fd, const char *path, struct stored_files *out, struct error *err)
 {
     struct stat st;
-    CLEANUP(dir_cleanup) DIR *dir = NULL;
-    TRY(open_stream(dir_fd, path, &dir, err));
-    for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (!entry && errno)
-            return fail(err, ERR_IO, "read directory %s", path);
-        if (!entry)
-            break;
-        TRY(add_file(dir_fd, entry->d_name, out, err));
-    }
+    TRY(local_each_entry(dir_fd, path, add_file, out, err));
     if (out->count > 1)
         qsort(out->items, out->count, sizeof *out->items, compare_files);
     out->is_finished = is_finished(dir_fd);

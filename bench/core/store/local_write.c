@@ -176,8 +176,7 @@ static enum status hold_previous(struct store_writer *w, const struct snapshot_t
     return OK;
 }
 
-/* With the group locked nobody begins one; what nobody holds was left by a process that is gone. */
-static enum status remove_abandoned(struct store_writer *w, const struct snapshot_times *unfinished, struct error *err)
+static enum status remove_unheld(struct store_writer *w, const struct snapshot_times *unfinished, struct error *err)
 {
     for (size_t i = 0; i < unfinished->count; i++) {
         struct snapshot_id id = w->id;
@@ -194,6 +193,16 @@ static enum status remove_abandoned(struct store_writer *w, const struct snapsho
     return OK;
 }
 
+enum status local_remove_abandoned(struct store_writer *w, struct error *err)
+{
+    struct snapshot_id group = w->id;
+    group.time = 0;
+    char path[STORED_PATH_MAX];
+    CLEANUP(snapshot_times_deinit) struct snapshot_times unfinished = {0};
+    TRY(group_times(w->group_fd, stored_path(w->store, &group, path), false, &unfinished, err));
+    return remove_unheld(w, &unfinished, err);
+}
+
 static enum status prepare_group(struct store_writer *w, struct error *err)
 {
     struct snapshot_id group = w->id;
@@ -207,7 +216,7 @@ static enum status prepare_group(struct store_writer *w, struct error *err)
     TRY(group_times(w->group_fd, path, true, &finished, err));
     TRY(group_times(w->group_fd, path, false, &unfinished, err));
     TRY(hold_previous(w, &finished, err));
-    return remove_abandoned(w, &unfinished, err);
+    return remove_unheld(w, &unfinished, err);
 }
 
 /* ---- the new snapshot ---- */
