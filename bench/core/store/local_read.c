@@ -167,7 +167,7 @@ enum status local_reader_open(struct store *s, const struct snapshot_id *id, str
     struct store_reader *r = calloc(1, sizeof *r);
     if (!r)
         return fail(err, ERR_MEMORY, "out of memory for a reader");
-    r->head = (struct reader_head){&ops, s->head.key};
+    r->head = (struct reader_head){.ops = &ops, .key = s->head.key};
     r->store = s;
     r->snapshot_fd = -1;
     stored_path(s, id, r->path);
