@@ -79,7 +79,7 @@ static const char more_help_text[] =
     "                                sign-only; none (default without)\n"
     "  --master-pubkey-file FILE     RSA public key (PEM, at least 3072 bits): the encryption key is stored with the\n"
     "                                snapshot, readable for the owner of the private key\n"
-    "  --dry-run                     check everything, store nothing\n"
+    "  --dry-run                     check everything, store nothing; with a server the backup is begun and given up\n"
     "  --stats FILE                  all counters as JSON, also of a run that fails\n"
     "  --decisions FILE              a JSON line for each file: reused or read again, and why\n"
     "  --read-size-max N             bytes read at once; for tests, the result does not depend on it\n"
@@ -100,6 +100,7 @@ struct arguments {
     const char *stats_path;
     const char *decisions_path;
     enum sync_level sync;
+    bool has_sync;
     enum output_format format;
 };
 
@@ -234,6 +235,7 @@ static enum status parse_option(int option, struct arguments *a, struct error *e
     case 'y':
         TRY(cli_parse_enum("--sync-level", optarg, sync_level_names, &index, err));
         a->sync = (enum sync_level)index;
+        a->has_sync = true;
         return OK;
     case 's': a->stats_path = optarg; return OK;
     case 'D': a->decisions_path = optarg; return OK;
@@ -299,6 +301,8 @@ static enum status complete(struct arguments *a, struct error *err)
     TRY(walk_args_finish(&a->walk, &o->archive.walk, err));
     TRY(copy_text("--ns", repository_args_ns(&a->repository), o->snapshot.ns, sizeof o->snapshot.ns, err));
     TRY(repository_args_find(&a->repository, err));
+    if (a->has_sync && repository_args_is_server(&a->repository))
+        return fail(err, ERR_USAGE, "--sync-level: only for datastore directories, a server decides for itself");
     TRY(copy_text("--ns", repository_args_ns(&a->repository), o->snapshot.ns, sizeof o->snapshot.ns, err));
     if (!o->snapshot.id[0])
         TRY(default_backup_id(&o->snapshot, err));

@@ -308,9 +308,33 @@ static enum status run_all(struct backup_run *run, struct backup_result *out, st
     return finish(run, out, err);
 }
 
-static enum status dry_run(const struct backup_options *options, const struct backup_result *result)
+/* A run that has failed ends as soon as its threads have, and not when a server has taken what they have for it. */
+static void stop_waiting(void *context)
+{
+    const struct backup_run *run = context;
+    store_cancel(run->writer);
+    store_reader_cancel(run->previous.reader);
+}
+
+/* As the reference client does: whether the server lets this backup begin is found out by beginning it. */
+static enum status try_server(struct store *store, const struct backup_options *options,
+                              const struct backup_result *result, struct error *err)
+{
+    struct store_writer *writer;
+    struct previous previous;
+    TRY(store_begin(store, &result->snapshot, &writer, err));
+    previous_open(store, writer, options->crypt_mode, false, &previous);
+    previous_close(&previous);
+    store_abort(writer);
+    return OK;
+}
+
+static enum status dry_run(struct store *store, const struct backup_options *options,
+                           const struct backup_result *result, struct error *err)
 {
     char text[SNAPSHOT_TEXT_SIZE];
+    if (store && store_is_remote(store))
+        TRY(try_server(store, options, result, err));
     for (size_t i = 0; i < options->source_count; i++) {
         static const char *const kinds[] = {"directory", "image", "file"};
         const struct backup_source *source = &options->sources[i];
@@ -334,7 +358,7 @@ enum status backup_run(struct store *store, const struct backup_options *options
         out->snapshot.time = clock_wall_seconds();
     TRY(snapshot_id_check(&out->snapshot, err));
     if (options->dry_run)
-        return dry_run(options, out);
+        return dry_run(store, options, out, err);
     const struct crypt_config *key = store_key(store);
     if ((key != NULL) != (options->crypt_mode != CRYPT_NONE))
         return fail(err, ERR_USAGE, "crypt mode %s %s", crypt_mode_names[options->crypt_mode],
@@ -351,7 +375,9 @@ enum status backup_run(struct store *store, const struct backup_options *options
     struct backup_run run = {
         .store = store, .options = options, .archive = archive, .snapshot = out->snapshot, .key = key};
     failure_init(&run.failure);
+    failure_on_first(&run.failure, stop_waiting, &run);
     enum status status = run_all(&run, out, err);
+    backup_note_failure(&run, status, err);
     backup_catalog_free(run.catalog);
     sealer_pool_free(run.pool);
     previous_close(&run.previous);

@@ -83,7 +83,7 @@ struct backup_options {
     struct slice wrapped_key;    /* of flow/master_key.h, borrowed; of size 0: none is stored */
     const struct backup_source *sources;
     size_t source_count;
-    bool dry_run; /* checks arguments, prints what would be done, stores nothing */
+    bool dry_run; /* checks arguments, asks a server for leave, prints what would be done, stores nothing */
 };
 
 struct backup_result {

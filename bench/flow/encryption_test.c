@@ -1,10 +1,13 @@
 /* Whole backups with a key, and back. */
 #include "testing/testing.h"
 
+#include "base/log.h"
+#include "blob/blob.h"
 #include "flow/backup.h"
+#include "flow/backup_for_test.h"
 #include "flow/catalog_dump.h"
 #include "flow/restore.h"
-#include "flow/verify.h"
+#include "flow/snapshot.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,32 +20,14 @@
 
 enum { BIG_SIZE = 700000, T1 = 1700000000 };
 
-static char *dir;
 static struct error err;
 static struct crypt_config keys[2];
 static const char marker[] = "attack at dawn, says the plain text";
 
-static const char *at(const char *name)
-{
-    static char paths[8][PATH_MAX];
-    static unsigned turn;
-    char *path = paths[turn++ % 8];
-    snprintf(path, PATH_MAX, "%s/%s", dir, name);
-    return path;
-}
-
-static void put(const char *name, const void *data, size_t size)
-{
-    FILE *f = fopen(at(name), "we");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, size, f), size);
-    assert_int_equal(fclose(f), 0);
-}
-
 static int setup(void **state)
 {
     (void)state;
-    dir = temp_dir_make();
+    work = temp_dir_make();
     assert_int_equal(mkdir(at("store"), 0750), 0);
     assert_int_equal(mkdir(at("store/.chunks"), 0750), 0);
     assert_int_equal(mkdir(at("tree"), 0750), 0);
@@ -64,7 +49,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    temp_dir_remove(dir);
+    temp_dir_remove(work);
     return 0;
 }
 
@@ -108,11 +93,6 @@ static struct archive_stats backup(const struct crypt_config *key, enum crypt_mo
     return stats;
 }
 
-static struct snapshot_id snapshot_at(int64_t time)
-{
-    return (struct snapshot_id){.type = "host", .id = "me", .time = time};
-}
-
 static enum status restore(const struct crypt_config *key, int64_t time, const char *archive, const char *target)
 {
     struct store *store = open_with(key);
@@ -126,32 +106,16 @@ static enum status restore(const struct crypt_config *key, int64_t time, const c
     return status;
 }
 
-static void assert_same_files(const char *one, const char *other)
-{
-    char a[4096], b[4096];
-    FILE *f = fopen(at(one), "re"), *g = fopen(at(other), "re");
-    assert_true(f && g);
-    for (;;) {
-        size_t got = fread(a, 1, sizeof a, f);
-        assert_int_equal(fread(b, 1, sizeof b, g), got);
-        assert_memory_equal(a, b, got);
-        if (got == 0)
-            break;
-    }
-    fclose(f);
-    fclose(g);
-}
-
 static void check_restores(const struct crypt_config *key, int64_t time)
 {
     if (restore(key, time, "root.pxar", "out") != OK)
         assert_string_equal(err.text, "");
-    assert_same_files("tree/note", "out/note");
-    assert_same_files("tree/big", "out/big");
+    expect_same("tree/note", "out/note");
+    expect_same("tree/big", "out/big");
     assert_int_equal(restore(key, time, "disk.img", "out/disk"), OK);
-    assert_same_files("disk", "out/disk");
+    expect_same("disk", "out/disk");
     assert_int_equal(restore(key, time, "app.conf", "out/conf"), OK);
-    assert_same_files("conf", "out/conf");
+    expect_same("conf", "out/conf");
     char *out = strdup(at("out"));
     temp_dir_remove(out);
 }
@@ -294,40 +258,130 @@ static void test_other_keys_and_modes_are_no_reference(void **state)
                        "has crypt mode sign-only, this run");
 }
 
+/* ---- who keeps the snapshots lies ---- */
+
+static const char *snapshot_dir(int64_t time, char out[PATH_MAX])
+{
+    char text[SNAPSHOT_TEXT_SIZE];
+    struct snapshot_id id = snapshot_at(time);
+    snprintf(out, PATH_MAX, "%s/%s", at("store"), snapshot_id_text(&id, text));
+    return out;
+}
+
+static void expect_refused(int64_t time, const char *says)
+{
+    static const char *const archives[] = {"root.pxar", "disk.img", "app.conf"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(restore(&keys[0], time, archives[i], "x"), ERR_MISMATCH);
+        if (!strstr(err.text, says))
+            assert_string_equal(err.text, says);
+        assert_int_equal(access(at("x"), F_OK), -1);
+    }
+    struct store *store = open_with(&keys[0]);
+    struct snapshot_id id = snapshot_at(time);
+    assert_int_equal(catalog_dump(store, &id, NULL, (struct sink){0}, &err), ERR_MISMATCH);
+    struct seen seen;
+    assert_int_equal(verify_at(store, time, &seen, &err), ERR_MISMATCH);
+}
+
+static void expect_no_reference(int64_t time, enum reference_reason reason, const char *detail)
+{
+    struct archive_stats run = backup(&keys[0], CRYPT_ENCRYPT, MODE_METADATA, time);
+    assert_int_equal(run.reference, reason);
+    assert_int_equal(run.reused_files, 0);
+    if (!strstr(run.reference_detail, detail))
+        assert_string_equal(run.reference_detail, detail);
+    check_restores(&keys[0], time);
+}
+
+/* Its signature is right: it is another snapshot's. */
+static void test_another_time_in_place_of_what_was_asked_for(void **state)
+{
+    (void)state;
+    static const char says[] = "is the manifest of host/me/2023-11-14T22:13:20Z, not of host/me/2023-11-14T22:13:25Z";
+    char from[PATH_MAX], to[PATH_MAX];
+    backup(&keys[0], CRYPT_ENCRYPT, MODE_DATA, T1);
+    assert_int_equal(rename(snapshot_dir(T1, from), snapshot_dir(T1 + 5, to)), 0);
+    expect_refused(T1 + 5, says);
+    expect_no_reference(T1 + 9, REFERENCE_MANIFEST_UNREADABLE, says);
+}
+
+static void test_another_group_in_place_of_what_was_asked_for(void **state)
+{
+    (void)state;
+    static const char says[] = "is the manifest of host/me/2023-11-14T22:13:20Z, not of vm/me/2023-11-14T22:13:20Z";
+    char from[PATH_MAX];
+    backup(&keys[0], CRYPT_ENCRYPT, MODE_DATA, T1);
+    snprintf(from, sizeof from, "%s", at("store/host"));
+    assert_int_equal(rename(from, at("store/vm")), 0);
+    struct store *store = open_with(&keys[0]);
+    struct snapshot_id id = {.type = "vm", .id = "me", .time = T1};
+    struct store_reader *reader;
+    struct manifest m = {0};
+    assert_int_equal(store_reader_open(store, &id, &reader, &err), OK);
+    assert_int_equal(snapshot_manifest(reader, &m, &err), ERR_MISMATCH);
+    assert_non_null(strstr(err.text, says));
+    store_reader_close(reader);
+    store_close(store);
+}
+
+/* As somebody would who has no key. */
+static void take_signature_away(int64_t time)
+{
+    char path[PATH_MAX], name[PATH_MAX + 32];
+    struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX), sealed = BUFFER_INIT(MANIFEST_SIZE_MAX);
+    struct blob_context *blob;
+    struct manifest m;
+    struct store_reader *reader;
+    struct snapshot_id id = snapshot_at(time);
+    struct store *store = open_with(NULL);
+    assert_int_equal(store_reader_open(store, &id, &reader, &err), OK);
+    assert_int_equal(snapshot_manifest(reader, &m, &err), OK);
+    store_reader_close(reader);
+    store_close(store);
+    assert_true(m.is_signed);
+    m.is_signed = false;
+    free(m.unprotected);
+    free(m.key_fingerprint);
+    m.key_fingerprint = NULL;
+    m.unprotected = strdup("{}");
+    assert_int_equal(manifest_write(&m, &text, &err), OK);
+    assert_int_equal(blob_context_new(&blob, &err), OK);
+    struct slice whole = {.data = text.data, .size = text.size};
+    assert_int_equal(blob_seal(blob, &whole, 1, &sealed, &err), OK);
+    snprintf(name, sizeof name, "%s/index.json.blob", snapshot_dir(time, path));
+    FILE *f = fopen(name, "we");
+    assert_non_null(f);
+    assert_int_equal(fwrite(sealed.data, 1, sealed.size, f), sealed.size);
+    assert_int_equal(fclose(f), 0);
+    blob_context_free(blob);
+    buffer_deinit(&sealed);
+    buffer_deinit(&text);
+    manifest_deinit(&m);
+}
+
+/* bench/spec/datastore.md 6.1: accepted by readers. But it is nothing to build on. */
+static void test_what_lost_its_signature(void **state)
+{
+    (void)state;
+    backup(&keys[0], CRYPT_ENCRYPT, MODE_DATA, T1);
+    take_signature_away(T1);
+    uint64_t warned = log_warning_count();
+    check_restores(&keys[0], T1);
+    assert_int_equal(log_warning_count(), warned + 3); /* each time */
+    expect_no_reference(T1 + 9, REFERENCE_MANIFEST_KEYED, "is not signed");
+    assert_int_equal(log_warning_count(), warned + 4);
+    struct archive_stats next = backup(&keys[0], CRYPT_ENCRYPT, MODE_METADATA, T1 + 10);
+    assert_int_equal(next.reference, REFERENCE_USED);
+}
+
 /* ---- verification ---- */
 
-struct seen {
-    unsigned good, failed, encrypted;
-    unsigned problems[VERIFY_WRONG_LENGTH + 1];
-};
-
-static enum status on_problem(void *context, const struct verify_problem *problem, struct error *e)
+static struct seen verify(const struct crypt_config *key, int64_t time)
 {
-    (void)e;
-    struct seen *seen = context;
-    seen->problems[problem->kind]++;
-    return OK;
-}
-
-static enum status on_file(void *context, const struct verify_file *file, struct error *e)
-{
-    (void)e;
-    struct seen *seen = context;
-    seen->good += file->verdict == VERIFY_GOOD;
-    seen->failed += file->verdict == VERIFY_FAILED;
-    seen->encrypted += file->verdict == VERIFY_ENCRYPTED;
-    return OK;
-}
-
-static struct seen verify(const struct crypt_config *key, int64_t time, struct verify_stats *stats)
-{
-    struct seen seen = {0};
-    const struct verify_reporter reporter = {.problem = on_problem, .file_done = on_file, .context = &seen};
-    struct store *store = open_with(key);
-    struct snapshot_id id = snapshot_at(time);
-    if (verify_snapshot(store, &id, NULL, 0, &reporter, stats, &err) != OK)
+    struct seen seen;
+    if (verify_at(open_with(key), time, &seen, &err) != OK)
         assert_string_equal(err.text, "");
-    store_close(store);
     return seen;
 }
 
@@ -359,27 +413,22 @@ static void swap_two_chunks(void)
 static void test_verify_with_and_without_the_key(void **state)
 {
     (void)state;
-    struct verify_stats stats;
     backup(&keys[0], CRYPT_ENCRYPT, MODE_DATA, T1);
-    struct seen seen = verify(NULL, T1, &stats);
+    struct seen seen = verify(NULL, T1);
     assert_true(seen.encrypted == 4 && seen.good == 0 && seen.failed == 0);
-    assert_int_equal(stats.verified_bytes, 0);
-    seen = verify(&keys[0], T1, &stats);
+    assert_int_equal(seen.stats.verified_bytes, 0);
+    seen = verify(&keys[0], T1);
     assert_true(seen.good == 4 && seen.encrypted == 0 && seen.failed == 0);
-    assert_true(stats.verified_bytes > 2 * BIG_SIZE);
+    assert_true(seen.stats.verified_bytes > 2 * BIG_SIZE);
 
     swap_two_chunks();
-    seen = verify(NULL, T1, &stats);
+    seen = verify(NULL, T1);
     assert_int_equal(seen.failed, 0);
-    seen = verify(&keys[0], T1, &stats);
+    seen = verify(&keys[0], T1);
     assert_true(seen.failed >= 1 && seen.problems[VERIFY_WRONG_DIGEST] >= 2);
 
-    struct store *store = open_with(&keys[1]);
-    struct snapshot_id id = snapshot_at(T1);
-    const struct verify_reporter reporter = {.problem = on_problem, .file_done = on_file, .context = &seen};
-    assert_int_equal(verify_snapshot(store, &id, NULL, 0, &reporter, &stats, &err), ERR_MISMATCH);
+    assert_int_equal(verify_at(open_with(&keys[1]), T1, &seen, &err), ERR_MISMATCH);
     assert_non_null(strstr(err.text, "wrong key"));
-    store_close(store);
 }
 
 int main(void)
@@ -391,6 +440,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_signed_only_is_readable_and_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_metadata_run_under_the_same_key_reuses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_keys_and_modes_are_no_reference, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_time_in_place_of_what_was_asked_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_group_in_place_of_what_was_asked_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_lost_its_signature, setup, teardown),
         cmocka_unit_test_setup_teardown(test_verify_with_and_without_the_key, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

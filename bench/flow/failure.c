@@ -11,6 +11,12 @@ void failure_deinit(struct failure *f)
     pthread_mutex_destroy(&f->lock);
 }
 
+void failure_on_first(struct failure *f, void (*first)(void *context), void *context)
+{
+    f->first = first;
+    f->context = context;
+}
+
 static bool is_consequence(enum status status)
 {
     return status == ERR_CANCELLED || status == ERR_CLOSED;
@@ -29,6 +35,8 @@ void failure_set(struct failure *f, enum status status, const struct error *err)
         atomic_store(&f->status, (int)status);
     }
     pthread_mutex_unlock(&f->lock);
+    if (now == OK && f->first)
+        f->first(f->context);
 }
 
 enum status failure_status(const struct failure *f)

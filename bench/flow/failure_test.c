@@ -25,8 +25,32 @@ static void test_first_cause_wins_over_later_ones_and_over_consequences(void **s
     failure_deinit(&f);
 }
 
+static void count(void *context)
+{
+    ++*(unsigned *)context;
+}
+
+static void test_the_first_failure_is_told_once(void **state)
+{
+    (void)state;
+    struct failure f;
+    struct error err = {0};
+    unsigned told = 0;
+    failure_init(&f);
+    failure_on_first(&f, count, &told);
+    failure_set(&f, ERR_CANCELLED, &err);
+    assert_int_equal(told, 1);
+    failure_set(&f, ERR_FORMAT, &err);
+    failure_set(&f, ERR_LIMIT, &err);
+    assert_int_equal(told, 1);
+    failure_deinit(&f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first_cause_wins_over_later_ones_and_over_consequences)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_cause_wins_over_later_ones_and_over_consequences),
+        cmocka_unit_test(test_the_first_failure_is_told_once),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

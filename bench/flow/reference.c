@@ -184,6 +184,13 @@ static const struct manifest_file *other_crypt_mode(const struct previous *p, co
     return p->mode != CRYPT_NONE && strcmp(metadata->crypt_mode, mode) != 0 ? metadata : NULL;
 }
 
+/* Whoever keeps a snapshot can take its signature away and change what was signed: under a key such a one is nothing to
+ * refer to. Its chunks may count as known all the same, for their digests are computed here. */
+static bool is_vouched_for(const struct previous *p)
+{
+    return p->mode == CRYPT_NONE || p->manifest.is_signed;
+}
+
 void reference_prepare(struct previous *previous, const char *archive, bool asked, struct reference *out)
 {
     struct reference *r = out;
@@ -222,6 +229,10 @@ void reference_prepare(struct previous *previous, const char *archive, bool aske
         fail(&payload_error, ERR_MISMATCH, "'%s' has crypt mode %s, this run %s", other->filename, other->crypt_mode,
              crypt_mode_names[previous->mode]);
         set_reason(r, REFERENCE_CRYPT_MODE, &payload_error);
+    } else if (!is_vouched_for(previous)) {
+        fail(&payload_error, ERR_MISMATCH, "the previous manifest is not signed, though its files are as if it was");
+        log_warning("'%s': %s", archive, payload_error.text);
+        set_reason(r, REFERENCE_MANIFEST_KEYED, &payload_error);
     } else if (metadata_status != OK) {
         set_reason(r, REFERENCE_METADATA_INDEX_BAD, &metadata_error);
     } else if (!payload_file) {

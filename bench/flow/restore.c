@@ -170,6 +170,7 @@ struct open_snapshot {
 
 static void open_snapshot_deinit(struct open_snapshot *s)
 {
+    store_reader_cancel(s->reader); /* what is read ahead is waited for by nobody */
     chunk_stream_free(s->metadata);
     chunk_stream_free(s->payload);
     chunk_reader_free(s->metadata_reader);

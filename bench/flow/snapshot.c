@@ -1,12 +1,43 @@
 #include "flow/snapshot.h"
 
-#include "base/log_path.h"
+#include "base/log.h"
 #include "blob/blob.h"
+#include "chunk/chunker.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char manifest_name[] = "index.json.blob";
+
+/* Whoever keeps the snapshots may hand out another one's files, signed as they are. */
+static enum status check_snapshot(const struct manifest *m, const struct snapshot_id *asked, struct error *err)
+{
+    bool is_same = strcmp(m->backup_type, asked->type) == 0 && strcmp(m->backup_id, asked->id) == 0 &&
+                   m->backup_time == asked->time;
+    if (is_same)
+        return OK;
+    struct snapshot_id found = {.time = m->backup_time};
+    char text[SNAPSHOT_TEXT_SIZE], shown[LOG_PATH_MAX];
+    snprintf(found.type, sizeof found.type, "%s", m->backup_type);
+    snprintf(found.id, sizeof found.id, "%s", m->backup_id);
+    log_path(snapshot_id_text(&found, text), shown);
+    return fail(err, ERR_MISMATCH, "%s: is the manifest of %s, not of %s", manifest_name, shown,
+                snapshot_id_text(asked, text));
+}
+
+static enum status parse(const struct buffer *text, const struct snapshot_id *asked, struct manifest *out,
+                         struct error *err)
+{
+    struct manifest m;
+    TRY(manifest_parse(text->data, text->size, manifest_name, &m, err));
+    enum status status = check_snapshot(&m, asked, err);
+    if (status == OK)
+        *out = m;
+    else
+        manifest_deinit(&m);
+    return status;
+}
 
 enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buffer *out_text, struct manifest *out,
                                         struct error *err)
@@ -19,7 +50,7 @@ enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buff
     enum status status = blob_open(context, encoded.data, encoded.size, MANIFEST_SIZE_MAX, name, out_text, err);
     blob_context_free(context);
     TRY(status);
-    return manifest_parse(out_text->data, out_text->size, name, out, err);
+    return parse(out_text, store_reader_snapshot(reader), out, err);
 }
 
 enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err)
@@ -31,6 +62,8 @@ enum status snapshot_manifest(struct store_reader *reader, struct manifest *out,
     if (key) {
         TRY(manifest_check_signature(&m, text.data, text.size, manifest_name, key, err));
         TRY(manifest_check_fingerprint(&m, key, err));
+        if (!m.is_signed)
+            log_warning("%s: is not signed, the key does not vouch for what it lists", manifest_name);
     }
     *out = m;
     m = (struct manifest){0};
@@ -202,6 +235,9 @@ void snapshot_prefetch_index(struct store_reader *reader, const struct manifest 
 {
     const struct manifest_file *file = manifest_find(m, name);
     bool is_fixed = ends_with(name, strlen(name), ".fidx");
-    if (file)
-        store_prefetch_file(reader, name, index_file_size_max(file, is_fixed ? FIXED_ENTRY_SIZE : DYNAMIC_ENTRY_SIZE));
+    size_t entry_size = is_fixed ? FIXED_ENTRY_SIZE : DYNAMIC_ENTRY_SIZE;
+    /* With chunks of the usual size. */
+    bool is_long = file && file->size / CHUNKER_AVERAGE_DEFAULT > STORE_AHEAD_BYTES / entry_size;
+    if (file && !is_long)
+        store_prefetch_file(reader, name, index_file_size_max(file, entry_size));
 }

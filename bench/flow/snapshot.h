@@ -18,10 +18,11 @@ struct stored_archive {
     char payload_name[STORED_NAME_SIZE]; /* split only: payload index */
 };
 
-/* The manifest of an open snapshot: read, decoded, parsed, and if the store was opened with a key, its signature and
- * the key's fingerprint checked (index/manifest.h): ERR_MISMATCH. Also ERR_NOT_FOUND, ERR_FORMAT, ... */
+/* The manifest of an open snapshot: read, decoded, parsed, of this snapshot (type, id and time: ERR_MISMATCH), and if
+ * the store was opened with a key, its signature and the key's fingerprint checked (index/manifest.h): ERR_MISMATCH;
+ * one that is not signed is accepted with a warning. Also ERR_NOT_FOUND, ERR_FORMAT, ... */
 MUST_CHECK enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err);
-/* Without these two checks. `out_text`: what it was parsed from, up to MANIFEST_SIZE_MAX bytes. */
+/* Without signature and fingerprint. `out_text`: what it was parsed from, up to MANIFEST_SIZE_MAX bytes. */
 MUST_CHECK enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buffer *out_text,
                                                    struct manifest *out, struct error *err);
 

@@ -4,40 +4,24 @@
 #include "server/serve_for_test.h"
 
 #include "flow/backup.h"
+#include "flow/backup_for_test.h"
 #include "flow/restore.h"
-#include "flow/verify.h"
 #include "net/account.h"
 #include "net/session.h"
 
 #include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 enum { FILES = 40, BIG_SIZE = 900000, T1 = 1700000000, AVERAGE = 64 << 10 };
 
-static char *work;
 static struct account *account;
 static struct crypt_config key;
 
-static const char *at(const char *name)
-{
-    static char paths[8][PATH_MAX];
-    static unsigned turn;
-    char *path = paths[turn++ % 8];
-    snprintf(path, PATH_MAX, "%s/%s", work, name);
-    return path;
-}
-
-static void put(const char *name, const void *data, size_t size)
-{
-    FILE *f = fopen(at(name), "we");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, size, f), size);
-    assert_int_equal(fclose(f), 0);
-}
-
-static void connect_account(void)
+static void connect_account(unsigned patience_s)
 {
     struct account_options options = {
-        .secret = SECRET, .fingerprint = serve_fingerprint(serve), .stall_timeout_ms = 10000};
+        .secret = SECRET, .fingerprint = serve_fingerprint(serve), .stall_timeout_ms = 1000 * patience_s};
     assert_int_equal(repository_make(TOKEN, "127.0.0.1", serve_port(serve), "store1", &options.repository, &err), OK);
     if (account_new(&options, &account, &err) != OK)
         assert_string_equal(err.text, "");
@@ -47,7 +31,7 @@ static int setup(void **state)
 {
     const uint8_t bytes[CRYPT_KEY_SIZE] = {7};
     serve_setup(state);
-    connect_account();
+    connect_account(10);
     assert_int_equal(crypt_config_init(&key, bytes, NULL), OK);
     work = temp_dir_make();
     assert_int_equal(mkdir(at("tree"), 0750), 0);
@@ -95,17 +79,15 @@ static struct store *open_local(const struct crypt_config *with)
     return store;
 }
 
-static struct snapshot_id snapshot_at(int64_t time)
-{
-    return (struct snapshot_id){.type = "host", .id = "me", .time = time};
-}
-
 struct run {
     enum detection_mode mode;
     enum crypt_mode crypt_mode;
     int64_t time;
     bool tree_only;
     bool local;
+    bool dry;
+    uint64_t average;   /* 0: AVERAGE */
+    size_t entries_max; /* 0: as many as usual */
     /* Comes out. */
     struct archive_stats tree, disk;
     struct net_stats net;
@@ -119,12 +101,16 @@ static enum status try_backup(struct run *run)
         {.name = "disk", .path = at("disk"), .kind = SOURCE_IMAGE},
         {.name = "app", .path = at("conf"), .kind = SOURCE_BLOB, .extension = "conf"},
     };
-    struct backup_options options = {
-        .archive = {.mode = run->mode, .chunk_average = AVERAGE, .threshold_ppm = 100000, .threads = 2},
-        .snapshot = snapshot_at(run->time),
-        .crypt_mode = run->crypt_mode,
-        .sources = sources,
-        .source_count = run->tree_only ? 1 : 3};
+    struct backup_options options = {.archive = {.mode = run->mode,
+                                                 .chunk_average = run->average ? run->average : AVERAGE,
+                                                 .threshold_ppm = 100000,
+                                                 .threads = 2,
+                                                 .walk = {.entries_max = run->entries_max}},
+                                     .snapshot = snapshot_at(run->time),
+                                     .crypt_mode = run->crypt_mode,
+                                     .sources = sources,
+                                     .source_count = run->tree_only ? 1 : 3,
+                                     .dry_run = run->dry};
     if (run->local)
         snprintf(options.snapshot.id, sizeof options.snapshot.id, "local");
     const struct crypt_config *with = run->crypt_mode == CRYPT_NONE ? NULL : &key;
@@ -164,19 +150,6 @@ static enum status restore(const struct crypt_config *with, int64_t time, const 
     return status;
 }
 
-static void expect_same(const char *a, const char *b)
-{
-    static uint8_t x[32 << 20], y[32 << 20];
-    FILE *f = fopen(at(a), "re"), *g = fopen(at(b), "re");
-    if (!f || !g)
-        assert_string_equal(a, b);
-    size_t size = fread(x, 1, sizeof x, f);
-    assert_int_equal(fread(y, 1, sizeof y, g), size);
-    assert_memory_equal(x, y, size);
-    fclose(f);
-    fclose(g);
-}
-
 static void expect_restored(const struct crypt_config *with, int64_t time)
 {
     static unsigned turn;
@@ -207,47 +180,19 @@ static void expect_restored(const struct crypt_config *with, int64_t time)
 
 /* ---- verification ---- */
 
-struct problems {
-    unsigned count;
-    char first[ERROR_TEXT_MAX];
-};
-
-static enum status note_problem(void *context, const struct verify_problem *problem, struct error *e)
+static enum status verify(struct store *store, int64_t time, struct seen *out)
 {
-    (void)e;
-    struct problems *p = context;
-    if (p->count++ == 0)
-        snprintf(p->first, sizeof p->first, "%s", problem->text);
-    return OK;
-}
-
-static enum status note_file(void *context, const struct verify_file *file, struct error *e)
-{
-    (void)context;
-    (void)file;
-    (void)e;
-    return OK;
-}
-
-static enum status verify(struct store *store, int64_t time, struct problems *out)
-{
-    *out = (struct problems){0};
-    const struct verify_reporter reporter = {.problem = note_problem, .file_done = note_file, .context = out};
-    struct verify_stats stats;
-    const struct snapshot_id id = snapshot_at(time);
     err = (struct error){0};
-    enum status status = verify_snapshot(store, &id, NULL, 0, &reporter, &stats, &err);
-    store_close(store);
-    return status;
+    return verify_at(store, time, out, &err);
 }
 
 static void expect_verified(const struct crypt_config *with, int64_t time)
 {
-    struct problems problems;
+    struct seen seen;
     for (int remote = 0; remote < 2; remote++) {
-        if (verify(remote ? open_remote(with) : open_local(with), time, &problems) != OK)
+        if (verify(remote ? open_remote(with) : open_local(with), time, &seen) != OK)
             assert_string_equal(err.text, "");
-        assert_string_equal(problems.first, "");
+        assert_string_equal(seen.first, "");
     }
 }
 
@@ -338,6 +283,21 @@ static void test_lists_and_forgets(void **state)
     if (store_reader_open(store, &first, &r, &err) != ERR_NOT_FOUND)
         assert_string_equal(err.text, "");
     store_close(store);
+}
+
+/* Says what the server would say, and leaves nothing. */
+static void test_a_dry_run_asks_the_server(void **state)
+{
+    (void)state;
+    struct run run = {.mode = MODE_DATA, .time = T1 + 5, .dry = true};
+    if (try_backup(&run) != OK)
+        assert_string_equal(err.text, "");
+    assert_true(goes_away("host/me"));
+    backup(MODE_DATA, CRYPT_NONE, T1 + 5);
+    assert_int_equal(try_backup(&run), ERR_EXISTS);
+    serve_set_faults(serve, &(struct faults){.error_call = {.name = "backup", .k = 1}});
+    run.time++;
+    assert_int_equal(try_backup(&run), ERR_REFUSED);
 }
 
 /* ---- round trips ---- */
@@ -481,9 +441,9 @@ static void test_lies_in_restores(void **state)
             snprintf(target, sizeof target, "lies%u", n++);
             assert_int_not_equal(restore(NULL, T1, "root.pxar", at(target)), OK);
             assert_true(strlen(err.text) > 20);
-            struct problems problems;
-            (void)verify(open_remote(NULL), T1, &problems);
-            assert_true(problems.count > 0 || err.status != OK);
+            struct seen seen;
+            (void)verify(open_remote(NULL), T1, &seen);
+            assert_true(seen.problem_count > 0 || err.status != OK);
         }
     serve_set_faults(serve, &(struct faults){0});
     expect_restored(NULL, T1);
@@ -496,9 +456,9 @@ static void test_a_chunk_that_is_missing(void **state)
     serve_set_faults(serve, &faults);
     backup(MODE_DATA, CRYPT_NONE, T1);
     serve_set_faults(serve, &(struct faults){0});
-    struct problems problems;
-    assert_int_equal(verify(open_remote(NULL), T1, &problems), OK);
-    assert_true(problems.count >= 1);
+    struct seen seen;
+    assert_int_equal(verify(open_remote(NULL), T1, &seen), OK);
+    assert_true(seen.problem_count >= 1);
 }
 
 static void test_tight_servers(void **state)
@@ -519,6 +479,63 @@ static void test_tight_servers(void **state)
         assert_int_equal(run.tree.reference, REFERENCE_USED);
         expect_restored(NULL, time - 1);
     }
+}
+
+/* ---- a failure of our own: an alarm ends who waits for the server all the same ---- */
+
+enum { ALARM_S = 100, PATIENCE_S = 1000 };
+
+static void delay_calls(const char *name, unsigned k)
+{
+    struct faults faults = {.delay_call.k = k, .delay_call_ms = 1000 * PATIENCE_S};
+    snprintf(faults.delay_call.name, sizeof faults.delay_call.name, "%s", name);
+    serve_set_faults(serve, &faults);
+    account_free(account);
+    connect_account(PATIENCE_S);
+    alarm(ALARM_S);
+}
+
+static void fill(const char *name, unsigned files)
+{
+    assert_int_equal(mkdir(at(name), 0750), 0);
+    for (unsigned i = 0; i < files; i++) {
+        char file[64];
+        snprintf(file, sizeof file, "%s/%u", name, i);
+        put(file, "", 0);
+    }
+}
+
+/* As much as may be on its way without a single answer: those who store it wait when the run fails. */
+static void test_a_run_that_failed_here_does_not_wait(void **state)
+{
+    (void)state;
+    enum { SIZE = 104 << 20, ENTRIES = 4000 }; /* store/remote.h, flow/upload.h */
+    uint8_t *data = make_splitmix64(SIZE, 3);
+    put("tree/a", data, SIZE);
+    free(data);
+    fill("tree/b", 3000); /* takes a while */
+    fill("tree/z", ENTRIES);
+    struct run run = {.mode = MODE_DATA, .time = T1, .tree_only = true, .average = 1 << 20, .entries_max = ENTRIES};
+    delay_calls("dynamic_chunk", 0);
+    assert_int_equal(try_backup(&run), ERR_LIMIT);
+    alarm(0);
+}
+
+static void test_a_restore_that_failed_here_does_not_wait(void **state)
+{
+    (void)state;
+    const struct rlimit small = {.rlim_cur = BIG_SIZE / 3, .rlim_max = RLIM_INFINITY};
+    const struct rlimit none = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    backup(MODE_DATA, CRYPT_NONE, T1);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    delay_calls("chunk", 8);
+    enum status status = restore(NULL, T1, "root.pxar", at("out"));
+    alarm(0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    assert_int_equal(status, ERR_IO);
+    if (!strstr(err.text, "File too large"))
+        assert_string_equal(err.text, "");
 }
 
 static void test_one_backup_of_a_group_at_a_time(void **state)
@@ -546,6 +563,7 @@ int main(void)
         SERVE_TEST(test_a_changed_tree),
         SERVE_TEST(test_with_a_key),
         SERVE_TEST(test_lists_and_forgets),
+        SERVE_TEST(test_a_dry_run_asks_the_server),
         SERVE_TEST(test_few_round_trips),
         SERVE_TEST(test_every_call_refused),
         SERVE_TEST(test_connection_cut_at_calls),
@@ -553,6 +571,8 @@ int main(void)
         SERVE_TEST(test_lies_in_restores),
         SERVE_TEST(test_a_chunk_that_is_missing),
         SERVE_TEST(test_tight_servers),
+        SERVE_TEST(test_a_run_that_failed_here_does_not_wait),
+        SERVE_TEST(test_a_restore_that_failed_here_does_not_wait),
         SERVE_TEST(test_one_backup_of_a_group_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

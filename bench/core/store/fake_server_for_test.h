@@ -84,6 +84,7 @@ struct fake {
     unsigned writer_count;
     bool manifest, finished;
     unsigned largest_append;
+    unsigned cut;                /* answers that were longer than the client wanted */
     uint64_t bodies, bodies_max; /* bytes under way */
     char log[FAKE_LOG_SIZE];
     size_t log_size;
@@ -340,6 +341,12 @@ static void fake_take(struct net_session *s, const struct net_request *request, 
             fake_judge_reader(held, &params);
         }
         param_clear(&params);
+    }
+    if (request->response_size_max && held->response->body.size > request->response_size_max) {
+        buffer_deinit(&held->response->body);
+        held->response->status = ERR_LIMIT;
+        snprintf(held->response->text, sizeof held->response->text, "the answer is too long");
+        fake->cut++;
     }
     if (fake->finished && held->call != CALL_ID_FINISH && s->kind == SESSION_BACKUP)
         fake_violation("a call behind finish");
@@ -649,6 +656,15 @@ UNUSED static unsigned fake_calls(enum call_id call)
     unsigned count = fake->calls[call];
     pthread_mutex_unlock(&fake->lock);
     return count;
+}
+
+/* Until all that was asked for is answered. */
+UNUSED static void fake_settle(void)
+{
+    pthread_mutex_lock(&fake->lock);
+    while (fake->first || fake->answering)
+        pthread_cond_wait(&fake->changed, &fake->lock);
+    pthread_mutex_unlock(&fake->lock);
 }
 
 UNUSED static struct store *fake_store(void)

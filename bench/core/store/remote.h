@@ -33,6 +33,7 @@ enum {
     REMOTE_STREAMS_MAX = 256,       /* indexes of a backup */
     REMOTE_NAMES_MAX = 65536,       /* blobs of a backup, files read of a snapshot */
     REMOTE_KEPT_BYTES = 64 << 20,   /* of files that were read */
+    REMOTE_AHEAD_FILES = 4,         /* each of at most STORE_AHEAD_BYTES, before the first is read */
     REMOTE_CACHED_BYTES = 64 << 20, /* of chunks that were asked for */
     REMOTE_CACHED_CHUNKS = 1024,
 };
@@ -167,7 +168,7 @@ enum remote_state {
     REMOTE_NEW,    /* not asked for yet */
     REMOTE_ASKED,  /* under way */
     REMOTE_THERE,  /* with its bytes */
-    REMOTE_LET_GO, /* was there; its bytes are gone. The server knows that we had it */
+    REMOTE_LET_GO, /* was there, at least in part; its bytes are gone. The server knows that we had it */
     REMOTE_FAILED,
 };
 
@@ -182,11 +183,15 @@ enum status remote_problem_tell(const struct remote_problem *p, struct error *er
 struct remote_file {
     struct remote_reader *reader;
     struct remote_file *next;
-    bool is_authority; /* asked for only so that the server lets its chunks out */
+    bool is_authority; /* asked of the reader session beside a backup's */
+    bool is_awaited;   /* to be asked for when there is room, at most `size_max` bytes */
+    bool is_ahead;     /* asked for, and nobody has read it yet */
+    bool is_unread;    /* asked for only so that the server lets its chunks out */
+    bool may_be_cut;   /* what is longer than was asked for is let go */
     enum remote_state state;
     unsigned waiters;
+    size_t size_max;
     struct buffer data;
-    size_t size; /* once it was there */
     struct remote_problem problem;
     char name[NAME_FILE_MAX + 1];
 };
@@ -215,10 +220,13 @@ struct remote_reader {
     pthread_cond_t changed;
     /* Under the lock: */
     struct remote_link *link;      /* a reader session; NULL: none yet */
+    bool cancelled;                /* nobody waits any more */
+    bool closed;                   /* goes with the last answer */
     unsigned asked;                /* requests under way */
     struct remote_file *files;     /* owned */
     struct remote_file *authority; /* owned; with a writer: indexes asked of the reader session as well */
     size_t file_count;
+    unsigned ahead_count; /* files that are ahead: is_ahead */
     uint64_t kept_bytes;
     struct remote_chunk **chunks; /* owned, as the list */
     size_t chunk_count, chunk_capacity;
@@ -231,7 +239,12 @@ static inline struct remote_reader *remote_reader_of(struct store_reader *r)
     return (struct remote_reader *)r;
 }
 
+/* A request of the reader's was answered; unlocks. The reader may be gone then. */
+void remote_reader_answered(struct remote_reader *r);
 /* All under the reader's lock. */
+/* Waits for an answer; false: it was cancelled. */
+bool remote_reader_wait(struct remote_reader *r);
+MUST_CHECK enum status remote_reader_cancelled(struct error *err);
 MUST_CHECK enum status remote_reader_session(struct remote_reader *r, struct error *err); /* makes sure of `link` */
 /* The index record that lets chunks out of the reader session, asked for unless it was. What fails later is in the
  * record. */

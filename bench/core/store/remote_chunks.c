@@ -29,11 +29,14 @@ void remote_chunks_free(struct remote_reader *r)
     r->chunk_count = 0;
 }
 
-static struct remote_chunk *find(const struct remote_reader *r, const struct digest *digest)
+/* By the index that lets it out, too: another one may fail. */
+static struct remote_chunk *find(const struct remote_reader *r, const char *index_name, const struct digest *digest)
 {
-    for (size_t i = 0; i < r->chunk_count; i++)
-        if (digest_equal(&r->chunks[i]->digest, digest))
-            return r->chunks[i];
+    for (size_t i = 0; i < r->chunk_count; i++) {
+        struct remote_chunk *c = r->chunks[i];
+        if (digest_equal(&c->digest, digest) && strcmp(c->index->name, index_name) == 0)
+            return c;
+    }
     return NULL;
 }
 
@@ -99,9 +102,7 @@ static void chunk_answered(void *user, struct h2_response *response, const struc
         c->size = c->data.size;
         c->state = REMOTE_THERE;
     }
-    r->asked--;
-    pthread_cond_broadcast(&r->changed);
-    pthread_mutex_unlock(&r->lock);
+    remote_reader_answered(r);
     h2_response_free(response);
 }
 
@@ -128,7 +129,7 @@ static enum status submit(struct remote_chunk *c, struct error *err)
 
 void remote_chunks_advance(struct remote_reader *r)
 {
-    for (size_t i = 0; i < r->chunk_count; i++) {
+    for (size_t i = 0; i < r->chunk_count && !r->cancelled; i++) {
         struct remote_chunk *c = r->chunks[i];
         struct error err = {0};
         if (c->state != REMOTE_NEW)
@@ -189,7 +190,7 @@ void remote_prefetch(struct store_reader *reader, const char *index_name, const 
     if (remote_authority_want(r, index_name, &index, NULL) == OK) {
         for (size_t i = 0; i < count; i++) {
             uint64_t size = hints[i].raw_size < WIRE_CHUNK_RAW_MAX ? hints[i].raw_size : WIRE_CHUNK_RAW_MAX;
-            if (find(r, &hints[i].digest))
+            if (find(r, index_name, &hints[i].digest))
                 continue;
             if (!make_room(r, size, before) || add(r, index, &hints[i].digest, size, &c, NULL) != OK)
                 break;
@@ -243,7 +244,7 @@ static enum status give(struct remote_chunk *c, struct buffer *out, struct error
 static enum status get(struct remote_reader *r, const char *index_name, const struct digest *digest, struct buffer *out,
                        struct error *err)
 {
-    struct remote_chunk *c = find(r, digest);
+    struct remote_chunk *c = find(r, index_name, digest);
     if (!c) {
         struct remote_file *index;
         TRY(remote_authority_want(r, index_name, &index, err));
@@ -253,9 +254,11 @@ static enum status get(struct remote_reader *r, const char *index_name, const st
     c->used = true;
     c->order = ++r->orders;
     c->waiters++;
-    while (c->state == REMOTE_NEW || c->state == REMOTE_ASKED)
-        remote_wait(r->store, &r->changed, &r->lock);
+    while ((c->state == REMOTE_NEW || c->state == REMOTE_ASKED) && remote_reader_wait(r)) {
+    }
     c->waiters--;
+    if (c->state == REMOTE_NEW || c->state == REMOTE_ASKED)
+        return remote_reader_cancelled(err);
     enum status status = give(c, out, err);
     if (c->waiters == 0 && (c->state == REMOTE_FAILED || c->data.size == 0))
         drop(r, c); /* failed, or handed over */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { INDEX_FILE_SIZE_MAX = 1 << 30 }; /* 27 million chunks */
+enum { AUTHORITY_BYTES = 64 << 10 }; /* of a file that nobody reads */
 
 void remote_problem_set(struct remote_problem *p, const struct error *err)
 {
@@ -77,38 +77,60 @@ static void let_go(struct remote_file *f)
 
 /* ---- asking ---- */
 
+static void ask_ahead(struct remote_reader *r);
+
 static struct net_session *session_of(const struct remote_file *f)
 {
     const struct remote_reader *r = f->reader;
     return (r->writer && !f->is_authority ? r->writer->link : r->link)->session;
 }
 
-static void file_answered(void *user, struct h2_response *response, const struct error *opening)
+/* It was read, or never will come: another one may be fetched in its place. */
+static void end_ahead(struct remote_file *f)
 {
-    struct remote_file *f = user;
+    if (!f->is_ahead)
+        return;
+    f->is_ahead = false;
+    f->reader->ahead_count--;
+    ask_ahead(f->reader);
+}
+
+static void take_file(struct remote_file *f, const struct h2_response *response, const struct error *opening,
+                      struct buffer *body)
+{
     struct remote_reader *r = f->reader;
     char what[NAME_FILE_MAX + 32];
     struct error err = {0};
-    pthread_mutex_lock(&r->lock);
     snprintf(what, sizeof what, "reading %s", f->name);
-    enum status status = net_session_judge(session_of(f), what, response, opening, &err);
+    /* More than we wanted of it, which is not more than it may have. */
+    bool is_cut = f->may_be_cut && response->status == ERR_LIMIT && response->http_status == 200;
+    enum status status = is_cut ? OK : net_session_judge(session_of(f), what, response, opening, &err);
     if (status != OK) {
         (void)remote_missing(response, status, &err);
         remote_problem_set(&f->problem, &err);
         f->state = REMOTE_FAILED;
-    } else {
-        f->data = response->body;
-        response->body = BUFFER_INIT(0);
-        f->size = f->data.size;
-        f->state = REMOTE_THERE;
-        r->kept_bytes += f->data.size;
-        if (f->is_authority)
-            let_go(f);
+        return;
     }
-    r->asked--;
+    f->state = REMOTE_THERE;
+    if (!is_cut) {
+        f->data = *body;
+        *body = BUFFER_INIT(0);
+    }
+    r->kept_bytes += f->data.size;
+    if (is_cut || f->is_unread)
+        let_go(f);
+}
+
+static void file_answered(void *user, struct h2_response *response, const struct error *opening)
+{
+    struct remote_file *f = user;
+    struct remote_reader *r = f->reader;
+    pthread_mutex_lock(&r->lock);
+    take_file(f, response, opening, &response->body);
+    if (f->state != REMOTE_THERE)
+        end_ahead(f);
     remote_chunks_advance(r);
-    pthread_cond_broadcast(&r->changed);
-    pthread_mutex_unlock(&r->lock);
+    remote_reader_answered(r);
     h2_response_free(response);
 }
 
@@ -134,61 +156,104 @@ static enum status submit(struct remote_file *f, size_t size_max, struct error *
     return OK;
 }
 
+/* Of a file that is not under way. */
 static void ask(struct remote_file *f, size_t size_max)
 {
     struct error err = {0};
+    f->is_awaited = false;
     if (submit(f, size_max, &err) == OK)
         return;
     remote_problem_set(&f->problem, &err);
     f->state = REMOTE_FAILED;
 }
 
-static enum status file_want(struct remote_reader *r, const char *name, size_t size_max, struct remote_file **out,
-                             struct error *err)
+/* The whole file, for somebody who waits. */
+static void ask_whole(struct remote_file *f, size_t size_max)
+{
+    f->may_be_cut = f->is_unread = false;
+    ask(f, size_max);
+}
+
+/* Those that will be read, in the order in which that was said, as far as there is room. */
+static void ask_ahead(struct remote_reader *r)
+{
+    for (struct remote_file *f = r->files; f && r->ahead_count < REMOTE_AHEAD_FILES && !r->cancelled; f = f->next) {
+        if (!f->is_awaited)
+            continue;
+        f->may_be_cut = f->size_max > STORE_AHEAD_BYTES;
+        f->is_unread = false;
+        ask(f, f->may_be_cut ? STORE_AHEAD_BYTES : f->size_max);
+        f->is_ahead = f->state == REMOTE_ASKED;
+        r->ahead_count += f->is_ahead;
+    }
+}
+
+static enum status file_want(struct remote_reader *r, const char *name, struct remote_file **out, struct error *err)
 {
     TRY(remote_name_check(name, NULL, err));
-    TRY(find_or_add(r, false, name, out, err));
-    if ((*out)->state == REMOTE_NEW || (*out)->state == REMOTE_LET_GO)
-        ask(*out, size_max);
-    return OK;
+    if (r->cancelled)
+        return remote_reader_cancelled(err);
+    return find_or_add(r, false, name, out, err);
 }
 
 enum status remote_authority_want(struct remote_reader *r, const char *name, struct remote_file **out,
                                   struct error *err)
 {
     TRY(remote_name_check(name, NULL, err));
+    if (r->cancelled)
+        return remote_reader_cancelled(err);
     TRY(remote_reader_session(r, err));
     TRY(find_or_add(r, r->writer != NULL, name, out, err));
     if ((*out)->state != REMOTE_NEW)
         return OK;
-    size_t size_max = INDEX_FILE_SIZE_MAX;
-    for (const struct remote_file *f = r->files; r->writer && f; f = f->next)
-        if (strcmp(f->name, name) == 0 && f->size > 0)
-            size_max = f->size; /* the same file */
-    ask(*out, size_max);
+    /* The server lets the chunks out before it sends the first byte, and the bytes are read elsewhere, if at all. */
+    (*out)->may_be_cut = (*out)->is_unread = true;
+    ask(*out, AUTHORITY_BYTES);
     return OK;
 }
 
 /* ---- reading ---- */
 
-/* A record that nobody waits for: blobs are read once, and what is kept has a limit. */
-static void settle(struct remote_file *f)
+/* Blobs are read once, and what is kept has a limit. */
+static bool is_kept(const struct remote_file *f)
 {
-    struct remote_reader *r = f->reader;
-    if (f->waiters > 0 || f->state != REMOTE_THERE)
-        return;
-    if (r->kept_bytes > REMOTE_KEPT_BYTES || name_has_extension(f->name, strlen(f->name), ".blob"))
-        let_go(f);
+    return f->reader->kept_bytes <= REMOTE_KEPT_BYTES && !name_has_extension(f->name, strlen(f->name), ".blob");
 }
 
-static enum status copy_file(const struct remote_file *f, size_t size_max, struct buffer *out, struct error *err)
+/* Copied, or handed over if nobody needs it any more. */
+static enum status give(struct remote_file *f, size_t size_max, struct buffer *out, struct error *err)
 {
     if (f->state == REMOTE_FAILED)
         return remote_problem_tell(&f->problem, err);
+    if (f->state != REMOTE_THERE)
+        return remote_reader_cancelled(err);
     if (f->data.size > size_max)
         return fail(err, ERR_LIMIT, "%s has %zu bytes, at most %zu are possible", f->name, f->data.size, size_max);
-    buffer_clear(out);
-    return buffer_append(out, f->data.data, f->data.size, err);
+    if (f->data.size > out->limit || f->waiters > 0 || is_kept(f)) {
+        buffer_clear(out);
+        return buffer_append(out, f->data.data, f->data.size, err);
+    }
+    size_t limit = out->limit;
+    buffer_deinit(out);
+    *out = f->data;
+    out->limit = limit;
+    f->reader->kept_bytes -= f->data.size;
+    f->data = BUFFER_INIT(0);
+    f->state = REMOTE_LET_GO;
+    return OK;
+}
+
+static void wait_for(struct remote_file *f, size_t size_max)
+{
+    bool waits = true;
+    f->waiters++;
+    while (waits && (f->state == REMOTE_NEW || f->state == REMOTE_ASKED || f->state == REMOTE_LET_GO)) {
+        if (f->state != REMOTE_ASKED)
+            ask_whole(f, size_max);
+        else
+            waits = remote_reader_wait(f->reader);
+    }
+    f->waiters--;
 }
 
 enum status remote_read_file(struct store_reader *reader, const char *name, size_t size_max, struct buffer *out,
@@ -197,14 +262,13 @@ enum status remote_read_file(struct store_reader *reader, const char *name, size
     struct remote_reader *r = remote_reader_of(reader);
     struct remote_file *f;
     pthread_mutex_lock(&r->lock);
-    enum status status = file_want(r, name, size_max, &f, err);
+    enum status status = file_want(r, name, &f, err);
     if (status == OK) {
-        f->waiters++;
-        while (f->state == REMOTE_ASKED)
-            remote_wait(r->store, &r->changed, &r->lock);
-        f->waiters--;
-        status = copy_file(f, size_max, out, err);
-        settle(f);
+        wait_for(f, size_max);
+        status = give(f, size_max, out, err);
+        if (f->waiters == 0 && f->state == REMOTE_THERE && !is_kept(f))
+            let_go(f);
+        end_ahead(f);
     }
     pthread_mutex_unlock(&r->lock);
     return status;
@@ -216,7 +280,10 @@ void remote_prefetch_file(struct store_reader *reader, const char *name, size_t 
     struct remote_file *f;
     pthread_mutex_lock(&r->lock);
     /* Whoever reads it is told what is wrong. */
-    if (file_want(r, name, size_max, &f, NULL) != OK)
-        f = NULL;
+    if (file_want(r, name, &f, NULL) == OK && (f->state == REMOTE_NEW || f->state == REMOTE_LET_GO)) {
+        f->is_awaited = true;
+        f->size_max = size_max;
+        ask_ahead(r);
+    }
     pthread_mutex_unlock(&r->lock);
 }

@@ -13,20 +13,68 @@ enum status remote_reader_session(struct remote_reader *r, struct error *err)
     return r->link ? OK : remote_link_open(r->store, SESSION_READER, &r->id, &r->link, err);
 }
 
-static void reader_close(struct store_reader *reader)
+bool remote_reader_wait(struct remote_reader *r)
+{
+    if (!r->cancelled)
+        remote_wait(r->store, &r->changed, &r->lock);
+    return !r->cancelled;
+}
+
+enum status remote_reader_cancelled(struct error *err)
+{
+    return fail(err, ERR_CANCELLED, "reading was given up");
+}
+
+static void reader_cancel(struct store_reader *reader)
 {
     struct remote_reader *r = remote_reader_of(reader);
-    remote_link_close(r->store, r->link); /* what is unanswered there is answered now */
-    /* What was asked of a backup's session is still under way. */
     pthread_mutex_lock(&r->lock);
-    while (r->asked > 0)
-        remote_wait(r->store, &r->changed, &r->lock);
+    r->cancelled = true;
+    pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
+}
+
+static void reader_free(struct remote_reader *r)
+{
     remote_chunks_free(r);
     remote_files_free(r);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
     free(r);
+}
+
+/* Closing and the last answer: whichever comes second frees. */
+static void unlock_and_free(struct remote_reader *r)
+{
+    bool is_last = r->closed && r->asked == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (is_last)
+        reader_free(r);
+}
+
+void remote_reader_answered(struct remote_reader *r)
+{
+    r->asked--;
+    pthread_cond_broadcast(&r->changed);
+    unlock_and_free(r);
+}
+
+static void reader_close(struct store_reader *reader)
+{
+    struct remote_reader *r = remote_reader_of(reader);
+    pthread_mutex_lock(&r->lock);
+    bool waits = !r->cancelled;
+    r->cancelled = true; /* answers ask for nothing more */
+    pthread_mutex_unlock(&r->lock);
+    remote_link_close(r->store, r->link); /* what is unanswered there is answered now */
+    /* What was asked of a backup's session is still under way. A backup that goes on ends with nothing under way; of
+     * one that does not the answers come when it is aborted. */
+    pthread_mutex_lock(&r->lock);
+    r->link = NULL;
+    while (waits && r->asked > 0)
+        remote_wait(r->store, &r->changed, &r->lock);
+    r->closed = true;
+    unlock_and_free(r);
 }
 
 static void chunk_path(const struct store_reader *reader, const struct digest *digest, char *out, size_t out_size)
@@ -40,6 +88,7 @@ static enum status reader_new(struct remote_store *s, const struct snapshot_id *
                               struct error *err)
 {
     static const struct reader_ops ops = {.is_remote = true,
+                                          .cancel = reader_cancel,
                                           .close = reader_close,
                                           .read_file = remote_read_file,
                                           .prefetch_file = remote_prefetch_file,
@@ -49,7 +98,7 @@ static enum status reader_new(struct remote_store *s, const struct snapshot_id *
     struct remote_reader *r = calloc(1, sizeof *r);
     if (!r)
         return fail(err, ERR_MEMORY, "out of memory for a reader");
-    r->head = (struct reader_head){&ops, s->head.key};
+    r->head = (struct reader_head){.ops = &ops, .key = s->head.key};
     r->store = s;
     r->id = *id;
     pthread_mutex_init(&r->lock, NULL);

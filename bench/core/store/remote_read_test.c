@@ -73,26 +73,13 @@ static void expect_chunk(struct snapshot_fixture *f, struct store_reader *r, uns
     buffer_deinit(&out);
 }
 
-/* Until all that was asked for is answered. */
-static void settle(void)
-{
-    for (;;) {
-        pthread_mutex_lock(&fake->lock);
-        bool done = !fake->first && !fake->answering;
-        pthread_mutex_unlock(&fake->lock);
-        if (done)
-            return;
-        usleep(100);
-    }
-}
-
 static void test_files_come_once(void **state)
 {
     (void)state;
     struct snapshot_fixture f;
     setup(&f, 100);
     struct store_reader *r = open_reader(&f);
-    settle();
+    fake_settle();
     assert_int_equal(fake_calls(CALL_ID_DOWNLOAD), 1); /* the manifest, before anybody asked */
     struct buffer out = BUFFER_INIT(1 << 20);
     assert_int_equal(store_read_file(r, "index.json.blob", 1 << 20, &out, NULL), OK);
@@ -179,6 +166,107 @@ static void test_previous_connects_early_if_chunks_are_wanted(void **state)
     teardown(&f);
 }
 
+/* Whoever waits for its chunks does not wait for it a second time, nor holds it twice. */
+static void test_an_index_that_was_read_is_not_transferred_again(void **state)
+{
+    (void)state;
+    enum { ENTRIES = 3000 };
+    static uint8_t large[INDEX_HEADER_SIZE + ENTRIES * DYNAMIC_ENTRY_SIZE];
+    struct snapshot_fixture f;
+    setup(&f, 100);
+    memcpy(large, f.index, sizeof f.index);
+    for (unsigned k = CHUNKS; k < ENTRIES; k++) {
+        struct index_entry entry = {.end = 100 * (k + 1)};
+        digest_of(&k, sizeof k, &entry.digest);
+        dynamic_index_entry_bytes(&entry, large + INDEX_HEADER_SIZE + k * DYNAMIC_ENTRY_SIZE);
+    }
+    fake_add_file("large.didx", large, sizeof large);
+    struct store_writer *w = begin(&f);
+    struct store_reader *r;
+    struct buffer out = BUFFER_INIT(1 << 20);
+    assert_int_equal(store_previous_open(w, true, &r, NULL), OK);
+    assert_int_equal(store_read_file(r, "large.didx", 1 << 20, &out, NULL), OK);
+    assert_int_equal(out.size, sizeof large);
+    assert_int_equal(fake->cut, 0);
+    assert_int_equal(store_get_chunk(r, "large.didx", &f.entries[9].digest, &out, NULL), OK);
+    assert_int_equal(fake_calls(CALL_ID_DOWNLOAD), 1);
+    assert_int_equal(fake->cut, 1);
+    assert_int_equal(store_get_chunk(r, "large.didx", &f.entries[8].digest, &out, NULL), OK);
+    assert_int_equal(fake_calls(CALL_ID_DOWNLOAD), 1);
+    store_reader_close(r);
+    store_abort(w);
+    buffer_deinit(&out);
+    teardown(&f);
+}
+
+/* A snapshot has up to 65536 files, and its manifest says how long they may be. */
+static void test_files_fetched_ahead_are_bounded(void **state)
+{
+    (void)state;
+    enum { FILES = 12 };
+    struct snapshot_fixture f;
+    char names[FILES][16];
+    setup(&f, 100);
+    for (unsigned k = 0; k < FILES; k++) {
+        snprintf(names[k], sizeof names[k], "%u.didx", k);
+        fake_add_file(names[k], f.index, sizeof f.index);
+    }
+    for (int previous = 0; previous < 2; previous++) {
+        struct store_writer *w = previous ? begin(&f) : NULL;
+        struct store_reader *r;
+        struct buffer out = BUFFER_INIT(1 << 20);
+        if (previous)
+            assert_int_equal(store_previous_open(w, true, &r, NULL), OK);
+        else
+            r = open_reader(&f);
+        assert_int_equal(store_read_file(r, "index.json.blob", 1 << 20, &out, NULL), OK);
+        enum call_id call = previous ? CALL_ID_PREVIOUS : CALL_ID_DOWNLOAD;
+        for (unsigned k = 0; k < FILES; k++)
+            store_prefetch_file(r, names[k], 1 << 30);
+        fake_settle();
+        for (unsigned k = 0; k < FILES; k++) { /* what has arrived counts until it is read */
+            fake_settle();
+            assert_int_equal(fake_calls(call), 1 + (k + 4 < FILES ? k + 4 : FILES));
+            assert_int_equal(store_read_file(r, names[k], 1 << 20, &out, NULL), OK);
+            assert_int_equal(out.size, sizeof f.index);
+        }
+        store_reader_close(r);
+        store_abort(w);
+        buffer_deinit(&out);
+    }
+    teardown(&f);
+}
+
+static void test_a_long_file_is_not_fetched_ahead_whole(void **state)
+{
+    (void)state;
+    enum { SIZE = STORE_AHEAD_BYTES + 1 };
+    struct snapshot_fixture f;
+    setup(&f, 100);
+    uint8_t *large = make_constant(SIZE, 3);
+    fake_add_file("large.fidx", large, SIZE);
+    struct store_reader *r = open_reader(&f);
+    struct buffer out = BUFFER_INIT(SIZE);
+    store_prefetch_file(r, "large.fidx", SIZE);
+    fake_settle();
+    assert_int_equal(fake->cut, 1);
+    assert_int_equal(store_read_file(r, "large.fidx", SIZE, &out, NULL), OK);
+    assert_int_equal(out.size, SIZE);
+    assert_int_equal(fake_calls(CALL_ID_DOWNLOAD), 3);
+    assert_int_equal(fake->cut, 1);
+    /* Asked for before the answer came: the same. */
+    store_reader_close(r);
+    r = open_reader(&f);
+    store_prefetch_file(r, "large.fidx", SIZE);
+    assert_int_equal(store_read_file(r, "large.fidx", SIZE, &out, NULL), OK);
+    assert_int_equal(out.size, SIZE);
+    assert_int_equal(store_read_file(r, "large.fidx", SIZE - 1, &out, NULL), ERR_LIMIT);
+    store_reader_close(r);
+    buffer_deinit(&out);
+    free(large);
+    teardown(&f);
+}
+
 static void test_cache_has_a_limit(void **state)
 {
     (void)state;
@@ -211,12 +299,12 @@ static void test_hints_are_asked_for_at_once(void **state)
     struct snapshot_fixture f;
     setup(&f, 100);
     struct store_reader *r = open_reader(&f);
-    settle();
+    fake_settle();
     fake_hold();
     store_prefetch(r, "a.didx", f.hints, 10);
     assert_int_equal(fake_calls(CALL_ID_READ_CHUNK), 0); /* the index first */
     fake_let_go();
-    settle();
+    fake_settle();
     assert_int_equal(fake_calls(CALL_ID_READ_CHUNK), 10);
     store_prefetch(r, "a.didx", f.hints, 10); /* known */
     for (unsigned k = 0; k < 10; k++)
@@ -235,11 +323,11 @@ static void test_hints_are_bounded_in_bytes(void **state)
     fake_hold();
     store_prefetch(r, "a.didx", f.hints, CHUNKS);
     fake_let_go();
-    settle();
+    fake_settle();
     assert_int_equal(fake_calls(CALL_ID_READ_CHUNK), 16); /* what found no room is forgotten */
     /* Newer ones drive out the oldest. */
     store_prefetch(r, "a.didx", f.hints + 20, 4);
-    settle();
+    fake_settle();
     assert_int_equal(fake_calls(CALL_ID_READ_CHUNK), 20);
     expect_chunk(&f, r, 4);
     expect_chunk(&f, r, 15);
@@ -306,6 +394,23 @@ static void test_failures(void **state)
     }
 }
 
+/* What one index does not let out another one may. */
+static void test_a_chunk_of_two_indexes(void **state)
+{
+    (void)state;
+    struct snapshot_fixture f;
+    setup(&f, 100);
+    struct store_reader *r = open_reader(&f);
+    struct buffer out = BUFFER_INIT(1 << 20);
+    store_prefetch(r, "missing.didx", f.hints, 1);
+    fake_settle();
+    expect_chunk(&f, r, 0);
+    assert_int_equal(store_get_chunk(r, "missing.didx", &f.entries[0].digest, &out, NULL), ERR_NOT_FOUND);
+    buffer_deinit(&out);
+    store_reader_close(r);
+    teardown(&f);
+}
+
 static void test_session_that_does_not_stand(void **state)
 {
     (void)state;
@@ -317,6 +422,83 @@ static void test_session_that_does_not_stand(void **state)
     struct error err = {0};
     assert_int_equal(store_reader_open(f.s, &id, &r, &err), ERR_NOT_FOUND);
     assert_null(r);
+    teardown(&f);
+}
+
+/* ---- given up: nothing is answered before the end, so that without it these tests would not end ---- */
+
+struct waiting {
+    struct snapshot_fixture *f;
+    struct store_reader *r;
+    bool for_file;
+    enum status status;
+};
+
+static void *wait_main(void *argument)
+{
+    struct waiting *waiting = argument;
+    struct buffer out = BUFFER_INIT(1 << 20);
+    waiting->status = waiting->for_file
+                          ? store_read_file(waiting->r, "b.didx", 1 << 20, &out, NULL)
+                          : store_get_chunk(waiting->r, "a.didx", &waiting->f->entries[7].digest, &out, NULL);
+    buffer_deinit(&out);
+    return NULL;
+}
+
+static void test_cancel_wakes_who_waits(void **state)
+{
+    (void)state;
+    for (int previous = 0; previous < 2; previous++) {
+        struct snapshot_fixture f;
+        setup(&f, 100);
+        fake_add_file("b.didx", f.index, sizeof f.index);
+        struct store_writer *w = previous ? begin(&f) : NULL;
+        struct store_reader *r;
+        if (previous)
+            assert_int_equal(store_previous_open(w, true, &r, NULL), OK);
+        else
+            r = open_reader(&f);
+        expect_chunk(&f, r, 3);
+        fake_settle();
+        fake_hold();
+        pthread_t threads[2];
+        struct waiting waiting[2];
+        for (int i = 0; i < 2; i++) {
+            waiting[i] = (struct waiting){.f = &f, .r = r, .for_file = i > 0};
+            assert_int_equal(pthread_create(&threads[i], NULL, wait_main, &waiting[i]), 0);
+        }
+        enum call_id file_call = previous ? CALL_ID_PREVIOUS : CALL_ID_DOWNLOAD;
+        unsigned files = previous ? 1 : 3; /* manifest, a.didx, b.didx */
+        while (fake_calls(CALL_ID_READ_CHUNK) < 2 || fake_calls(file_call) < files)
+            usleep(100);
+        store_reader_cancel(r);
+        for (int i = 0; i < 2; i++) {
+            pthread_join(threads[i], NULL);
+            assert_int_equal(waiting[i].status, ERR_CANCELLED);
+        }
+        store_reader_close(r);
+        store_abort(w);
+        teardown(&f);
+    }
+}
+
+/* What was asked of the backup's session is answered when that ends, and the reader is closed before. */
+static void test_a_cancelled_reader_closes_at_once(void **state)
+{
+    (void)state;
+    struct snapshot_fixture f;
+    setup(&f, 100);
+    struct store_writer *w = begin(&f);
+    struct store_reader *r;
+    assert_int_equal(store_previous_open(w, true, &r, NULL), OK);
+    fake_settle();
+    fake_hold();
+    store_prefetch_file(r, "a.didx", 1 << 20);
+    store_prefetch(r, "a.didx", f.hints, 5);
+    store_cancel(w);
+    store_reader_cancel(r);
+    store_reader_close(r);
+    store_abort(w);
     teardown(&f);
 }
 
@@ -380,12 +562,18 @@ int main(void)
         cmocka_unit_test(test_index_comes_before_its_chunks),
         cmocka_unit_test(test_previous_files_come_through_the_backup),
         cmocka_unit_test(test_previous_connects_early_if_chunks_are_wanted),
+        cmocka_unit_test(test_an_index_that_was_read_is_not_transferred_again),
+        cmocka_unit_test(test_files_fetched_ahead_are_bounded),
+        cmocka_unit_test(test_a_long_file_is_not_fetched_ahead_whole),
         cmocka_unit_test(test_cache_has_a_limit),
         cmocka_unit_test(test_hints_are_asked_for_at_once),
         cmocka_unit_test(test_hints_are_bounded_in_bytes),
         cmocka_unit_test(test_what_is_under_way_keeps_its_room),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_a_chunk_of_two_indexes),
         cmocka_unit_test(test_session_that_does_not_stand),
+        cmocka_unit_test(test_cancel_wakes_who_waits),
+        cmocka_unit_test(test_a_cancelled_reader_closes_at_once),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,10 +140,10 @@ static enum status check_chunk(const struct store_chunk *chunk, struct error *er
     return OK;
 }
 
-/* Under the lock. Until the index has its number and the chunk has room. */
+/* Under the lock. Until there is room for the body, and the index (NULL: none) has its number. */
 static enum status wait_for_room(struct remote_writer *w, const struct remote_stream *t, size_t size, struct error *err)
 {
-    while (w->failure.status == OK && (t->wid == 0 || w->unanswered >= REMOTE_UPLOAD_REQUESTS ||
+    while (w->failure.status == OK && ((t && t->wid == 0) || w->unanswered >= REMOTE_UPLOAD_REQUESTS ||
                                        (w->bytes > 0 && w->bytes + size > REMOTE_UPLOAD_BYTES)))
         remote_wait(w->store, &w->changed, &w->lock);
     return remote_failure(w, err);
@@ -210,7 +210,7 @@ static enum status send_blob(struct remote_writer *w, const char *name, struct b
     struct remote_call call = {.kind = REMOTE_BLOB};
     snprintf(call.name, sizeof call.name, "%s", name);
     pthread_mutex_lock(&w->lock);
-    status = remote_failure(w, err);
+    status = wait_for_room(w, NULL, body->size, err);
     if (status == OK) {
         remote_send(w, &call, "POST", WIRE_TYPE_BINARY, &path, body);
         status = remote_failure(w, err);
@@ -238,6 +238,16 @@ static enum status put_blob(struct store_writer *writer, const char *name, const
 }
 
 /* ---- the end ---- */
+
+static void cancel(struct store_writer *writer)
+{
+    struct remote_writer *w = writer_of(writer);
+    struct error err = {0};
+    (void)fail(&err, ERR_CANCELLED, "the backup was given up");
+    pthread_mutex_lock(&w->lock);
+    remote_note_failure(w, &err);
+    pthread_mutex_unlock(&w->lock);
+}
 
 static void abandon(struct store_writer *writer)
 {
@@ -294,6 +304,19 @@ static enum status send_manifest(struct remote_writer *w, const uint8_t *manifes
     return status;
 }
 
+static enum status call_finish(struct remote_writer *w, struct net_request *request, struct error *err)
+{
+    struct error own = {0};
+    char text[SNAPSHOT_TEXT_SIZE];
+    enum status status = call(w, request, "finishing the backup", &own);
+    if (status == ERR_NETWORK) /* the answer may have been lost */
+        return fail(err, status, "%s: list the snapshots first, %s may be finished", own.text,
+                    snapshot_id_text(&w->id, text));
+    if (status != OK && err)
+        *err = own;
+    return status;
+}
+
 static enum status finish(struct store_writer *writer, const uint8_t *manifest_blob, size_t size, struct error *err)
 {
     struct remote_writer *w = writer_of(writer);
@@ -304,7 +327,7 @@ static enum status finish(struct store_writer *writer, const uint8_t *manifest_b
     if (status == OK)
         status = buffer_append(&request.path, CALL_FINISH, sizeof CALL_FINISH, err);
     if (status == OK)
-        status = call(w, &request, "finishing the backup", err);
+        status = call_finish(w, &request, err);
     buffer_deinit(&request.path);
     abandon(writer); /* a finished snapshot stays */
     return status;
@@ -360,6 +383,7 @@ enum status remote_begin(struct store *s, const struct snapshot_id *id, struct s
                                           .fixed_index_begin = remote_fixed_begin,
                                           .put_blob = put_blob,
                                           .finish = finish,
+                                          .cancel = cancel,
                                           .abort = abandon};
     struct remote_writer *w = calloc(1, sizeof *w);
     if (!w)

@@ -459,6 +459,109 @@ static void test_bodies_under_way_are_bounded(void **state)
     fake_stop(false);
 }
 
+static void *put_blobs(void *argument)
+{
+    enum { SIZE = 15 << 20 };
+    struct load *load = argument;
+    uint8_t *blob = make_constant(SIZE, 1);
+    for (unsigned k = 0; k < load->count; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "%u.blob", k);
+        if (store_put_blob(load->w, name, blob, SIZE, NULL) != OK)
+            fake_violation("a blob could not be put");
+    }
+    free(blob);
+    return NULL;
+}
+
+static void test_blobs_are_bodies_too(void **state)
+{
+    (void)state;
+    fake_start();
+    struct store *s = fake_store();
+    struct store_writer *w = begin(s);
+    struct load load = {.w = w, .count = 8};
+    pthread_t thread;
+    fake_hold();
+    assert_int_equal(pthread_create(&thread, NULL, put_blobs, &load), 0);
+    for (unsigned i = 0; i < 200 && fake_calls(CALL_ID_BLOB) < 4; i++)
+        usleep(10000);
+    usleep(50000);
+    assert_int_equal(fake_calls(CALL_ID_BLOB), 4); /* 64 MiB */
+    fake_let_go();
+    pthread_join(thread, NULL);
+    assert_int_equal(fake_calls(CALL_ID_BLOB), 8);
+    assert_int_equal(fake->bodies_max, 60 << 20);
+    assert_int_equal(finish(w, NULL), OK);
+    store_close(s);
+    fake_stop(false);
+}
+
+/* ---- given up ---- */
+
+static void *put_until_cancelled(void *argument)
+{
+    struct load *load = argument;
+    for (unsigned k = 0; k < load->count; k++) {
+        struct digest d = digest_number(k);
+        enum status status = store_index_append(load->index, 1 + 4 * (k + 1), &d, true, NULL);
+        if (status == OK)
+            status = put(load->w, store_index_stream(load->index), &d, 4, load->blob_size, NULL);
+        if (status != OK)
+            return status == ERR_CANCELLED ? argument : NULL;
+    }
+    return NULL;
+}
+
+/* Nothing is answered before the end: without it this test does not end. */
+static void test_cancel_wakes_who_waits(void **state)
+{
+    (void)state;
+    fake_start();
+    struct store *s = fake_store();
+    struct store_writer *w = begin(s);
+    struct load load = {.w = w, .count = 40, .blob_size = 4 << 20};
+    assert_int_equal(store_index_begin(w, "a.didx", &load.index, NULL), OK);
+    struct digest d = digest_number(1000);
+    assert_int_equal(store_index_append(load.index, 1, &d, true, NULL), OK);
+    assert_int_equal(put(w, store_index_stream(load.index), &d, 1, 20, NULL), OK);
+    fake_hold();
+    pthread_t thread;
+    void *was_cancelled;
+    assert_int_equal(pthread_create(&thread, NULL, put_until_cancelled, &load), 0);
+    for (unsigned i = 0; i < 200 && fake_calls(CALL_ID_DYNAMIC_CHUNK) < 16; i++)
+        usleep(10000);
+    store_cancel(w);
+    pthread_join(thread, &was_cancelled);
+    assert_non_null(was_cancelled);
+    assert_int_equal(store_put_blob(w, "x.blob", (const uint8_t *)"0123456789abcdef", 16, NULL), ERR_CANCELLED);
+    struct digest csum;
+    uint64_t size, count;
+    assert_int_equal(store_index_finish(load.index, &csum, &size, &count, NULL), ERR_CANCELLED);
+    store_abort(w);
+    assert_false(fake->finished);
+    store_close(s);
+    fake_stop(false);
+}
+
+static void test_a_cause_stays_the_cause(void **state)
+{
+    (void)state;
+    fake_start();
+    struct store *s = fake_store();
+    struct store_writer *w = begin(s);
+    struct error err = {0};
+    fake->fail_call = CALL_ID_BLOB;
+    fake->fail_nth = 1;
+    fake->fail_status = 400;
+    assert_int_equal(store_put_blob(w, "x.blob", (const uint8_t *)"0123456789abcdef", 16, NULL), OK);
+    fake_settle();
+    store_cancel(w);
+    assert_int_equal(finish(w, &err), ERR_REFUSED);
+    store_close(s);
+    fake_stop(false);
+}
+
 /* ---- images ---- */
 
 static void test_fixed_index(void **state)
@@ -620,6 +723,8 @@ static void test_every_call_may_fail(void **state)
             if (statuses[k] && !strstr(err.text, "as you wish")) /* the server's words */
                 assert_string_equal(err.text, "");
             assert_true(!fake->finished || calls[i].call == CALL_ID_FINISH);
+            bool is_unknown = calls[i].call == CALL_ID_FINISH && expected == ERR_NETWORK;
+            assert_int_equal(strstr(err.text, ": list the snapshots first, host/demo/") != NULL, is_unknown);
             store_close(s);
             fake_stop(false);
         }
@@ -678,6 +783,9 @@ int main(void)
         cmocka_unit_test(test_streams_at_a_time),
         cmocka_unit_test(test_requests_under_way_are_bounded),
         cmocka_unit_test(test_bodies_under_way_are_bounded),
+        cmocka_unit_test(test_blobs_are_bodies_too),
+        cmocka_unit_test(test_cancel_wakes_who_waits),
+        cmocka_unit_test(test_a_cause_stays_the_cause),
         cmocka_unit_test(test_fixed_index),
         cmocka_unit_test(test_fixed_index_refuses),
         cmocka_unit_test(test_bad_input),

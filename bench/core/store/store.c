@@ -114,10 +114,12 @@ bool store_previous(const struct store_writer *w, struct snapshot_id *out)
 enum status store_previous_open(struct store_writer *w, bool wants_chunks, struct store_reader **out, struct error *err)
 {
     *out = NULL;
-    struct snapshot_id ignored;
-    if (!store_previous(w, &ignored))
+    struct snapshot_id id;
+    if (!store_previous(w, &id))
         return fail(err, ERR_NOT_FOUND, "there is no previous snapshot");
-    return writer_ops_of(w)->previous_open(w, wants_chunks, out, err);
+    TRY(writer_ops_of(w)->previous_open(w, wants_chunks, out, err));
+    ((struct reader_head *)*out)->id = id;
+    return OK;
 }
 
 enum status store_put_chunk(struct store_writer *w, const struct store_chunk *chunk, bool *out_new, struct error *err)
@@ -139,6 +141,12 @@ enum status store_put_blob(struct store_writer *w, const char *name, const uint8
 enum status store_finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size, struct error *err)
 {
     return writer_ops_of(w)->finish(w, manifest_blob, size, err);
+}
+
+void store_cancel(struct store_writer *w)
+{
+    if (w && writer_ops_of(w)->cancel)
+        writer_ops_of(w)->cancel(w);
 }
 
 void store_abort(struct store_writer *w)
@@ -232,7 +240,15 @@ enum status store_reader_open(struct store *s, const struct snapshot_id *id, str
 {
     *out = NULL;
     TRY(snapshot_id_check(id, err));
-    return head_of(s)->ops->reader_open(s, id, out, err);
+    TRY(head_of(s)->ops->reader_open(s, id, out, err));
+    ((struct reader_head *)*out)->id = *id;
+    return OK;
+}
+
+void store_reader_cancel(struct store_reader *r)
+{
+    if (r && reader_head_of(r)->ops->cancel)
+        reader_head_of(r)->ops->cancel(r);
 }
 
 void store_reader_close(struct store_reader *r)
@@ -244,6 +260,11 @@ void store_reader_close(struct store_reader *r)
 const struct crypt_config *store_reader_key(const struct store_reader *r)
 {
     return reader_head_of(r)->key;
+}
+
+const struct snapshot_id *store_reader_snapshot(const struct store_reader *r)
+{
+    return &reader_head_of(r)->id;
 }
 
 bool store_reader_is_remote(const struct store_reader *r)

@@ -128,7 +128,7 @@ MUST_CHECK enum status store_index_finish(struct store_index *index, struct dige
                                           uint64_t *out_count, struct error *err);
 void store_index_abort(struct store_index *index); /* removes the temporary file; accepts NULL */
 
-/* An image's index: made at full length under a temporary name, digests in any order. For one thread. */
+/* An image's index: made under a temporary name, digests in any order. For one thread. */
 struct store_fixed_index;
 /* `name` ends in ".fidx"; `chunk_size` and `size` as fixed_index_count wants them. ERR_EXISTS: written before.
  * ERR_UNSUPPORTED: servers know only FIXED_CHUNK_SIZE_DEFAULT. */
@@ -157,6 +157,9 @@ MUST_CHECK enum status store_put_blob(struct store_writer *w, const char *name, 
  *   SYNC_NONE        nothing is synced; for benchmarks and tests */
 MUST_CHECK enum status store_finish(struct store_writer *w, const uint8_t *manifest_blob, size_t size,
                                     struct error *err);
+/* The backup has failed: who waits in a call of this writer, in whatever thread, comes out of it with ERR_CANCELLED, as
+ * do later calls, however slow the server is. What is left to do is store_abort. Thread-safe, accepts NULL. */
+void store_cancel(struct store_writer *w);
 /* Removes the unfinished snapshot (and the group's directory if this made it). Accepts NULL. */
 void store_abort(struct store_writer *w);
 
@@ -171,14 +174,22 @@ MUST_CHECK enum status store_reader_open(struct store *s, const struct snapshot_
  * it is made when the first one is asked for. To be closed before the writer ends. ERR_NOT_FOUND: there is none. */
 MUST_CHECK enum status store_previous_open(struct store_writer *w, bool wants_chunks, struct store_reader **out,
                                            struct error *err);
-void store_reader_close(struct store_reader *r); /* accepts NULL */
+/* Nothing more will be read: who waits in a call of this reader comes out of it with ERR_CANCELLED, as do later calls
+ * that would have to wait. Thread-safe, accepts NULL. */
+void store_reader_cancel(struct store_reader *r);
+/* May wait for what is under way, unless it was cancelled. Accepts NULL. */
+void store_reader_close(struct store_reader *r);
 const struct crypt_config *store_reader_key(const struct store_reader *r);
+/* Which one was asked for: what is read may be another's, or an older one's. Borrowed. */
+const struct snapshot_id *store_reader_snapshot(const struct store_reader *r);
 /* Whether hints are of use. */
 bool store_reader_is_remote(const struct store_reader *r);
 /* A stored file as it is (index or blob), at most `size_max` bytes: ERR_LIMIT. ERR_NOT_FOUND. Replaces `out`. */
 MUST_CHECK enum status store_read_file(struct store_reader *r, const char *name, size_t size_max, struct buffer *out,
                                        struct error *err);
-/* The file will be read, with this `size_max`. */
+/* The file will be read, with this `size_max`. A few at a time are fetched ahead, in the order in which this was said;
+ * of a longer one STORE_AHEAD_BYTES are, for nothing. */
+enum { STORE_AHEAD_BYTES = 16 << 20 };
 void store_prefetch_file(struct store_reader *r, const char *name, size_t size_max);
 /* The encoded chunk. ERR_NOT_FOUND names the digest. Replaces `out`. Thread-safe. `index_name`: the index of the
  * snapshot that lists it, which servers want to know of. */

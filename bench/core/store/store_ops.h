@@ -39,6 +39,7 @@ struct writer_ops {
     enum status (*put_blob)(struct store_writer *w, const char *name, const uint8_t *blob, size_t size,
                             struct error *err);
     enum status (*finish)(struct store_writer *w, const uint8_t *manifest_blob, size_t size, struct error *err);
+    void (*cancel)(struct store_writer *w); /* NULL: nothing waits */
     void (*abort)(struct store_writer *w);
 };
 struct writer_head {
@@ -72,6 +73,7 @@ struct fixed_index_head {
 
 struct reader_ops {
     bool is_remote;
+    void (*cancel)(struct store_reader *r); /* NULL: nothing waits */
     void (*close)(struct store_reader *r);
     enum status (*read_file)(struct store_reader *r, const char *name, size_t size_max, struct buffer *out,
                              struct error *err);
@@ -85,6 +87,7 @@ struct reader_ops {
 struct reader_head {
     const struct reader_ops *ops;
     const struct crypt_config *key;
+    struct snapshot_id id; /* store.c fills it in */
 };
 
 /* What store_open does for each kind. */
