@@ -14,7 +14,8 @@ static const char help[] =
     "half. With a server's repository also the upload: how fast the server takes data over one TLS connection, which\n"
     "needs the privilege to back up and stores nothing. Speeds are of uncompressed data, in 1000000 bytes per second;\n"
     "ratios are those to the slowest part, which is what bounds a backup that does one thing at a time.\n"
-    "\n" REPOSITORY_ARGS_HELP "  --seconds N             for the upload, and a fifth for each other part (default 5)\n"
+    "\n" REPOSITORY_ARGS_PLACE_HELP REPOSITORY_ARGS_SERVER_HELP
+    "  --seconds N             for the upload, and a fifth for each other part (default 5)\n"
     "  --output-format FORMAT  text, json or json-pretty (default text)\n";
 
 enum { SECONDS = CLI_OPTION_FIRST };

@@ -9,6 +9,7 @@
 #include "wire/query.h"
 #include "wire/reply.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -145,6 +146,29 @@ static enum status ask_list(struct rest *r, struct finding *f, struct error *err
     return OK;
 }
 
+/* Blanks every word of the text that is this name. */
+static void take_out(const char *name, char *text)
+{
+    size_t size = strlen(name);
+    for (char *at = text; size > 0 && (at = strstr(at, name)) != NULL; at += size) {
+        bool begins = at == text || !isalnum((unsigned char)at[-1]);
+        if (begins && !isalnum((unsigned char)at[size]))
+            memset(at, ' ', size);
+    }
+}
+
+/* Whether the server's words say that it is the header which it misses. They may quote what things are called. */
+static bool misses_upgrade(const struct finding *f, char *text)
+{
+    const char *id = f->server.auth_id;
+    char user[sizeof f->server.auth_id];
+    snprintf(user, sizeof user, "%.*s", (int)strcspn(id, "!"), id);
+    const char *const names[] = {id, user, f->server.datastore, f->ns};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        take_out(names[i], text);
+    return strcasestr(text, "upgrade") != NULL;
+}
+
 /* Asks for a session as one would, but without the header that makes it one. The server looks at privileges before it
  * misses that, and does nothing before it has it: the answer's words say how far it came (protocol.md 7.2, 18). */
 static enum status ask_session(struct rest *r, const struct finding *f, const char *path, bool *out_may,
@@ -166,8 +190,7 @@ static enum status ask_session(struct rest *r, const struct finding *f, const ch
         *err = reason;
         return status;
     }
-    /* Other refusals name the datastore, the namespace and the account, which may be called so. */
-    *out_may = rest_last_status(r) == 400 && strcasestr(reason.text, "upgrade") != NULL;
+    *out_may = rest_last_status(r) == 400 && misses_upgrade(f, reason.text);
     return OK;
 }
 

@@ -33,10 +33,12 @@ enum {
     "  --rate BYTES            at most so many per second in each direction of a connection, also as 10MB, 10MiB\n"    \
     "  --burst BYTES           that may pass at once (default: as --rate)\n"
 /* The columns of commands that read. */
-#define REPOSITORY_ARGS_HELP                                                                                           \
+#define REPOSITORY_ARGS_PLACE_HELP                                                                                     \
     "  --repository R          datastore directory, which begins with '/' or '.', or on a server:\n"                   \
     "                          [[USER@REALM[!TOKEN]@]HOST[:PORT]:]DATASTORE, with the password or token secret in\n"   \
-    "                          PBS_PASSWORD, or _FD, _FILE, _CMD behind that name (default: $PBS_REPOSITORY)\n"        \
+    "                          PBS_PASSWORD, or _FD, _FILE, _CMD behind that name (default: $PBS_REPOSITORY)\n"
+#define REPOSITORY_ARGS_HELP                                                                                           \
+    REPOSITORY_ARGS_PLACE_HELP                                                                                         \
     "  --ns NAMESPACE          namespace (default: the root namespace; on a server "                                   \
     "$PBS_NAMESPACE)\n" REPOSITORY_ARGS_SERVER_HELP
 

@@ -81,6 +81,12 @@ def test_what_an_account_may(cli: Cli, starts: Starts, privileges: tuple[str, ..
     assert asked(cli, starts(accounts=(account,)), account)["may"] == may
 
 
+def test_what_things_are_called_does_not_decide(cli: Cli, starts: Starts) -> None:
+    account = Account("upgrade@pbs!upgrade", "secret", ("audit",))
+    server = starts(accounts=(account,), store="upgrade")
+    assert asked(cli, server, account)["may"] == {"list": True, "backup": False, "read": False}
+
+
 def test_an_account_that_may_nothing_there(cli: Cli, starts: Starts) -> None:
     account = Account("some@pbs!one", "secret", ("prune",))
     server = starts(accounts=(account,))

@@ -194,9 +194,20 @@ def test_crypt_mode_is_told_of_runs_with_a_key(cli: Cli, tree: Path, store: Path
 def test_help_says_what_a_server_needs(cli: Cli, words: list[str]) -> None:
     command = [word for word in words if word.isalpha()]
     text = cli(*command, "--help").check_ok().text
-    for said in ("--repository", "--ns", "--fingerprint", "--rate", "--burst", "PBS_PASSWORD", "PBS_FINGERPRINT"):
+    for said in ("--repository", "--fingerprint", "--rate", "--burst", "PBS_PASSWORD", "PBS_FINGERPRINT"):
         assert said in text, said
+    assert ("--ns" in text) is (command != ["benchmark"])  # which stores nothing
     assert all(len(line) <= 120 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "words", [["benchmark", "--ns", "a"], ["snapshot", "forget", SNAPSHOT, "--keyfile", "k"],
+              ["snapshot", "forget", SNAPSHOT, "--output-format", "json"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_options_without_effect_are_refused(cli: Cli, store: Path, words: list[str]) -> None:
+    option = next(word for word in words if word.startswith("--"))
+    assert option in sentence(cli(*words, "--repository", store), 2)
 
 
 def test_a_group_stands_for_its_newest_snapshot(cli: Cli, tree: Path, store: Path, tmp_path: Path) -> None:
