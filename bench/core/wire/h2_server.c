@@ -6,7 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPLY_HEADERS_MAX = 16, WINDOW_DEFAULT_H2 = 65535, FRAME_SIZE_MIN = 16384 };
+enum {
+    REPLY_HEADERS_MAX = 16,
+    WINDOW_DEFAULT_H2 = 65535,
+    FRAME_SIZE_MIN = 16384,
+    /* Of the outbox, for what is no body. A client that lets this run full does not read, but wants more and more: it
+     * is sent away. All the replies' heads of a session that keeps to its streams are a third of it. */
+    OUTBOX_RESERVE = 48 << 10,
+    QUEUE_MAX = 1024,   /* frames that wait while settings are late */
+    REFUSED_MAX = 2048, /* streams at a time: more than a record of TLS can open, the least frame has ten bytes */
+};
 
 struct stream {
     struct stream *previous;
@@ -42,9 +51,11 @@ struct h2_server {
     void *user;
     struct h2_server_options options;
     bool silent; /* until h2_server_announce */
+    bool told;   /* how many streams there may be */
     bool failed;
     bool dead; /* nothing can be sent either */
     struct stream *first;
+    size_t count; /* of streams */
     size_t announced;
 };
 
@@ -61,6 +72,7 @@ static void stream_free(struct h2_server *s, struct stream *t)
         s->first = t->next;
     if (t->next)
         t->next->previous = t->previous;
+    s->count--;
     if (t->announced) {
         s->announced--;
         s->handler->closed(s->user, s, t->id, t->user, t->complete);
@@ -79,9 +91,15 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_server *s = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
+    if (s->count >= s->options.streams_max) {
+        /* RFC 9113 5.1.2: this stream's error, not the connection's. */
+        int code = nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+        return code == 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     struct stream *t = calloc(1, sizeof *t);
     if (!t)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
+    s->count++;
     t->id = frame->hd.stream_id;
     t->next = s->first;
     if (s->first)
@@ -238,15 +256,23 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 
 /* ---- replies ---- */
 
+/* Whether a frame with so much of a body may go into the outbox. One that nghttp2 has begun holds up all others. */
+static bool has_room(const struct h2_server *s, size_t size)
+{
+    return h2_outbox_room(&s->outbox) >= H2_FRAME_HEADER_SIZE + size + OUTBOX_RESERVE;
+}
+
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room, uint32_t *flags,
                        nghttp2_data_source *source, void *user)
 {
     (void)session;
     (void)id;
-    (void)user;
+    const struct h2_server *s = user;
     struct stream *t = source->ptr;
+    size_t left = t->source ? room : t->body.size - t->offset;
+    if (!has_room(s, left < room ? left : room))
+        return NGHTTP2_ERR_PAUSE;
     if (!t->source) {
-        size_t left = t->body.size - t->offset;
         *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
         if (left <= room)
             *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -271,8 +297,6 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     (void)frame;
     struct h2_server *s = user;
     struct stream *t = source->ptr;
-    if (h2_outbox_room(&s->outbox) < H2_FRAME_HEADER_SIZE + size)
-        return NGHTTP2_ERR_WOULDBLOCK;
     h2_outbox_put_frame(&s->outbox, header, &t->body, &t->slice, &t->offset, size);
     return 0;
 }
@@ -327,6 +351,7 @@ static int make_session(struct h2_server *s)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_send);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_option_set_no_closed_streams(option, 1); /* as many as there may be, for priorities that nobody uses */
     if (s->options.lax)
         nghttp2_option_set_no_http_messaging(option, 1);
     code = nghttp2_session_server_new2(&s->session, callbacks, s, option);
@@ -335,10 +360,12 @@ static int make_session(struct h2_server *s)
     return code;
 }
 
+/* nghttp2 counts with more streams than the client is told (tell_streams): it would end the session over one too many,
+ * where on_begin_headers refuses just that one. */
 static int announce(struct h2_server *s)
 {
     const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, s->options.streams_max},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, s->options.streams_max + REFUSED_MAX},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, s->options.stream_window},
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, s->options.frame_size_max},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, s->options.header_list_max},
@@ -348,6 +375,30 @@ static int announce(struct h2_server *s)
         code = nghttp2_session_set_local_window_size(s->session, NGHTTP2_FLAG_NONE, 0,
                                                      (int32_t)s->options.connection_window);
     return code;
+}
+
+/* Into the outbox's first frame, which are the settings, before anything of it is sent. */
+static void tell_streams(struct h2_server *s)
+{
+    uint8_t *entry = s->outbox.data + H2_FRAME_HEADER_SIZE;
+    if (s->told || s->outbox.tail == 0)
+        return;
+    ASSERT(s->outbox.head == 0 && s->outbox.tail >= H2_FRAME_HEADER_SIZE + 6 && s->outbox.data[3] == NGHTTP2_SETTINGS &&
+           entry[0] == 0 && entry[1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    for (int i = 0; i < 4; i++)
+        entry[2 + i] = (uint8_t)(s->options.streams_max >> (24 - 8 * i));
+    s->told = true;
+}
+
+static enum status fill(struct h2_server *s, struct error *err)
+{
+    if (s->silent || s->dead)
+        return OK;
+    enum status status = h2_outbox_fill(&s->outbox, s->session, err);
+    tell_streams(s);
+    if (status != OK)
+        s->failed = s->dead = true;
+    return status;
 }
 
 static uint32_t or_default(uint32_t value, uint32_t otherwise)
@@ -404,25 +455,41 @@ void h2_server_free(struct h2_server *s)
     free(s);
 }
 
+/* The client is told why, unless nghttp2 has done so already. */
+static void give_up(struct h2_server *s, uint32_t code)
+{
+    s->failed = true;
+    (void)nghttp2_session_terminate_session(s->session, code); /* fails for want of memory: no good-bye */
+}
+
 enum status h2_server_feed(struct h2_server *s, const void *data, size_t size, struct error *err)
 {
     if (s->failed)
         return fail(err, ERR_CLOSED, "the connection has failed");
     ssize_t used = nghttp2_session_mem_recv(s->session, data, size);
     if (used < 0 || (size_t)used != size) {
-        s->failed = true;
+        give_up(s, used == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM
+                   : used == NGHTTP2_ERR_NOMEM ? NGHTTP2_INTERNAL_ERROR
+                                               : NGHTTP2_PROTOCOL_ERROR);
         return fail(err, used == NGHTTP2_ERR_NOMEM ? ERR_MEMORY : ERR_FORMAT,
                     "the client broke the rules of HTTP/2: %s", nghttp2_strerror((int)used));
+    }
+    /* At once, so that nghttp2 has no answers to keep, and we learn of a good-bye that it has given by itself. */
+    TRY(fill(s, err));
+    if (s->outbox.rest_size > 0 || nghttp2_session_get_outbound_queue_size(s->session) > QUEUE_MAX) {
+        give_up(s, NGHTTP2_ENHANCE_YOUR_CALM);
+        return fail(err, ERR_LIMIT, "the client wants more and more answers, and reads none");
+    }
+    if (!nghttp2_session_want_read(s->session) && !nghttp2_session_want_write(s->session)) {
+        s->failed = true;
+        return fail(err, ERR_CLOSED, "the session has been ended");
     }
     return OK;
 }
 
 enum status h2_server_output(struct h2_server *s, const uint8_t **out, size_t *out_size, struct error *err)
 {
-    /* Also of a session that failed: the settings are part of the goodbye. */
-    enum status status = s->silent || s->dead ? OK : h2_outbox_fill(&s->outbox, s->session, err);
-    if (status != OK)
-        s->failed = s->dead = true;
+    enum status status = fill(s, err); /* also of a session that failed: the settings are part of the good-bye */
     *out = s->outbox.data + s->outbox.head;
     *out_size = s->outbox.tail - s->outbox.head;
     return status;

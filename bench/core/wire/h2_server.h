@@ -62,7 +62,10 @@ void h2_server_free(struct h2_server *s); /* accepts NULL */
 /* Lets out what `late_settings` held back, the settings first. */
 void h2_server_announce(struct h2_server *s);
 
-/* Bytes that came from the peer. Failure: no HTTP/2; send what h2_server_output has, then close. */
+/* Bytes that came from the peer. Failure: nothing will be carried out any more (ERR_CLOSED: one side has said good-bye,
+ * and nothing is under way; ERR_LIMIT: answers pile up that the client does not take; else no HTTP/2); send what
+ * h2_server_output has, then close. Streams above streams_max are refused one by
+ * one, unless there are thousands of them in one piece. */
 MUST_CHECK enum status h2_server_feed(struct h2_server *s, const void *data, size_t size, struct error *err);
 /* As h2_client_output and h2_client_sent. */
 MUST_CHECK enum status h2_server_output(struct h2_server *s, const uint8_t **out, size_t *out_size, struct error *err);
