@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { ACCOUNTS_MAX = 64, SECRET_FILE_MAX = 4096 };
@@ -35,7 +36,7 @@ static const char help_text[] =
     "  --certificate FILE    PEM, with --key FILE. Default: self-made, kept in DIR/.pxarbench\n"
     "  --sync LEVEL          none, file or filesystem (default), as of backup\n"
     "  --connections N       at a time, default 128\n"
-    "  --idle SECONDS        before a connection without a session is closed, default 60\n"
+    "  --idle SECONDS        before a connection without a session, or with half a request, is closed, default 60\n"
     "  --session-idle SECONDS  the same for sessions, default: never\n"
     "  --parameter-body N    bytes of a body with parameters, default 524287; 65535: older servers\n"
     "  --loose               the manifest need not fit what was uploaded\n"
@@ -68,6 +69,14 @@ struct arguments {
 
 /* ---- arguments ---- */
 
+/* Somebody may have a reason to share a secret, but should know that he does. */
+static void warn_if_shared(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077) != 0)
+        log_warning("%s: other users can read the secret in it", path);
+}
+
 /* The first line of a file, in protected memory. */
 static enum status read_secret(struct account_file *a, const char *path, struct error *err)
 {
@@ -91,7 +100,11 @@ static enum status read_secret(struct account_file *a, const char *path, struct 
     }
     close(fd);
     a->secret[size] = '\0';
-    a->secret[strcspn(a->secret, "\r\n")] = '\0';
+    size_t length = strcspn(a->secret, "\r\n");
+    if (length == SECRET_FILE_MAX - 1)
+        return fail(err, ERR_LIMIT, "%s: the first line is longer than %d bytes", path, SECRET_FILE_MAX - 2);
+    a->secret[length] = '\0';
+    warn_if_shared(path);
     return OK;
 }
 
@@ -250,7 +263,10 @@ static enum status take_arguments(int argc, char **argv, struct arguments *a, st
         case TOKEN: TRY(add_account(a, "--token", optarg, true, err)); break;
         case USER: TRY(add_account(a, "--user", optarg, false, err)); break;
         case CERTIFICATE: o->certificate_file = optarg; break;
-        case KEY: o->key_file = optarg; break;
+        case KEY:
+            o->key_file = optarg;
+            warn_if_shared(optarg);
+            break;
         case SYNC: TRY(take_sync(optarg, &o->sync, err)); break;
         case CONNECTIONS: TRY(take_count("--connections", optarg, 100000, 1, &o->limits.connections, err)); break;
         case IDLE: TRY(take_count("--idle", optarg, 1000000, 1000, &o->limits.idle_ms, err)); break;
@@ -428,6 +444,7 @@ static enum status serve_until_told(struct arguments *a, struct error *err)
         if (status == OK && signal_number == SIGHUP)
             reload(a, s);
     }
+    serve_end(s); /* requests are finished meanwhile: they count */
     if (status == OK && a->stats)
         status = print_stats(s, err);
     serve_stop(s);

@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,6 +62,24 @@ enum status certificate_load(const char *certificate_file, const char *key_file,
     *out_key = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, nothing);
     if (!*out_key)
         return fail(err, ERR_FORMAT, "%s: no key in PEM form without passphrase: %s", key_file, openssl_reason());
+    return OK;
+}
+
+enum status own_directory(const char *path, int *out_lock, struct error *err)
+{
+    *out_lock = -1;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return fail(err, ERR_IO, "create %s", path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(err, ERR_IO, "open %s", path);
+    while (flock(fd, LOCK_EX) != 0)
+        if (errno != EINTR) {
+            fail_text(err, ERR_IO, "lock %s", path);
+            close(fd);
+            return ERR_IO;
+        }
+    *out_lock = fd;
     return OK;
 }
 
@@ -191,13 +210,17 @@ enum status certificate_own(const char *directory, X509 **out_certificate, EVP_P
     char certificate_file[PATH_MAX], key_file[PATH_MAX];
     *out_certificate = NULL;
     *out_key = NULL;
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
-        return fail(err, ERR_IO, "create %s", directory);
+    int lock;
     int a = snprintf(certificate_file, sizeof certificate_file, "%s/" CERTIFICATE_NAME, directory);
     int b = snprintf(key_file, sizeof key_file, "%s/" CERTIFICATE_KEY_NAME, directory);
     if (a < 0 || b < 0 || (size_t)a >= sizeof certificate_file || (size_t)b >= sizeof key_file)
         return fail(err, ERR_LIMIT, "%.200s...: path is too long", directory);
+    TRY(own_directory(directory, &lock, err));
+    enum status status = OK;
     if (access(certificate_file, F_OK) != 0 || access(key_file, F_OK) != 0)
-        TRY(make(directory, err));
-    return certificate_load(certificate_file, key_file, out_certificate, out_key, err);
+        status = make(directory, err);
+    if (status == OK)
+        status = certificate_load(certificate_file, key_file, out_certificate, out_key, err);
+    close(lock);
+    return status;
 }

@@ -17,6 +17,9 @@ MUST_CHECK enum status certificate_load(const char *certificate_file, const char
 /* Those in `directory`; made there first if one is missing. The directory gets mode 0700, the key 0600. */
 MUST_CHECK enum status certificate_own(const char *directory, X509 **out_certificate, EVP_PKEY **out_key,
                                        struct error *err);
+/* The directory `path`, made with mode 0700 if it is missing, and locked until *out_lock is closed: what is made in it
+ * is made once, however many servers start. */
+MUST_CHECK enum status own_directory(const char *path, int *out_lock, struct error *err);
 /* What OpenSSL says that went wrong last; empties its queue. Valid until the thread's next call. */
 const char *openssl_reason(void);
 

@@ -61,6 +61,7 @@ enum status own_token(const char *datastore, char out_secret[OWN_SECRET_SIZE], c
                       struct error *err)
 {
     char directory[PATH_MAX];
+    int lock;
     TRY(local_prepare(datastore, err));
     char *real = realpath(datastore, NULL);
     if (!real)
@@ -70,9 +71,10 @@ enum status own_token(const char *datastore, char out_secret[OWN_SECRET_SIZE], c
     free(real);
     if (a < 0 || b < 0 || b >= PATH_MAX)
         return fail(err, ERR_LIMIT, "%.200s...: path is too long", datastore);
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
-        return fail(err, ERR_IO, "create %s", directory);
-    if (access(out_path, F_OK) != 0)
-        TRY(make(directory, err));
-    return take(out_path, out_secret, err);
+    TRY(own_directory(directory, &lock, err));
+    enum status status = access(out_path, F_OK) == 0 ? OK : make(directory, err);
+    if (status == OK)
+        status = take(out_path, out_secret, err);
+    close(lock);
+    return status;
 }

@@ -286,14 +286,27 @@ static void take_limits(struct serve *s, const struct serve_limits *wanted)
     budget_init(&s->shared.tables, l->table_memory);
 }
 
+/* Socket, eventfd, a session's locks and directories, and what its replies are read from. */
+enum { FILES_OF_CONNECTION = 40 };
+
 /* Sessions hold files open while they send them. */
-static void raise_file_limit(void)
+static void raise_file_limit(unsigned connections)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_WANTED)
+    rlim_t needed = (rlim_t)connections * FILES_OF_CONNECTION;
+    rlim_t wanted = needed > FILES_WANTED ? needed : FILES_WANTED;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
-    limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t had = limit.rlim_cur;
+    if (had < wanted) {
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+            limit.rlim_cur = had;
+    }
+    if (limit.rlim_cur < needed)
+        log_warning("only %llu files may be open at a time, %u connections may need %llu: raise the limit, or allow "
+                    "fewer connections",
+                    (unsigned long long)limit.rlim_cur, connections, (unsigned long long)needed);
 }
 
 static enum status start(struct serve *s, const struct serve_options *o, struct error *err)
@@ -321,7 +334,7 @@ static enum status start(struct serve *s, const struct serve_options *o, struct 
     if (s->wake_fd < 0)
         return fail(err, ERR_IO, "make an eventfd");
     TRY(listen_on(s, o, err));
-    raise_file_limit();
+    raise_file_limit(shared->limits.connections);
     return s->threads->start("pxb-accept", accept_run, s, &s->acceptor, err);
 }
 
@@ -352,18 +365,25 @@ enum status serve_start(const struct serve_options *options, struct serve **out,
     return OK;
 }
 
-void serve_stop(struct serve *s)
+void serve_end(struct serve *s)
 {
-    if (!s)
-        return;
     atomic_store(&s->shared.stopping, true);
     if (s->wake_fd >= 0)
         wake(s->wake_fd);
     s->threads->join(s->acceptor); /* from here on nobody else changes the list */
+    s->acceptor = NULL;
     if (s->listen_fd >= 0)
         close(s->listen_fd);
+    s->listen_fd = -1;
     wake_all(s);
     reap(s, true);
+}
+
+void serve_stop(struct serve *s)
+{
+    if (!s)
+        return;
+    serve_end(s);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
     rest_api_free(s->shared.api);

@@ -15,7 +15,7 @@
 
 struct serve_limits {          /* 0: the value behind */
     unsigned connections;      /* 128; more are closed at once */
-    unsigned idle_ms;          /* of a connection before its upgrade: 60000 */
+    unsigned idle_ms;          /* of a connection before its upgrade, and for the whole head of a request: 60000 */
     unsigned session_idle_ms;  /* of a session without a byte: unlimited */
     unsigned handshake_ms;     /* 10000 */
     unsigned stop_ms;          /* what serve_stop waits for requests under way: 5000 */
@@ -43,8 +43,10 @@ struct serve_options {
 struct serve;
 /* Listens when it returns. Ignores SIGPIPE process-wide. */
 MUST_CHECK enum status serve_start(const struct serve_options *options, struct serve **out, struct error *err);
-/* No new connections; requests under way are finished (at most limits.stop_ms), unfinished backups removed. Accepts
- * NULL. */
+/* No new connections; requests under way are finished (at most limits.stop_ms), unfinished backups removed. What was
+ * done can still be asked for (serve_stats). */
+void serve_end(struct serve *s);
+/* The same, unless that has been done, and frees. Accepts NULL. */
 void serve_stop(struct serve *s);
 
 unsigned serve_port(const struct serve *s);
