@@ -15,9 +15,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { IN_SIZE = TLS_RECORD_MAX, KEEPALIVE_IDLE_S = 120, LINGER_NS = 1000000000, TURNS_MAX = 64 };
+enum {
+    IN_SIZE = TLS_RECORD_MAX,
+    KEEPALIVE_IDLE_S = 120,
+    LINGER_NS = 1000000000,
+    TURNS_MAX = 64,
+    FAREWELL_MS = 5000,
+    AHEAD_MAX = 1 << 20,
+};
 
-enum phase { PHASE_HANDSHAKE, PHASE_FRONT, PHASE_SESSION, PHASE_CLOSING, PHASE_OVER };
+/* FAREWELL: there is no session any more, but what it last had to say. CLOSING: all is said, to TLS. */
+enum phase { PHASE_HANDSHAKE, PHASE_FRONT, PHASE_SESSION, PHASE_FAREWELL, PHASE_CLOSING, PHASE_OVER };
 
 struct connection {
     struct shared *shared;
@@ -33,8 +41,9 @@ struct connection {
     /* Input that was not taken yet. */
     uint8_t in[IN_SIZE];
     size_t in_head, in_size;
-    uint8_t *joined; /* 101 and settings in one piece */
-    size_t joined_size, joined_sent;
+    /* Goes out before anything the session has: 101 and settings in one piece, or its last words. */
+    struct buffer ahead;
+    size_t ahead_sent;
     uint64_t received, sent; /* within TLS */
     uint64_t now;
     uint64_t active_ns;   /* the last time that a byte went either way */
@@ -42,6 +51,7 @@ struct connection {
     uint64_t stop_ns;     /* when a stop was seen; 0: none */
     uint64_t linger_ns;   /* until when a client that was told good-bye may go on talking; 0: not yet told */
     bool with_reset;
+    bool was_ended; /* the session, by the client's fault or good-bye */
 };
 
 /* ---- life ---- */
@@ -56,6 +66,7 @@ enum status connection_new(struct shared *shared, int fd, struct connection **ou
     }
     c->shared = shared;
     c->wake_fd = -1;
+    c->ahead = BUFFER_INIT(AHEAD_MAX);
     c->now = c->active_ns = clock_monotonic_ns();
     fault_state_connect(&shared->faults, &c->faults, &c->generation);
     front_init(&c->front, shared, &c->faults);
@@ -90,7 +101,7 @@ void connection_free(struct connection *c)
         link_deinit(&c->link, c->with_reset);
     if (c->wake_fd >= 0)
         close(c->wake_fd);
-    free(c->joined);
+    buffer_deinit(&c->ahead);
     free(c);
 }
 
@@ -126,6 +137,24 @@ static void cut(struct connection *c, bool flush)
         lose(c);
 }
 
+/* Nothing of the session can be carried out any more: its locks, and a backup that is not finished, go at once, however
+ * long its last words take to get out. */
+static void end_session(struct connection *c)
+{
+    struct error err = {0};
+    const uint8_t *data;
+    size_t size;
+    session_announce(c->session); /* the settings belong to a good-bye, were they ever so late */
+    session_goaway(c->session);
+    while (session_output(c->session, &data, &size, &err) == OK && size > 0 &&
+           buffer_append(&c->ahead, data, size, &err) == OK)
+        session_sent(c->session, size);
+    session_free(c->session);
+    c->session = NULL;
+    c->was_ended = true;
+    c->phase = PHASE_FAREWELL;
+}
+
 /* ---- input ---- */
 
 static void count_in(struct connection *c, size_t size)
@@ -150,9 +179,8 @@ static void feed(struct connection *c)
         front_feed(&c->front, data, c->in_size, c->now, &used);
     } else if (c->phase == PHASE_SESSION && session_feed(c->session, data, c->in_size, c->now, &err) != OK) {
         log_debug("connection: %s", err.text);
-        used = c->in_size;
-        /* The settings and a reason still go out. */
-        session_goaway(c->session);
+        if (wanted_cut(c) == SESSION_CUT_NOT)
+            end_session(c);
     }
     c->in_head += used;
     c->in_size -= used;
@@ -260,12 +288,8 @@ static bool join(struct connection *c, const uint8_t *head, size_t head_size)
     begin_session(c);
     if (c->phase != PHASE_SESSION || session_output(c->session, &settings, &size, &err) != OK)
         return false;
-    c->joined = malloc(head_size + size);
-    if (!c->joined)
+    if (buffer_append(&c->ahead, head, head_size, &err) != OK || buffer_append(&c->ahead, settings, size, &err) != OK)
         return false;
-    memcpy(c->joined, head, head_size);
-    memcpy(c->joined + head_size, settings, size);
-    c->joined_size = head_size + size;
     session_sent(c->session, size);
     front_sent(&c->front, head_size);
     return true;
@@ -311,20 +335,27 @@ static bool send_front(struct connection *c)
     return taken > 0;
 }
 
+/* Whether any of it went; *out_all: nothing is left. */
+static bool send_ahead(struct connection *c, bool *out_all)
+{
+    size_t taken;
+    *out_all = offer(c, c->ahead.data + c->ahead_sent, c->ahead.size - c->ahead_sent, TLS_RECORD_MAX, &taken);
+    c->ahead_sent += taken;
+    if (*out_all) {
+        buffer_deinit(&c->ahead);
+        c->ahead_sent = 0;
+    }
+    return taken > 0;
+}
+
 static bool send_session(struct connection *c)
 {
     struct error err = {0};
     const uint8_t *data;
     size_t size, taken;
-    if (c->joined) {
-        bool all = offer(c, c->joined + c->joined_sent, c->joined_size - c->joined_sent, TLS_RECORD_MAX, &taken);
-        c->joined_sent += taken;
-        if (all) {
-            free(c->joined);
-            c->joined = NULL;
-        }
-        return taken > 0;
-    }
+    bool all;
+    if (c->ahead.size > 0)
+        return send_ahead(c, &all);
     if (session_output(c->session, &data, &size, &err) != OK)
         log_debug("connection: %s", err.text);
     enum session_cut wanted = session_cut(c->session);
@@ -340,7 +371,7 @@ static bool send_session(struct connection *c)
         return false;
     }
     size_t wish = wanted == SESSION_CUT_HALF ? (size + 1) / 2 : size;
-    bool all = offer(c, data, wish, TLS_RECORD_MAX, &taken);
+    all = offer(c, data, wish, TLS_RECORD_MAX, &taken);
     session_sent(c->session, taken);
     if (all && wanted == SESSION_CUT_HALF)
         cut(c, true);
@@ -351,7 +382,14 @@ static bool send_output(struct connection *c)
 {
     if (c->phase == PHASE_FRONT)
         return send_front(c);
-    return c->phase == PHASE_SESSION && send_session(c);
+    if (c->phase == PHASE_SESSION)
+        return send_session(c);
+    if (c->phase != PHASE_FAREWELL)
+        return false;
+    bool all, any = send_ahead(c, &all);
+    if (all)
+        close_softly(c);
+    return any;
 }
 
 /* ---- time ---- */
@@ -385,28 +423,31 @@ static void check_stop(struct connection *c)
     else if (c->phase == PHASE_FRONT && c->front.state == FRONT_HEAD)
         close_softly(c);
     else if (c->phase == PHASE_SESSION && session_is_idle(c->session))
-        close_softly(c);
+        end_session(c);
     if (c->now - c->stop_ns >= c->shared->limits.stop_ms * UINT64_C(1000000))
         lose(c);
 }
 
-/* The time when somebody was silent for too long; UINT64_MAX: he may be. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The time when somebody was silent, or slow, for too long; UINT64_MAX: he may be. */
 static uint64_t patience_ns(const struct connection *c)
 {
     const struct serve_limits *l = &c->shared->limits;
     uint64_t ms = 0;
     if (c->phase == PHASE_HANDSHAKE)
         ms = l->handshake_ms;
-    else if (c->phase == PHASE_FRONT || c->phase == PHASE_CLOSING)
+    else if (c->phase == PHASE_FRONT || c->phase == PHASE_CLOSING || c->phase == PHASE_FAREWELL)
         ms = l->idle_ms;
     else if (c->phase == PHASE_SESSION)
         ms = l->session_idle_ms;
-    return ms > 0 ? c->active_ns + ms * 1000000 : UINT64_MAX;
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
+    if (c->was_ended && ms > FAREWELL_MS)
+        ms = FAREWELL_MS;
+    uint64_t until = ms > 0 ? c->active_ns + ms * 1000000 : UINT64_MAX;
+    return c->phase == PHASE_FRONT ? earlier(until, front_patience(&c->front)) : until;
 }
 
 static void wait(struct connection *c)
@@ -462,8 +503,6 @@ static void linger(struct connection *c)
 {
     if (c->linger_ns == 0) {
         c->linger_ns = c->now + LINGER_NS;
-        session_free(c->session); /* nobody is to wait for its locks */
-        c->session = NULL;
         shutdown(c->link.fd, SHUT_WR);
     }
     for (int turns = 0; turns < TURNS_MAX; turns++) {
@@ -475,6 +514,15 @@ static void linger(struct connection *c)
     }
     if (c->now >= c->linger_ns)
         lose(c);
+}
+
+/* What leaves for the client counts as a byte: after the last one is written it may take a slow network a while. */
+static void flush(struct connection *c)
+{
+    size_t before = c->link.out.size;
+    link_flush(&c->link, c->now);
+    if (c->link.out.size != before)
+        c->active_ns = c->now;
 }
 
 /* What can be done now. True: there is more; a client that never pauses must not keep us from the clock and from being
@@ -498,13 +546,15 @@ static bool work(struct connection *c)
         again |= take_input(c);
         again |= send_output(c);
         bool was_full = !tls_has_room(c->tls);
-        link_flush(&c->link, c->now);
+        flush(c);
         again |= was_full && tls_has_room(c->tls);
         if (c->link.failed)
             lose(c);
     }
     if (c->phase == PHASE_CLOSING) {
-        link_flush(&c->link, c->now);
+        session_free(c->session); /* nobody is to wait for its locks */
+        c->session = NULL;
+        flush(c);
         if (c->link.failed)
             lose(c);
         else if (link_is_flushed(&c->link))
@@ -526,7 +576,8 @@ void connection_run(struct connection *c)
             log_debug("connection: silent for too long");
             break;
         }
-        if (!again)
+        /* The check may have left last words. */
+        if (!again && !(c->phase == PHASE_FAREWELL && tls_has_room(c->tls)))
             wait(c);
         c->now = clock_monotonic_ns();
     }

@@ -11,9 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
-enum { PIECE_SIZE = 64 << 10, OUT_LIMIT = 1 << 30, FIELDS_MAX = 8, LOGIN_REPLY_MAX = 4096 };
+enum {
+    PIECE_SIZE = 64 << 10,
+    OUT_LIMIT = 1 << 30,
+    FIELDS_MAX = 8,
+    LOGIN_REPLY_MAX = 4096,
+    BLANK_MAX = HTTP_HEAD_SIZE_MAX, /* before a request */
+    BODY_RATE_MIN = 4096,           /* bytes a second, below which a body takes too long */
+};
 
 void front_init(struct front *f, struct shared *shared, const struct faults *faults)
 {
@@ -66,6 +74,7 @@ static void write_reply(struct front *f, int status, const char *type, const voi
     struct http_field fields[FIELDS_MAX];
     size_t count = 0;
     char date[40], length[32];
+    bool is_bare = f->head.method && strcmp(f->head.method, "HEAD") == 0; /* RFC 9110 9.3.2 */
     shared_count_reply(f->shared, status);
     if (type)
         fields[count++] = (struct http_field){"content-type", type};
@@ -82,10 +91,11 @@ static void write_reply(struct front *f, int status, const char *type, const voi
         fields[count++] = (struct http_field){"connection", "keep-alive"};
     f->state = FRONT_REPLY;
     if (http_response_write(&f->out, status, NULL, fields, count, NULL) != OK ||
-        buffer_append(&f->out, body, size, NULL) != OK) {
+        buffer_append(&f->out, body, is_bare ? 0 : size, NULL) != OK) {
         f->keeps_alive = false;
         f->cut = SESSION_CUT_NOW;
     }
+    f->streams &= !is_bare;
     uint64_t delay_ms = f->fault_delay ? f->faults->delay_call_ms : 0;
     if (status == 401)
         delay_ms += f->faults->delay_401_ms;
@@ -320,6 +330,21 @@ static size_t body_max(const struct front *f)
     return rest_api_body_max(f->shared->api, f->head.method, components(f), f->target.count - 2);
 }
 
+/* RFC 9112 3.2.2: "https://host/path" means "/path". */
+static void strip_authority(struct http_head *h)
+{
+    static const char *const schemes[] = {"https://", "http://"};
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        size_t size = strlen(schemes[i]);
+        if (strncasecmp(h->target, schemes[i], size) != 0)
+            continue;
+        h->target += size + strcspn(h->target + size, "/?#");
+        if (*h->target != '/')
+            h->target = "/"; /* nothing is there, whatever the query */
+        return;
+    }
+}
+
 /* The head is whole: everything that can be said before the body. */
 static void begin(struct front *f)
 {
@@ -330,6 +355,7 @@ static void begin(struct front *f)
     f->keeps_alive = http_head_keeps_alive(&f->head) && !atomic_load(&f->shared->stopping);
     f->streams = f->chunked = f->is_known = false;
     f->fault_cut = f->fault_delay = f->fault_error = false;
+    strip_authority(&f->head);
     http_head_target(&f->head, &path, &path_size, &query);
     bool has_body = http_head_framing(&f->head) != HTTP_BODY_NONE;
     if (path_size + strlen(query) > WIRE_TARGET_MAX) {
@@ -372,25 +398,48 @@ static void begin(struct front *f)
         f->cut = SESSION_CUT_NOW;
 }
 
+/* What came is no head, and nobody can say where the next one would begin. */
+static void refuse_head(struct front *f, const char *text)
+{
+    http_head_deinit(&f->head);
+    http_head_init(&f->head, HTTP_REQUEST);
+    f->head.minor = 1;
+    f->streams = f->chunked = f->fault_delay = f->fault_cut = false;
+    atomic_fetch_add(&f->shared->counts.requests_http1, 1);
+    refuse(f, 400, text);
+}
+
+/* Blank lines before a request, as RFC 9112 2.2 has it; how many bytes of `data` they are. */
+static size_t skip_blank(struct front *f, const uint8_t *data, size_t size)
+{
+    size_t used = 0;
+    while (f->between && used < size && data[used] == (f->half_blank ? '\n' : '\r')) {
+        f->half_blank = !f->half_blank;
+        used++;
+    }
+    f->blank_size += used;
+    return used;
+}
+
 static size_t feed_head(struct front *f, const uint8_t *data, size_t size)
 {
     struct error err = {0};
-    size_t used = 0;
-    /* Blank lines before a request are skipped, as RFC 9112 2.2 has it. */
-    while (f->between && used + 1 < size && data[used] == '\r' && data[used + 1] == '\n')
-        used += 2;
+    if (f->begun_ns == 0)
+        f->begun_ns = f->now;
+    size_t used = skip_blank(f, data, size);
+    if (f->blank_size > BLANK_MAX) {
+        refuse_head(f, "too many blank lines before a request");
+        return size;
+    }
     if (used == size)
         return used;
     f->between = false;
     size_t taken = 0;
-    if (http_head_feed(&f->head, data + used, size - used, &taken, &err) != OK) {
-        http_head_deinit(&f->head);
-        http_head_init(&f->head, HTTP_REQUEST);
-        f->head.minor = 1;
-        f->keeps_alive = false;
-        f->streams = f->chunked = f->fault_delay = f->fault_cut = false;
-        atomic_fetch_add(&f->shared->counts.requests_http1, 1);
-        reply_text(f, 400, err.text);
+    enum status status = f->half_blank ? fail(&err, ERR_FORMAT, "a line of a head does not end with CR LF") : OK;
+    if (status == OK)
+        status = http_head_feed(&f->head, data + used, size - used, &taken, &err);
+    if (status != OK) {
+        refuse_head(f, err.text);
         return size;
     }
     if (f->head.complete)
@@ -442,6 +491,9 @@ static void end_reply(struct front *f)
     http_head_deinit(&f->head);
     http_head_init(&f->head, HTTP_REQUEST);
     f->between = true;
+    f->half_blank = false;
+    f->blank_size = 0;
+    f->begun_ns = 0;
     f->state = f->keeps_alive ? FRONT_HEAD : FRONT_CLOSED;
 }
 
@@ -501,4 +553,12 @@ void front_sent(struct front *f, size_t size)
 uint64_t front_due(const struct front *f)
 {
     return f->due_ns > 0 ? f->due_ns : UINT64_MAX;
+}
+
+uint64_t front_patience(const struct front *f)
+{
+    if (f->begun_ns == 0 || (f->state != FRONT_HEAD && f->state != FRONT_BODY))
+        return UINT64_MAX;
+    uint64_t body = f->state == FRONT_BODY ? f->head.length : 0; /* below its limit */
+    return f->begun_ns + f->shared->limits.idle_ms * UINT64_C(1000000) + body * UINT64_C(1000000000) / BODY_RATE_MIN;
 }

@@ -26,7 +26,10 @@ struct front {
     enum front_state state;
     uint64_t now;
     struct http_head head;
-    bool between; /* nothing of the next request came yet */
+    bool between;    /* nothing of the next request came yet, but blank lines */
+    bool half_blank; /* and half of one more */
+    size_t blank_size;
+    uint64_t begun_ns; /* when the first byte came; 0: none did */
     struct target target;
     struct caller caller;
     bool is_known; /* the caller */
@@ -60,6 +63,8 @@ void front_feed(struct front *f, const uint8_t *data, size_t size, uint64_t now,
 MUST_CHECK enum status front_output(struct front *f, uint64_t now, const uint8_t **out, size_t *out_size,
                                     struct error *err);
 void front_sent(struct front *f, size_t size);
+/* When a request that has begun must be whole (UINT64_MAX: none has). */
+uint64_t front_patience(const struct front *f);
 /* When a delayed reply is due (UINT64_MAX: none). */
 uint64_t front_due(const struct front *f);
 
