@@ -14,8 +14,8 @@ static void note(char detail[512], const struct error *err)
     snprintf(detail, 512, "%.511s", err->text);
 }
 
-/* Whose snapshot it is. With a key: its signature; without one: that it was made without. */
-static void check_key(struct previous *p, const struct buffer *text, const struct crypt_config *key)
+/* Whose snapshot it is. With a key: its signature; without one: that it was made without. And which. */
+static void check_origin(struct previous *p, const struct buffer *text, const struct crypt_config *key)
 {
     struct error err = {0};
     char named[LOG_PATH_MAX];
@@ -31,6 +31,9 @@ static void check_key(struct previous *p, const struct buffer *text, const struc
         what = "download";
     } else if (key && manifest_check_fingerprint(&p->manifest, key, &err) != OK) {
         p->reason = REFERENCE_MANIFEST_KEYED;
+    } else if (snapshot_manifest_check(p->reader, &p->manifest, &err) != OK) {
+        p->reason = REFERENCE_MANIFEST_UNREADABLE;
+        what = "download";
     }
     if (p->reason == REFERENCE_USED)
         return;
@@ -63,7 +66,7 @@ void previous_open(struct store *store, struct store_writer *writer, enum crypt_
         log_warning("Couldn't download previous manifest - %s", err.text);
         return;
     }
-    check_key(out, &manifest, store_key(store));
+    check_origin(out, &manifest, store_key(store));
 }
 
 void previous_close(struct previous *p)

@@ -10,9 +10,23 @@
 
 static const char manifest_name[] = "index.json.blob";
 
-/* Whoever keeps the snapshots may hand out another one's files, signed as they are. */
-static enum status check_snapshot(const struct manifest *m, const struct snapshot_id *asked, struct error *err)
+enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buffer *out_text, struct manifest *out,
+                                        struct error *err)
 {
+    const char *name = manifest_name;
+    CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(MANIFEST_SIZE_MAX);
+    TRY(store_read_file(reader, name, MANIFEST_SIZE_MAX, &encoded, err));
+    struct blob_context *context;
+    TRY(blob_context_new(&context, err));
+    enum status status = blob_open(context, encoded.data, encoded.size, MANIFEST_SIZE_MAX, name, out_text, err);
+    blob_context_free(context);
+    TRY(status);
+    return manifest_parse(out_text->data, out_text->size, name, out, err);
+}
+
+enum status snapshot_manifest_check(const struct store_reader *reader, const struct manifest *m, struct error *err)
+{
+    const struct snapshot_id *asked = store_reader_snapshot(reader);
     bool is_same = strcmp(m->backup_type, asked->type) == 0 && strcmp(m->backup_id, asked->id) == 0 &&
                    m->backup_time == asked->time;
     if (is_same)
@@ -26,33 +40,6 @@ static enum status check_snapshot(const struct manifest *m, const struct snapsho
                 snapshot_id_text(asked, text));
 }
 
-static enum status parse(const struct buffer *text, const struct snapshot_id *asked, struct manifest *out,
-                         struct error *err)
-{
-    struct manifest m;
-    TRY(manifest_parse(text->data, text->size, manifest_name, &m, err));
-    enum status status = check_snapshot(&m, asked, err);
-    if (status == OK)
-        *out = m;
-    else
-        manifest_deinit(&m);
-    return status;
-}
-
-enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buffer *out_text, struct manifest *out,
-                                        struct error *err)
-{
-    const char *name = manifest_name;
-    CLEANUP(buffer_deinit) struct buffer encoded = BUFFER_INIT(MANIFEST_SIZE_MAX);
-    TRY(store_read_file(reader, name, MANIFEST_SIZE_MAX, &encoded, err));
-    struct blob_context *context;
-    TRY(blob_context_new(&context, err));
-    enum status status = blob_open(context, encoded.data, encoded.size, MANIFEST_SIZE_MAX, name, out_text, err);
-    blob_context_free(context);
-    TRY(status);
-    return parse(out_text, store_reader_snapshot(reader), out, err);
-}
-
 enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err)
 {
     CLEANUP(buffer_deinit) struct buffer text = BUFFER_INIT(MANIFEST_SIZE_MAX);
@@ -62,9 +49,10 @@ enum status snapshot_manifest(struct store_reader *reader, struct manifest *out,
     if (key) {
         TRY(manifest_check_signature(&m, text.data, text.size, manifest_name, key, err));
         TRY(manifest_check_fingerprint(&m, key, err));
-        if (!m.is_signed)
-            log_warning("%s: is not signed, the key does not vouch for what it lists", manifest_name);
     }
+    TRY(snapshot_manifest_check(reader, &m, err));
+    if (key && !m.is_signed)
+        log_warning("%s: is not signed, the key does not vouch for what it lists", manifest_name);
     *out = m;
     m = (struct manifest){0};
     return OK;

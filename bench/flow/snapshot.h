@@ -18,13 +18,17 @@ struct stored_archive {
     char payload_name[STORED_NAME_SIZE]; /* split only: payload index */
 };
 
-/* The manifest of an open snapshot: read, decoded, parsed, of this snapshot (type, id and time: ERR_MISMATCH), and if
- * the store was opened with a key, its signature and the key's fingerprint checked (index/manifest.h): ERR_MISMATCH;
- * one that is not signed is accepted with a warning. Also ERR_NOT_FOUND, ERR_FORMAT, ... */
+/* The manifest of an open snapshot: read, decoded, parsed, if the store was opened with a key its signature and the
+ * key's fingerprint checked (index/manifest.h), and that it is this snapshot's: ERR_MISMATCH. One that is not signed is
+ * accepted, under a key with a warning. Also ERR_NOT_FOUND, ERR_FORMAT, ... */
 MUST_CHECK enum status snapshot_manifest(struct store_reader *reader, struct manifest *out, struct error *err);
-/* Without signature and fingerprint. `out_text`: what it was parsed from, up to MANIFEST_SIZE_MAX bytes. */
+/* Without these three checks. `out_text`: what it was parsed from, up to MANIFEST_SIZE_MAX bytes. */
 MUST_CHECK enum status snapshot_manifest_unchecked(struct store_reader *reader, struct buffer *out_text,
                                                    struct manifest *out, struct error *err);
+/* The last of them: its type, id and time. Whoever keeps the snapshots may hand out another one's files, which are
+ * signed as they are. */
+MUST_CHECK enum status snapshot_manifest_check(const struct store_reader *reader, const struct manifest *m,
+                                               struct error *err);
 
 /* `given` is X.pxar, X.mpxar or X.ppxar with or without .didx; X.img with or without .fidx; X.conf or X.log with or
  * without .blob; catalog.pcat1 with or without .didx; or the whole name of any other .fidx or .blob. A unified archive
