@@ -11,6 +11,7 @@ static struct error err;
 static struct http_answer answer;
 static struct tls_link *link_;
 static struct sigpipe_state sigpipe;
+static uint64_t rate;
 
 enum { BODY_MAX = 1000 };
 
@@ -18,7 +19,9 @@ static void begin(void)
 {
     struct account *account;
     peer_start(&peer, &script);
-    const struct account_options options = peer_account(&peer, "u@pbs!tok");
+    struct account_options options = peer_account(&peer, "u@pbs!tok");
+    options.rate = rate;
+    options.burst = rate > 0 ? 1 : 0;
     check_ok(account_new(&options, &account, &err), &err);
     const struct tls_link_options link_options = account_link_options(account);
     check_ok(tls_link_open(&link_options, NULL, &link_, &err), &err);
@@ -35,6 +38,7 @@ static void finish(void)
     peer_stop(&peer);
     peer_drop(&peer);
     script = (struct peer_script){0};
+    rate = 0;
 }
 
 static enum status ask_with(bool upgrade, size_t body_size, unsigned timeout_ms)
@@ -224,6 +228,24 @@ static void test_nothing_is_good_before_it_was_sent(void **state)
     finish();
 }
 
+/* The link's own rate keeps the upgrade's head back while the answer to it is there already. */
+static void test_a_101_before_the_upgrade_is_none(void **state)
+{
+    (void)state;
+    static const char answer_text[] = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    static char raw[200];
+    snprintf(raw, sizeof raw, "%sHTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n", answer_text);
+    script.raw = raw;
+    script.piece = sizeof answer_text - 1; /* the second piece comes in a record of its own */
+    rate = 16 << 10;
+    begin();
+    check_ok(ask_with(false, 2 * TLS_LINK_SEND_MAX, 60000), &err);
+    assert_true(answer.reusable);
+    assert_int_equal(ask_with(true, 0, 60000), ERR_FORMAT);
+    check_says(err.text, "before the whole request was sent");
+    finish();
+}
+
 static void test_what_follows_an_upgrade_is_handed_on(void **state)
 {
     (void)state;
@@ -259,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_connections_are_used_again),
         cmocka_unit_test(test_early_answers_end_the_sending),
         cmocka_unit_test(test_nothing_is_good_before_it_was_sent),
+        cmocka_unit_test(test_a_101_before_the_upgrade_is_none),
         cmocka_unit_test(test_what_follows_an_upgrade_is_handed_on),
     };
     alarm(300);

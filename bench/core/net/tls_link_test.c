@@ -227,6 +227,76 @@ static void test_blocked_sends_lose_and_repeat_nothing(void **state)
     assert_int_equal(peer.received, SIZE);
 }
 
+static void wait_for_received(uint64_t count)
+{
+    for (bool all = false; !all;) {
+        pthread_mutex_lock(&peer.lock);
+        all = peer.received >= count;
+        pthread_mutex_unlock(&peer.lock);
+        usleep(1000);
+    }
+}
+
+/* As the kernel counts: until acknowledgements have come back, or one call has passed after another without. */
+static uint64_t taken_at_rest(struct tls_link *l)
+{
+    uint64_t before = 0, taken = tls_link_taken(l, false);
+    for (int calm = 0; calm < 100; calm = taken == before ? calm + 1 : 0) {
+        usleep(1000);
+        before = taken;
+        taken = tls_link_taken(l, false);
+    }
+    return taken;
+}
+
+static void test_what_the_peer_took_counts_as_far_as_it_was_marked(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 20 };
+    struct tls_link *l;
+    script.silent = true;
+    script.receive_buffer = 4096;
+    script.slow_read_ms = 10;
+    begin();
+    struct tls_link_options options = known();
+    assert_int_equal(tls_link_open(&options, NULL, &l, &err), OK);
+    assert_int_equal(tls_link_taken(l, false), 0); /* not what the handshake took */
+    (void)send_all(l, peer_pattern, SIZE);
+    (void)tls_link_taken(l, false);
+    assert_int_equal(tls_link_taken(l, false), 0); /* nobody said that this matters */
+    (void)tls_link_taken(l, true);
+    wait_for_received(SIZE);
+    uint64_t taken = taken_at_rest(l);
+    assert_true(taken > 0 && taken < SIZE + (64 << 10));
+    (void)send_all(l, peer_pattern, 100000);
+    wait_for_received(SIZE + 100000);
+    assert_int_equal(taken_at_rest(l), taken);
+    tls_link_close(l);
+    finish();
+}
+
+static void test_a_link_with_something_to_say_is_not_idle(void **state)
+{
+    (void)state;
+    static const char request[] = "GET /x HTTP/1.1\r\n\r\n";
+    struct tls_link *l;
+    script.raw = "?";
+    begin();
+    struct tls_link_options options = known();
+    for (int ends = 0; ends < 2; ends++) {
+        assert_int_equal(tls_link_open(&options, NULL, &l, &err), OK);
+        usleep(20000); /* session tickets are nothing to be read */
+        assert_true(tls_link_is_idle(l));
+        (void)send_all(l, (const uint8_t *)request, sizeof request - 1);
+        if (ends)
+            atomic_store(&peer.stop, true);
+        while (tls_link_is_idle(l))
+            usleep(1000);
+        tls_link_close(l);
+    }
+    finish();
+}
+
 static void test_a_rate_holds_back_both_directions(void **state)
 {
     (void)state;
@@ -415,6 +485,8 @@ int main(void)
         cmocka_unit_test(test_a_server_that_never_answers_is_given_up),
         cmocka_unit_test(test_connecting_ends_at_once_when_told),
         cmocka_unit_test(test_blocked_sends_lose_and_repeat_nothing),
+        cmocka_unit_test(test_what_the_peer_took_counts_as_far_as_it_was_marked),
+        cmocka_unit_test(test_a_link_with_something_to_say_is_not_idle),
         cmocka_unit_test(test_a_rate_holds_back_both_directions),
         cmocka_unit_test(test_the_end_is_an_end),
         cmocka_unit_test(test_waits_end_by_the_clock_and_when_woken),
