@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED = 0, 1, 4, 130
 
-SUITES = ("modes", "cliff", "truth", "ageing", "tools", "during", "exhaustive")
+SUITES = ("modes", "cliff", "truth", "ageing", "tools", "network", "during", "exhaustive")
 
 _EPILOG = """\
 mutations:
@@ -127,7 +127,11 @@ def parser() -> argparse.ArgumentParser:
                      help="passed on to `pxarbench backup`, e.g. --backup-option=--cache-limit=2; repeatable")  # fmt: skip
     how.add_argument("--server", default="", metavar="loopback[:RTTms[,MBIT]]",
                      help="pxarbench backs up over TLS to a server that is started and stopped here, with this round trip time "
-                     "and bandwidth; e.g. loopback:30ms,1000")  # fmt: skip
+                     "and bandwidth; e.g. loopback:30ms,1000, or by name: loopback:near, :lan (0.3 ms, 10 Gbit/s), :wan (30 ms, "
+                     "1 Gbit/s), :far (100 ms, 1 Gbit/s)")  # fmt: skip
+    how.add_argument("--line", action="append", default=[], metavar="NAME",
+                     help="such a line as a subject of its own, pxarbench@NAME, beside a folder: near, lan, wan, far; or netem-wan "
+                     "etc., where the kernel delays (tc netem in network namespaces; needs root); repeatable")  # fmt: skip
     how.add_argument("--repository", default="", metavar="R",
                      help="pxarbench backs up to this repository on a server ([USER@REALM[!TOKEN]@]HOST[:PORT]:DATASTORE); "
                      "PBS_PASSWORD and PBS_FINGERPRINT as always. Snapshots are forgotten again, chunks stay")  # fmt: skip
@@ -191,9 +195,17 @@ def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
     for name, path in [("--binary", args.binary), *((f"--build {name}", path) for name, path in args.build)]:
         if path is not None and not os.access(path, os.X_OK):
             raise ValueError(f"{name}: {path} is not a program")
+    suite = suites.SUITES[args.suite] if args.suite else suites.NONE
+    lines = tuple(dict.fromkeys(args.line or suite.lines))
+    for name in lines:
+        if name not in remote.LINES:
+            raise ValueError(f"--line {name}: unknown; there are {', '.join(remote.LINES)}")
+        if name in dict(args.build):
+            raise ValueError(f"--line {name}: a build has that name")
     settings = Settings(
         binary=args.binary or locate.pxarbench(), sync_level=args.sync_level, threads=args.threads,
         extra=tuple(args.backup_option), builds=dict(args.build), server=args.server, repository=args.repository,
+        lines=lines,
     )  # fmt: skip
     if args.server and args.repository:
         raise ValueError("--server and --repository exclude each other")
@@ -204,11 +216,11 @@ def _plan(args: argparse.Namespace, words: Sequence[str]) -> Plan:
     for cache in args.caches:
         if cache not in CACHES:
             raise ValueError(f"cache {cache}: unknown; there are {', '.join(CACHES)}")
-    suite = suites.SUITES[args.suite] if args.suite else suites.NONE
     recipes = [datasets.load(name) for name in dict.fromkeys(args.dataset or suite.datasets)]
     if args.files:
         recipes = [r.with_files(args.files) if "files" in r.values else r for r in recipes]
-    names = list(dict.fromkeys([*args.subjects, *(f"pxarbench@{name}" for name, _ in args.build)]))
+    others = [name for name, _ in args.build] + list(lines)
+    names = list(dict.fromkeys([*args.subjects, *(f"pxarbench@{name}" for name in others)]))
     chosen = contenders(registry(settings), names, args.modes or suite.modes_of_all, suite.modes)
     if args.mutation:
         blocks = product(recipes, args.mutation)

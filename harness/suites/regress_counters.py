@@ -17,4 +17,4 @@ def test_counters_are_golden(group: cases.Group, pxarbench: Path, tmp_path: Path
         pytest.skip("hyperfine is not installed")
     found, executed, _ = counters.run(pxarbench, tmp_path, groups=[group])
     assert [f"{f.case} {f.name}: {f.text}" for f in found if f.level is not Level.OK] == []
-    assert len(executed) == len(group.mutations) * len(cases.MODES)
+    assert len(executed) == len(group.mutations) * len(group.modes)

@@ -19,7 +19,7 @@ from ..mutate import Chain, parse_chain
 from ..record import Record
 from ..session import BlockPlan, Plan, case_id, registry
 from ..subjects import Settings
-from ..subjects.remote import server_words
+from ..subjects.remote import LINES, server_words
 from .archive import BundleBroken
 from .manifest import Manifest
 
@@ -163,7 +163,10 @@ def again(
         server and server_words(server)
     except ValueError as error:
         raise BundleBroken(f"plan: {error}") from None
-    settings = Settings(binary, words["sync_level"], words["threads"], extra, builds, server)
+    lines = words.get("lines", [])
+    if not isinstance(lines, list) or not all(isinstance(name, str) and name in LINES for name in lines):
+        raise BundleBroken(f"plan: lines that are unknown here: {str(lines)[:100]}")
+    settings = Settings(binary, words["sync_level"], words["threads"], extra, builds, server, tuple(lines))
     left_out: list[str] = []
     contenders = _contenders(plan, settings, left_out)
     blocks, names_there, names_here, asked, logs = [], {}, {}, set(), []

@@ -41,10 +41,11 @@ class Group:
     chunk_kib: int = 64
     values: tuple[tuple[str, Values], ...] = ()  # of the recipe, instead of what it says
     modes: tuple[str, ...] = MODES
+    server: str = ""  # as of Settings; calls on the line are counted then
 
     @property
     def recipe(self) -> Recipe:
-        """Of another size it has another name: "home-like-300"."""
+        """Of another size, or through a server, it has another name: "home-like-300"."""
         recipe = datasets.load(self.dataset)
         if self.values:
             recipe = replace(recipe, values={**recipe.values, **dict(self.values), "content_digest": "", "portable_digest": ""})
@@ -53,6 +54,8 @@ class Group:
             recipe, words = recipe.with_files(self.files), [*words, str(self.files)]
         if self.values:
             words.append("-".join(str(value) for _, value in self.values))
+        if self.server:
+            words.append(self.server)
         return replace(recipe, name="-".join(words))
 
 
@@ -74,6 +77,10 @@ GROUPS = (
     Group("duplicates", ("none", "duplicate:5%:uniform>delete-duplicate:50%:uniform", "delete:30%:uniform"), files=240),
     Group("hardlinks", ("none", "hardlink-add:5%:uniform", "hardlink-break:10%:uniform", "edit:2%:clustered"), files=120),
     Group("home-like", ("none", "edit:1%:uniform", "delete:10%:clustered"), files=1000, chunk_kib=4096),
+    Group(
+        "duplicates", ("none", "edit:5%:uniform", "delete:30%:uniform"), files=120,
+        modes=("data", "metadata", "metadata-stored"), server="loopback",
+    ),
 )  # fmt: skip
 
 
@@ -86,7 +93,10 @@ def plan(group: Group, binary: Path, work: Path) -> sessions.Plan:
         rounds=1, warmups=1, counts_syscalls=False, restore="last", suite="", seed=1,
         output=work / f"session-{recipe.name}", work=work / f"stores-{recipe.name}", cache=work / "cache",
         # What is counted does not hang on when it reaches the disk.
-        settings=Settings(binary=binary, sync_level="none", threads=THREADS, extra=("--chunk-size", str(group.chunk_kib))),
+        settings=Settings(
+            binary=binary, sync_level="none", threads=THREADS, extra=("--chunk-size", str(group.chunk_kib)), server=group.server,
+            listens=bool(group.server),
+        ),
     )  # fmt: skip
 
 
@@ -122,6 +132,7 @@ def version(recipe_digest: str, record: Record, settings: Settings) -> str:
     what = [
         CASE_VERSION, recipe_digest, record.dataset["portable_digest"], record.mutation["text"], record.subject, record.mode,
         record.cache, settings.threads, settings.sync_level, list(settings.extra), _words(record),
+        *([settings.server] if settings.server else []),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
 

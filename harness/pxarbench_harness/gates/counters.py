@@ -105,10 +105,41 @@ def numbers(measured: Record, proof: Record | None, startup: int | None) -> dict
     if proof is not None and proof.verdict is not None:
         found["missed"] = proof.verdict["missed"]
         found["read_needlessly"] = proof.verdict.get("needless")
-    if startup is not None and "rchar" in measured.io:
+    found |= _on_the_wire(outcome)
+    # What comes from a server is read as well.
+    if startup is not None and "rchar" in measured.io and not outcome["network"]:
         beside = measured.io["rchar"] - startup - outcome["file_bytes_read"]
         found[UNTOLD] = beside if beside < 0 else max(0, beside - READ_BESIDE)
     return {name: value for name, value in found.items() if value is not None}
+
+
+#: Heard on the line, and equal on every machine: the metadata stream, which holds owners, is cut elsewhere for others.
+_CALLS = (
+    "connections", "calls", "refused", "unanswered", "index_downloads", "index_downloads_again", "file_downloads_again",
+    "uploads_known", "uploads_again", "payload_uploads", "payload_upload_bytes", "payload_entries", "chunks_again",
+    "payload_chunks", "metadata_chunks_left", "chunks_not_listed", "not_understood",
+)  # fmt: skip
+#: Of these, what a restore does.
+_CALLS_OF_RESTORES = (
+    "connections", "calls", "refused", "unanswered", "index_downloads", "index_downloads_again", "file_downloads_again",
+    "chunks_again", "payload_chunks", "metadata_chunks_left", "chunks_not_listed", "not_understood",
+)  # fmt: skip
+
+
+def _on_the_wire(outcome: Mapping[str, Any]) -> dict[str, Value]:
+    """Of a run through a server on whose line somebody listened."""
+    calls = outcome.get("calls") or {}
+    if not calls:
+        return {}
+    found: dict[str, Value] = {f"wire_{name}": calls[name] for name in _CALLS}
+    (archive,) = outcome["raw"]["archives"]
+    streams = [archive[name] for name in ("metadata", "payload") if archive[name]]
+    # Told as a difference: how many chunks the metadata stream has depends on the machine.
+    found["wire_uploads_untold"] = calls["uploads"] - sum(s["new_chunks"] + s["duplicate_chunks"] for s in streams)
+    restored = outcome["restore"]
+    if restored:
+        found |= {f"restore_wire_{name}": restored[f"wire_{name}"] for name in _CALLS_OF_RESTORES}
+    return found
 
 
 # ---- sessions ----

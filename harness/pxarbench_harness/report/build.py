@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..record import Record
-from . import circumstances, costs, folder as folders, surface, times, tools, truth, words
+from . import circumstances, costs, folder as folders, network, surface, times, tools, truth, words
 from .cases import Block as Together
 from .surface import Names
 from .cases import Series, blocks, datasets, find, labels, ratio, series
@@ -133,6 +133,7 @@ def of_folder(folder: Folder, *, seed: int = 1, skipped: Mapping[str, str] | Non
     parts += costs.generation_sections(found, names)
     parts += costs.restore_sections(found, names)
     parts += costs.cache_sections(found, names, seed)
+    parts += network.sections(found, names)
     parts += tools.sections(folder, sets, names)
     parts += tools.during_sections(folder)
     parts += costs.roofline_sections(folder, found, names, seed)

@@ -86,10 +86,12 @@ class Plan:
             **self._place(),
         }  # fmt: skip
 
-    def _place(self) -> dict[str, str]:
+    def _place(self) -> dict[str, Any]:
         """Where the stores are, when it is not a folder."""
-        named = {"server": self.settings.server, "repository": self.settings.repository}
-        return {name: value for name, value in named.items() if value}
+        listens = "yes" if self.settings.listens else ""
+        named = {"server": self.settings.server, "listens": listens, "repository": self.settings.repository}
+        lines = {"lines": list(self.settings.lines)} if self.settings.lines else {}
+        return {name: value for name, value in named.items() if value} | lines
 
     def described(self) -> dict[str, Any]:
         """For plan.json: what was asked for, and all that it takes to do it again elsewhere (bundle/)."""

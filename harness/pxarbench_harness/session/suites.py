@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .. import datasets, mutate
 from ..datasets import Recipe
+from ..subjects import remote
 from .plan import BlockPlan, product
 
 #: What the cliff is measured at, percent.
@@ -59,6 +60,7 @@ class Suite:
     roofline: bool = False
     during: bool = False
     exhaustive: bool = False
+    lines: tuple[str, ...] = ()  # each a subject of its own, beside the folder: subjects/remote.py
 
 
 def _scenario(recipe: Recipe, scenario: tuple[str, str, str], counted: bool) -> BlockPlan:
@@ -120,6 +122,11 @@ SUITES: dict[str, Suite] = {
         "20 generations of a random mix", lambda recipes: product(recipes, ["mix:1%*20"]), modes=("data", *METADATA), rounds=1
     ),
     "tools": Suite("first backup, nothing changed, edits, for all subjects that are asked for", _tools, rounds=3),
+    "network": Suite(
+        "first backup, nothing changed, edits; into a folder and through a server behind lines of "
+        + ", ".join(f"{remote.line_of(remote.LINES[name]).rtt_ms or '0'} ms" for name in remote.MODELLED),
+        _tools, modes=("data", "metadata"), rounds=3, lines=remote.MODELLED,
+    ),
     "during": Suite(
         "files that change while they are read (during.json)", lambda recipes: (), datasets=(), modes=PROFILES, during=True
     ),

@@ -8,7 +8,7 @@ from .bup import Bup
 from .casync import Casync
 from .proxmox import ProxmoxBackupClient
 from .pxarbench import Pxarbench, of_build
-from .remote import through
+from .remote import behind, through
 from .restic import Restic
 
 #: By their plain names, in the order of reports.
@@ -18,13 +18,15 @@ SUBJECTS: dict[str, type[Subject]] = {
 
 
 def registry(settings: Settings) -> dict[str, type[Subject]]:
-    """All subjects that can be named with these settings, other builds of pxarbench among them ("pxarbench@NAME")."""
+    """All subjects that can be named with these settings, other builds of pxarbench and lines to servers among them
+    ("pxarbench@NAME")."""
     found: dict[str, type[Subject]] = {}
     for name, subject in SUBJECTS.items():
         found[name] = subject
         if subject is Pxarbench:
             found[name] = base = through(settings)
             found.update({build.name: build for build in (of_build(name, base) for name in settings.builds)})
+            found.update({line.name: line for line in map(behind, settings.lines)})
     return found
 
 

@@ -31,7 +31,10 @@ class Settings:
     extra: tuple[str, ...] = ()  # further words for `pxarbench backup`
     #: Other builds of pxarbench: name -> program. Each is a subject "pxarbench@NAME" (subjects.registry).
     builds: Mapping[str, Path] = field(default_factory=dict)
-    server: str = ""  # "loopback", "loopback:30ms", "loopback:30ms,1000": pxarbench works through a server of its own
+    server: str = ""  # "loopback", "loopback:30ms", "loopback:30ms,1000", "loopback:wan": pxarbench works through its own server
+    #: The same as subjects of their own, beside the others: each is "pxarbench@NAME", behind the line "loopback:NAME".
+    lines: tuple[str, ...] = ()
+    listens: bool = False  # with `server`: somebody on the line counts the calls (subjects/remote.py); it costs time
     repository: str = ""  # on a server, for pxarbench; account, password and fingerprint come from the environment
 
 
@@ -73,6 +76,7 @@ class Outcome:
     ledger: Mapping[str, int] = field(default_factory=dict)  # where padding comes from, and what is stored for nothing
     restore: Mapping[str, int] = field(default_factory=dict)  # Subject.restore_cost, once it was restored
     network: Mapping[str, int] = field(default_factory=dict)  # requests, bytes, round trips, ...; {}: no server
+    calls: Mapping[str, int] = field(default_factory=dict)  # what was heard on the line (wire/overheard.py); {}: nobody listened
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)  # all of what the program reported
 
 

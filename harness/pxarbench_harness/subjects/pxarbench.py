@@ -138,6 +138,15 @@ class Pxarbench(Subject):
         return os.fspath(self.store)
 
     @property
+    def start(self) -> tuple[str, ...]:
+        """The first words of its commands."""
+        return (os.fspath(self.binary),)
+
+    @property
+    def sync_words(self) -> tuple[str, ...]:
+        return ("--sync-level", self.settings.sync_level) if self.settings.sync_level else ()
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """What the program needs beside the repository."""
         return {}
@@ -175,13 +184,12 @@ class Pxarbench(Subject):
         self.stats.unlink(missing_ok=True)  # a run that writes none must not be judged by its predecessor's
         mode = _MODES[self.mode]
         words = [
-            os.fspath(self.binary), "backup", f"{ARCHIVE}:{tree}",
+            *self.start, "backup", f"{ARCHIVE}:{tree}",
             "--repository", self.repository, "--backup-id", self.backup_id,
             "--change-detection-mode", mode.of_program, "--backup-time", str(backup_time),
             "--stats", os.fspath(self.stats), *mode.words,
         ]  # fmt: skip
-        if self.settings.sync_level:
-            words += ["--sync-level", self.settings.sync_level]
+        words += self.sync_words
         if self.settings.threads:
             words += ["--threads", str(self.settings.threads)]
         if decisions is not None:
@@ -221,7 +229,7 @@ class Pxarbench(Subject):
 
     def restore(self, outcome: Outcome, tree: Path, target: Path) -> Path:
         run.run(
-            [self.binary, "restore", outcome.snapshot, ARCHIVE, target / "tree", "--repository", self.repository],
+            [*self.start, "restore", outcome.snapshot, ARCHIVE, target / "tree", "--repository", self.repository],
             env=self.environment,
         ).check_ok()
         self._restored = outcome.snapshot
@@ -232,7 +240,7 @@ class Pxarbench(Subject):
         if not self._restored or self.mode == "legacy":
             return {}
         told = run.run(
-            [self.binary, "analyze", self._restored, "--repository", self.repository, "--lru", str(_READER_KEEPS),
+            [*self.start, "analyze", self._restored, "--repository", self.repository, "--lru", str(_READER_KEEPS),
              "--output-format", "json"],
             env=self.environment,
         ).json()  # fmt: skip
