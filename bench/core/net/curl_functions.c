@@ -8,13 +8,17 @@
 static const struct library_function functions[] = {CURL_FUNCTIONS(ENTRY)};
 #undef ENTRY
 
+#ifndef CURL_LIBRARY /* a test has none */
+#define CURL_LIBRARY "libcurl.so.4"
+#endif
+
 static struct curl_functions table;
 static struct error trouble;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void load(void)
 {
-    if (library_load("libcurl.so.4", functions, sizeof functions / sizeof *functions, &table, &trouble) != OK)
+    if (library_load(CURL_LIBRARY, functions, sizeof functions / sizeof *functions, &table, &trouble) != OK)
         return;
     CURLcode code = table.global_init(CURL_GLOBAL_DEFAULT);
     if (code != CURLE_OK)

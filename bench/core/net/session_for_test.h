@@ -42,7 +42,7 @@ static UNUSED void begin(void)
     begin_as("u@pbs!tok", &backup);
 }
 
-static void finish(void)
+static UNUSED void finish(void)
 {
     net_session_close(session);
     account_free(account);
