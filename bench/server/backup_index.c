@@ -52,6 +52,7 @@ static void writer_free(struct backup_session *b, struct index_writer *w)
     store_fixed_index_abort(w->fixed);
     free(w->written);
     budget_give(&b->shared->tables, w->charged);
+    budget_give(&b->shared->indexes, w->is_extra);
     b->slots -= w->slots;
     free(w);
 }
@@ -206,10 +207,6 @@ void index_create(struct backup_session *b, struct call *c, bool is_fixed)
         call_reply_error(c, 400, "too many indexes in one session");
         return;
     }
-    if (b->writer_count >= INDEXES_OPEN_MAX) {
-        call_reply_error(c, 400, "too many open indexes: close some before others are begun");
-        return;
-    }
     if (name_is_taken(b, name)) {
         call_reply_error(c, 400, "an index of this name exists already in this session");
         return;
@@ -217,6 +214,12 @@ void index_create(struct backup_session *b, struct call *c, bool is_fixed)
     struct index_writer *w = calloc(1, sizeof *w);
     if (!w) {
         call_reply_error(c, 400, "out of memory");
+        return;
+    }
+    w->is_extra = b->writer_count >= INDEXES_OPEN_OWN;
+    if (w->is_extra && !budget_take(&b->shared->indexes, 1)) {
+        free(w);
+        call_reply_error(c, 400, "too many open indexes: close some before others are begun");
         return;
     }
     w->is_fixed = is_fixed;

@@ -10,7 +10,7 @@
 
 enum {
     BACKUP_FILES_MAX = 1024, /* indexes and blobs of a session */
-    INDEXES_OPEN_MAX = 64,   /* at a time: each is an open file */
+    INDEXES_OPEN_OWN = 64,   /* at a time: each is an open file; more of them share the server's budget */
 };
 
 /* What finish puts into the manifest. */
@@ -36,6 +36,7 @@ struct index_writer {
     bool has_short;   /* one chunk below full length was uploaded */
     bool is_copy;     /* a fixed one: slots that nothing was appended for are the base's, written when it closes */
     uint64_t charged; /* of the budget of tables */
+    bool is_extra;    /* of the budget of open indexes */
     struct upload_stats stats;
     struct index_writer *next;
 };

@@ -21,7 +21,7 @@
 
 #define OWN_DIRECTORY ".pxarbench"
 
-enum { ADDRESS_TEXT_MAX = 64, BACKLOG = 128, FILES_WANTED = 16384, WORKBENCHES = 8 };
+enum { ADDRESS_TEXT_MAX = 64, BACKLOG = 128, FILES_WANTED = 16384, WORKBENCHES = 8, INDEXES_EXTRA = 768 };
 
 static const struct serve_limits default_limits = {
     .connections = 128,
@@ -284,6 +284,7 @@ static void take_limits(struct serve *s, const struct serve_limits *wanted)
     l->table_memory = l->table_memory ? l->table_memory : default_limits.table_memory;
     budget_init(&s->shared.bodies, l->body_memory);
     budget_init(&s->shared.tables, l->table_memory);
+    budget_init(&s->shared.indexes, INDEXES_EXTRA);
 }
 
 /* Socket, eventfd, a session's locks and directories, and what its replies are read from. */

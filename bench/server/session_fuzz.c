@@ -47,6 +47,7 @@ static void prepare(void)
     shared.datastore = directory;
     budget_init(&shared.bodies, 1 << 20);
     budget_init(&shared.tables, 1 << 26);
+    budget_init(&shared.indexes, 100);
     workshop_init(&shared.workshop, 1, 1 << 25);
     const struct faults none = {0};
     fault_state_init(&shared.faults, &none);

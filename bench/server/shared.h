@@ -27,8 +27,9 @@ struct shared {
     struct fault_state faults;
     struct shared_counts counts;
     atomic_bool stopping;
-    struct budget bodies; /* of uploads under way; what is beyond goes through files */
-    struct budget tables; /* of what sessions remember; what is beyond is refused */
+    struct budget bodies;  /* of uploads under way; what is beyond goes through files */
+    struct budget tables;  /* of what sessions remember; what is beyond is refused */
+    struct budget indexes; /* open ones, beyond what each session may have; what is beyond is refused */
     struct workshop workshop;
 };
 

@@ -106,7 +106,7 @@ MUST_CHECK enum status local_writer_new(struct store *s, const struct snapshot_i
  * Opens and locks the group's directory, making it if it is missing: type_fd, group_fd. ERR_LOCKED; ERR_NOT_FOUND: no
  * such namespace, and it is not to be created. */
 MUST_CHECK enum status local_lock_group(struct store_writer *w, bool create_namespace, struct error *err);
-/* With the group locked: what nobody holds of its unfinished snapshots was left by a process that is gone. */
+/* With the group locked: what nobody holds of its other unfinished snapshots was left by a process that is gone. */
 MUST_CHECK enum status local_remove_abandoned(struct store_writer *w, struct error *err);
 /* The snapshot's directory, exclusively locked: snapshot_fd, made_snapshot. ERR_EXISTS. */
 MUST_CHECK enum status local_make_snapshot(struct store_writer *w, struct error *err);

@@ -25,10 +25,10 @@ void local_public_text(const struct store *s, const char *text, char out[ERROR_T
 MUST_CHECK enum status local_check_namespace(struct store *s, const char *ns, struct error *err);
 
 /* Group and its lock, owner, base, snapshot directory, in this order (protocol.md 7.2, 9 to 14). The namespace must be
- * there. Unfinished snapshots that nobody holds are removed: a server that was killed left them. ERR_LOCKED: group or
- * base; ERR_REFUSED: owner; ERR_EXISTS: not newer than the base, or there; ERR_FORMAT: owner file, or the base's
- * manifest. A group that this made is removed again on failure. The writer's indexes and blobs are written through
- * store.h. */
+ * there. Other unfinished snapshots that nobody holds are removed: a server that was killed left them. ERR_LOCKED:
+ * group or base; ERR_REFUSED: owner; ERR_EXISTS: not newer than the base, or there; ERR_FORMAT: owner file, or the
+ * base's manifest. A group that this made is removed again on failure. The writer's indexes and blobs are written
+ * through store.h. */
 MUST_CHECK enum status local_begin(struct store *s, const struct snapshot_id *id, const struct local_begin *how,
                                    struct store_writer **out, struct error *err);
 /* A file of the base; the caller closes. ERR_NOT_FOUND: no such file; ERR_USAGE: no base, or no name of ours. */

@@ -96,9 +96,12 @@ static void test_what_a_killed_server_left_is_removed(void **state)
     put_file(at(dir, "host/x/2020-01-02T00:00:00Z/.protected"), "", 0);
     int fd = open(at(dir, "host/x/2020-01-01T00:00:00Z"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0);
-    struct store_writer *w = begin_at(T2); /* the same time */
+    struct snapshot_id same = snapshot("x", T2);
+    struct store_writer *w;
+    assert_int_equal(local_begin(store, &same, &how, &w, &err), ERR_EXISTS); /* protocol.md 7.2, 14 */
     assert_true(exists(at(dir, SECOND)));
-    assert_false(exists(at(dir, SECOND "/a.tmp_didx")));
+    w = begin_at(T2 + 1);
+    assert_false(exists(at(dir, SECOND)));
     assert_true(exists(at(dir, "host/x/2020-01-01T00:00:00Z"))); /* somebody holds it */
     local_end(w, false);
     close(fd);

@@ -200,6 +200,11 @@ enum status local_remove_abandoned(struct store_writer *w, struct error *err)
     char path[STORED_PATH_MAX];
     CLEANUP(snapshot_times_deinit) struct snapshot_times unfinished = {0};
     TRY(group_times(w->group_fd, stored_path(w->store, &group, path), false, &unfinished, err));
+    size_t kept = 0;
+    for (size_t i = 0; i < unfinished.count; i++)
+        if (unfinished.items[i] != w->id.time)
+            unfinished.items[kept++] = unfinished.items[i];
+    unfinished.count = kept;
     return remove_unheld(w, &unfinished, err);
 }
 
