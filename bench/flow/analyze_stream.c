@@ -81,6 +81,7 @@ static void end_pass(struct split_stream *s)
 
 void split_stream_close(struct split_stream *s)
 {
+    store_reader_cancel(s->reader); /* what is read ahead is waited for by nobody */
     end_pass(s);
     dynamic_index_deinit(&s->metadata_index);
     dynamic_index_deinit(&s->payload_index);

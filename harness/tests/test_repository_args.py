@@ -182,6 +182,18 @@ def test_options_of_servers_are_refused(cli: Cli, store: Path, option: str, valu
     assert option in said and "is a directory" in said
 
 
+@pytest.mark.usefixtures("bare")
+def test_the_sync_level_is_not_a_servers(cli: Cli, tree: Path, closed_port: int) -> None:
+    words = ["backup", f"root.pxar:{tree}", "--repository", f"127.0.0.1:{closed_port}:store", "--sync-level", "none"]
+    assert "--sync-level: only for datastore directories" in sentence(cli(*words, env={"PBS_PASSWORD": SECRET}), 2)
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_dry_run_asks_the_server(cli: Cli, tree: Path, closed_port: int) -> None:
+    words = ["backup", f"root.pxar:{tree}", "--repository", f"127.0.0.1:{closed_port}:store", "--dry-run"]
+    assert f"127.0.0.1:{closed_port}" in sentence(cli(*words, env={"PBS_PASSWORD": SECRET}), 1)
+
+
 def test_crypt_mode_is_told_of_runs_with_a_key(cli: Cli, tree: Path, store: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
     cli("key", "create", key, "--kdf", "none").check_ok()
