@@ -287,8 +287,9 @@ static void take_limits(struct serve *s, const struct serve_limits *wanted)
     budget_init(&s->shared.indexes, INDEXES_EXTRA);
 }
 
-/* Socket, eventfd, a session's locks and directories, and what its replies are read from. */
-enum { FILES_OF_CONNECTION = 40 };
+/* Socket, eventfd, a session's locks and directories, its bodies, the indexes it has open (64), and what its replies
+ * are read from (32). */
+enum { FILES_OF_CONNECTION = 104 };
 
 /* Sessions hold files open while they send them. */
 static void raise_file_limit(unsigned connections)
