@@ -1,5 +1,6 @@
 #include "wire/param.h"
 
+#include "base/json_values.h"
 #include "wire/query.h"
 
 #include <jansson.h>
@@ -9,8 +10,12 @@
 
 enum { QUOTE_MAX = 60 };
 
-/* The elements of lists: a JSON body of the largest size holds about a quarter of a million. */
+/* The elements of lists in a query or form, where each takes three bytes of the text at least. */
 enum { LIST_MAX = 1 << 19 };
+
+/* Of JSON, where a parser needs much more memory than text: four times the digests and offsets that the largest body
+ * has room for. */
+enum { JSON_VALUES_MAX = 1 << 16 };
 
 void param_clear(struct param_set *set)
 {
@@ -238,6 +243,8 @@ static enum status parse_json(struct param_set *set, const char *body, size_t si
     json_error_t problem;
     if (size == 0)
         return OK;
+    if (json_values_check(body, size, JSON_VALUES_MAX, "the body", err) != OK)
+        return fail(err, ERR_USAGE, "the body has more than %d values", JSON_VALUES_MAX);
     json_t *root = json_loadb(body, size, 0, &problem);
     if (!root && has_secrets(set)) /* the problem's text quotes what is near it */
         return fail(err, ERR_USAGE, "the body is not JSON: at byte %d", problem.position);

@@ -219,6 +219,26 @@ static void test_bodies_are_bounded(void **state)
     assert_non_null(strstr(err.text, "at most 200"));
 }
 
+/* Each would take a hundred times its three bytes. */
+static void test_json_of_too_many_values_is_not_parsed(void **state)
+{
+    (void)state;
+    struct buffer body = BUFFER_INIT(1 << 19);
+    for (int count = 30000; count <= 40000; count += 10000) {
+        buffer_clear(&body);
+        assert_int_equal(buffer_append(&body, "{\"wid\":1,\"offset-list\":[", 24, NULL), OK);
+        for (int i = 0; i < count; i++)
+            assert_int_equal(buffer_append(&body, "{},", 3, NULL), OK);
+        assert_int_equal(buffer_append(&body, "1]}", 3, NULL), OK);
+        const struct param_input input = {
+            .content_type = JSON, .body = body.data, .body_size = body.size, .body_size_max = 1 << 19};
+        param_clear(&set);
+        assert_int_equal(param_parse(rules, sizeof rules / sizeof *rules, &input, &set, &err), ERR_USAGE);
+        assert_non_null(strstr(err.text, count == 30000 ? "not an integer" : "more than 65536 values"));
+    }
+    buffer_deinit(&body);
+}
+
 static bool is_abc(const char *text, size_t size)
 {
     return size == 3 && memcmp(text, "abc", 3) == 0;
@@ -278,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_no_text_holds_a_nul),
         cmocka_unit_test(test_lists_are_repeated_keys_or_arrays),
         cmocka_unit_test(test_bodies_are_bounded),
+        cmocka_unit_test(test_json_of_too_many_values_is_not_parsed),
         cmocka_unit_test(test_secrets_are_not_quoted),
     };
     return cmocka_run_group_tests(tests, NULL, clear);
