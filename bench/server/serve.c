@@ -295,7 +295,7 @@ enum { FILES_OF_CONNECTION = 104 };
 static void raise_file_limit(unsigned connections)
 {
     struct rlimit limit;
-    rlim_t needed = (rlim_t)connections * FILES_OF_CONNECTION;
+    rlim_t needed = (rlim_t)connections * FILES_OF_CONNECTION + INDEXES_EXTRA;
     rlim_t wanted = needed > FILES_WANTED ? needed : FILES_WANTED;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;

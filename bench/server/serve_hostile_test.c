@@ -402,8 +402,8 @@ static void test_too_few_files_are_told_at_the_start(void **state)
     (void)state;
     char text[4096];
     said_with(300, text);
-    assert_non_null(strstr(text, "only 300 files may be open at a time, 10 connections may need 1040"));
-    said_with(1040, text);
+    assert_non_null(strstr(text, "only 300 files may be open at a time, 10 connections may need 1808"));
+    said_with(1808, text);
     assert_string_equal(text, "");
 }
 
