@@ -91,7 +91,6 @@ def make_base(server: Server) -> None:
 @pytest.fixture
 def starts(pxarbench: Path, tmp_path: Path) -> Iterator[Starts]:
     """Starts servers: starts("--word", faults=["name=value"], accounts=(...), datastore=...)."""
-    run.run([pxarbench, "serve", "--help"]).check_ok()
     with ExitStack() as stack:
         count = 0
 
