@@ -144,9 +144,12 @@ static void cleanse(struct buffer *b)
 
 static void cleanse_json(const json_t *data)
 {
-    const json_t *ticket = json_object_get(data, "ticket");
-    if (json_is_string(ticket))
-        OPENSSL_cleanse((void *)(uintptr_t)json_string_value(ticket), json_string_length(ticket));
+    static const char *const members[] = {"ticket", "CSRFPreventionToken"};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        const json_t *value = json_object_get(data, members[i]);
+        if (json_is_string(value))
+            OPENSSL_cleanse((void *)(uintptr_t)json_string_value(value), json_string_length(value));
+    }
 }
 
 static enum status exchange_ticket(struct account *a, struct tls_link *l, struct net_wake *wake, struct buffer *head,

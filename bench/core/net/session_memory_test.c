@@ -1,4 +1,5 @@
-/* Every allocation of ours during a session made to fail in turn: an error, no crash, no hang, no leak. nghttp2's and
+/* Every allocation of ours during a session made to fail in turn: an error, no crash, no hang, no leak; and no secret
+ * in what is freed. nghttp2's and
  * jansson's are those of wire/memory_test.c; libcurl's and OpenSSL's are their own. The program's own malloc stands
  * before the C library's, so not with sanitizers (which have their own). */
 #include "testing/testing.h"
@@ -18,6 +19,7 @@
 #include "net/session_for_test.h"
 
 #include <link.h>
+#include <malloc.h>
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
@@ -110,8 +112,23 @@ void *realloc(void *old, size_t size)
     return note(memory ? memory : old, CALLER) == memory ? memory : NULL;
 }
 
+/* What begins with a secret is somebody's copy of it. */
+static const char *const secrets[] = {"s3cr3t", "PBS:u@pbs:", "00000001:csrf"};
+enum { SECRET_COUNT = sizeof secrets / sizeof *secrets };
+static unsigned copies_freed[SECRET_COUNT];
+
+static void look_for_secrets(const void *memory)
+{
+    for (size_t i = 0; i < SECRET_COUNT; i++)
+        if (malloc_usable_size((void *)(uintptr_t)memory) > strlen(secrets[i]) &&
+            memcmp(memory, secrets[i], strlen(secrets[i])) == 0)
+            copies_freed[i]++;
+}
+
 void free(void *memory)
 {
+    if (watched && memory)
+        look_for_secrets(memory);
     forget(memory);
     __libc_free(memory);
 }
@@ -244,9 +261,25 @@ static void test_every_allocation_may_fail(void **state)
     assert_true(n > 20); /* else this program's malloc is not the one that is used */
 }
 
+static void test_secrets_are_zeroed_before_they_are_freed(void **state)
+{
+    (void)state;
+    enum status status;
+    run_with(0, &status);
+    assert_int_equal(status, OK);
+    for (size_t i = 0; i < SECRET_COUNT; i++)
+        assert_int_equal(copies_freed[i], 0);
+    watched = true;
+    char *volatile copy = strdup(secrets[2]);
+    free(copy);
+    watched = false;
+    assert_int_equal(copies_freed[2], 1); /* it is this program's free that is used */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_secrets_are_zeroed_before_they_are_freed),
         cmocka_unit_test(test_every_allocation_may_fail),
     };
     alarm(500);
