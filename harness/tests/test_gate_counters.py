@@ -358,6 +358,36 @@ def test_program_that_does_worse_is_seen(worse: str, pxarbench: Path, measured: 
         assert all("-metadata" in f.case and "delete30pct" in f.case for f in red)
 
 
+LINE = Group("duplicates", ("none",), files=40, modes=("data",), server="loopback")
+#: Words before a backup, and the counters that differ then; all that is stored is right.
+REPOSITORY = 'for word in "$@"; do [ "${last:-}" = --repository ] && repository=$word; last=$word; done\n'
+IN_VAIN = {
+    "asks-for-nothing": ('"$program" snapshot list --repository "$repository" >/dev/null', {"wire_connections", "wire_calls"}),
+    "comes-twice": ('"$program" "$@" --backup-id other >/dev/null 2>&1', {"wire_connections", "wire_payload_entries"}),
+}
+
+
+@pytest.fixture(scope="module")
+def on_the_line(pxarbench: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    if not measure.version_of("hyperfine"):
+        pytest.skip("hyperfine is not installed")
+    return counters.measure_all(pxarbench, tmp_path_factory.mktemp("line"), [LINE])
+
+
+@pytest.mark.parametrize("way", IN_VAIN)
+def test_calls_in_vain_are_seen(way: str, pxarbench: Path, on_the_line: Measured, tmp_path: Path) -> None:
+    body, expected = IN_VAIN[way]
+    path = tmp_path / "counters.csv"
+    assert bad(on_the_line.findings) == [] and len(on_the_line.numbers) == 1
+    golden.blessed(path, on_the_line.numbers, "a test")
+    work = tmp_path / "work"
+    work.mkdir()
+    found = counters.run(wrapped(tmp_path, pxarbench, REPOSITORY + body), work, path=path, groups=[LINE]).findings
+    red = [f for f in found if f.level is not Level.OK]
+    assert {f.level for f in red} == {Level.REGRESSION} and {f.gate for f in red} == {"counters"}, bad(found)
+    assert expected <= {f.name for f in red} and all(f.name.startswith("wire_") for f in red), bad(found)
+
+
 def test_program_that_fails_is_a_regression_and_its_cases_did_not_run(pxarbench: Path, tmp_path: Path) -> None:
     program = wrapped(tmp_path, pxarbench, 'case "$*" in *"mode metadata"*) echo broken >&2; exit 1 ;; esac')
     work = tmp_path / "work"
