@@ -8,6 +8,10 @@
 static const struct library_function functions[] = {ARCHIVE_FUNCTIONS(ENTRY)};
 #undef ENTRY
 
+#ifndef ARCHIVE_LIBRARY /* a test has none */
+#define ARCHIVE_LIBRARY "libarchive.so.13"
+#endif
+
 static struct archive_functions table;
 static bool is_loaded;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -18,7 +22,7 @@ enum status archive_functions_load(const struct archive_functions **out, struct 
     enum status status = OK;
     pthread_mutex_lock(&lock);
     if (!is_loaded)
-        status = library_load("libarchive.so.13", functions, sizeof functions / sizeof *functions, &table, err);
+        status = library_load(ARCHIVE_LIBRARY, functions, sizeof functions / sizeof *functions, &table, err);
     is_loaded = status == OK;
     pthread_mutex_unlock(&lock);
     TRY(status);
