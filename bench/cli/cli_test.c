@@ -10,6 +10,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static void test_only_help_and_success_exit_with_0(void **state)
+{
+    (void)state;
+    struct error err = {.text = "said by a test"};
+    assert_int_equal(cli_help(""), ERR_HELP);
+    for (int status = OK; status <= ERR_HELP; status++) {
+        int expected = status == OK || status == ERR_HELP ? CLI_DONE : status == ERR_USAGE ? CLI_USAGE : CLI_FAILED;
+        assert_int_equal(cli_exit_code((enum status)status, &err), expected);
+    }
+}
+
 static void test_numbers_are_decimal_and_whole(void **state)
 {
     (void)state;
@@ -254,6 +265,7 @@ static void test_stats_name_reasons_that_occur(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_only_help_and_success_exit_with_0),
         cmocka_unit_test(test_numbers_are_decimal_and_whole),
         cmocka_unit_test(test_fractions_are_plain),
         cmocka_unit_test(test_enumerations_are_exact),

@@ -14,7 +14,7 @@ struct account_options {
     const char *proxy;       /* value of ALL_PROXY; NULL or "": none, whatever other variables say */
     uint64_t rate, burst;    /* of each connection and direction, bytes per second and bytes; 0: unlimited, as rate */
     unsigned connect_timeout_ms; /* 0: 10000 */
-    unsigned stall_timeout_ms;   /* without a byte in either direction while an answer is due; 0: 120000 */
+    unsigned stall_timeout_ms;   /* without progress (net/progress.h) while an answer is due; 0: 120000 */
 };
 
 struct account;
