@@ -79,6 +79,9 @@ class Serving:
             except BaseException:
                 self._process.kill()
                 raise
+        except BaseException:
+            self._folder.cleanup()
+            raise
         finally:
             os.close(read_end)
             if write_end >= 0:
