@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from session_tools import quiet, small_plan
 
-from pxarbench_harness import integers, locate, measure, report
+from pxarbench_harness import integers, locate, measure, report, session
 from pxarbench_harness.record import Record
 from pxarbench_harness.session import suites
 from pxarbench_harness.subjects import Settings
@@ -69,3 +69,24 @@ def test_what_was_heard_is_in_the_record(pxarbench: Path, tmp_path: Path) -> Non
 def test_suite_of_networks() -> None:
     suite = suites.SUITES["network"]
     assert suite.lines == ("near", "lan", "wan", "far") and suite.modes == ("data", "metadata")
+
+
+#: What `serve` of a program does that backs up as it should, and what the session says.
+BAD_SERVERS = {
+    "does not start": ("echo broken >&2; exit 3", "broken"),
+    "ends badly": ('"$program" "$@" & trap "kill $!; wait $!; exit 5" TERM; wait $!; exit 5', "ended with 5"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SERVERS)
+def test_bad_server_ends_the_session_in_a_sentence(name: str, pxarbench: Path, tmp_path: Path) -> None:
+    serves, sentence = BAD_SERVERS[name]
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/bash\nprogram="{pxarbench}"\nif [ "$1" = serve ]; then {serves}; fi\nexec "$program" "$@"\n')
+    program.chmod(0o755)
+    plan = replace(
+        small_plan(tmp_path, tmp_path / "cache", "none"), settings=Settings(binary=program, server="loopback"),
+        contenders=(("pxarbench", "data"),),
+    )  # fmt: skip
+    with pytest.raises(session.SessionFailed, match=sentence):
+        quiet(plan)

@@ -66,8 +66,8 @@ def test_on_a_server_somewhere_else(pxarbench: Path, server: Server, tmp_path: P
 
 def test_words_of_the_option() -> None:
     assert server_words("loopback") == ()
-    assert server_words("loopback:30ms") == ("--latency", "30ms")
-    assert server_words("loopback:0.3ms,10000") == ("--latency", "0.3ms", "--bandwidth", "10000")
+    assert server_words("loopback:30ms") == ("--latency", "30000us")
+    assert server_words("loopback:0.3ms,10000") == ("--latency", "300us", "--bandwidth", "10000")
     for text in ("", "elsewhere", "loopback:", "loopback:30", "loopback:x,1"):
         with pytest.raises(ValueError):
             server_words(text)

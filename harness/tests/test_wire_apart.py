@@ -11,7 +11,7 @@ from wire_tools import T0, T1, Client, Starts, client_of
 
 from pxarbench_harness import cli, run
 from pxarbench_harness.subjects import Settings, registry
-from pxarbench_harness.subjects.remote import LINES, line_of, server_words
+from pxarbench_harness.subjects.remote import LINES, MODELLED, line_of, server_words
 from pxarbench_harness.wire import apart
 from pxarbench_harness.wire.apart import Apart, NotApart
 from pxarbench_harness.wire.spoken import Server, Setup
@@ -19,8 +19,8 @@ from pxarbench_harness.wire.spoken import Server, Setup
 
 def test_lines_have_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert [server_words(f"loopback:{name}") for name in ("near", "lan", "wan", "far")] == [
-        (), ("--latency", "0.3ms", "--bandwidth", "10000"), ("--latency", "30ms", "--bandwidth", "1000"),
-        ("--latency", "100ms", "--bandwidth", "1000"),
+        (), ("--latency", "300us", "--bandwidth", "10000"), ("--latency", "30000us", "--bandwidth", "1000"),
+        ("--latency", "100000us", "--bandwidth", "1000"),
     ]  # fmt: skip
     assert line_of("netem:wan") == line_of("netem:30ms,1000") == line_of(LINES["netem-wan"])
     assert line_of("netem:wan").text == "netem:30ms,1000" and server_words("netem:wan") == ()
@@ -37,6 +37,12 @@ def test_lines_have_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*words, "--line", "nowhere"]) == 1
     assert "there are near, lan, wan, far, netem-near" in capsys.readouterr().err
     assert cli.main([*words, "--line", "far", "--build", "far=/bin/true"]) == 1
+
+
+@pytest.mark.parametrize("text", [*(f"loopback:{name}" for name in MODELLED), "loopback:0.05ms", "loopback:2ms,1"])
+def test_servers_take_all_lines(text: str, starts: Starts) -> None:
+    with starts(*server_words(text)).line() as line:
+        assert line.fingerprint
 
 
 # ---- namespaces ----

@@ -19,6 +19,7 @@ from pathlib import Path
 from .. import datasets, measure, mutate, record
 from ..datasets import Dataset
 from ..record import Record
+from ..subjects import SubjectFailed
 from ..tree import Tree, show
 from . import extras
 from .block import Block
@@ -174,11 +175,14 @@ class Session:
         for name, mode in usable:
             folder = home / f"{name}-{mode}"
             contenders.append(Contender(known[name](mode, folder, plan.settings), folder, filesystem))
-        with ExitStack() as ends:
-            for contender in contenders:
-                ends.callback(contender.subject.close)
-                contender.subject.create()
-            self._dataset_blocks(dataset, number, blocks, contenders, host, home)
+        try:
+            with ExitStack() as ends:
+                for contender in contenders:
+                    ends.callback(contender.subject.close)
+                    contender.subject.create()
+                self._dataset_blocks(dataset, number, blocks, contenders, host, home)
+        except SubjectFailed as error:
+            raise SessionFailed(str(error)) from None
 
     def _dataset_blocks(
         self, dataset: Dataset, number: int, blocks: Sequence[tuple[int, int, BlockPlan]], contenders: list[Contender],

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 from .. import run
 from ..wire import apart
 from ..wire.accounts import Account
-from ..wire.serve import TOKEN, Serving, Setup
-from .base import Command, Outcome, Settings
+from ..wire.serve import TOKEN, ServerFailed, Serving, Setup
+from .base import Command, Outcome, Settings, SubjectFailed
 from .pxarbench import Pxarbench
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def server_words(text: str) -> tuple[str, ...]:
     line = line_of(text)
     if line.kind != "loopback":
         return ()
-    latency = ("--latency", line.rtt_ms + "ms") if line.rtt_ms else ()
+    # Durations there are whole numbers of a unit.
+    latency = ("--latency", f"{round(float(line.rtt_ms) * 1000)}us") if line.rtt_ms else ()
     return (*latency, *(("--bandwidth", line.mbit) if line.mbit else ()))
 
 
@@ -118,10 +119,13 @@ class Served(Pxarbench):
         sync = self.settings.sync_level or "filesystem"
         setup = Setup((Account(TOKEN, secrets.token_hex(16)),), sync=sync, words=server_words(self._line))
         line = line_of(self._line)
-        if line.kind == "netem":
-            self._apart = apart.Apart(line.rtt_ms, line.mbit)
-            setup = replace(setup, address=apart.SERVER, before=self._apart.server)
-        self._serving = Serving(self.binary, self.store, setup)
+        try:
+            if line.kind == "netem":
+                self._apart = apart.Apart(line.rtt_ms, line.mbit)
+                setup = replace(setup, address=apart.SERVER, before=self._apart.server)
+            self._serving = Serving(self.binary, self.store, setup)
+        except (apart.NotApart, ServerFailed) as error:
+            raise SubjectFailed(f"{self.name}: {error}") from None
 
     def close(self) -> None:
         serving, self._serving = self._serving, None
@@ -129,6 +133,8 @@ class Served(Pxarbench):
         try:
             if serving is not None:
                 serving.close()
+        except ServerFailed as error:
+            raise SubjectFailed(f"{self.name}: {error}") from None
         finally:
             if between is not None:
                 between.close()

@@ -27,7 +27,7 @@ PATIENCE = 120.0
 END_SECONDS = 20.0
 
 
-class NotOver(Exception):
+class NotOver(TimeoutError):
     """A connection goes on."""
 
 
