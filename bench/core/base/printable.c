@@ -1,6 +1,5 @@
 #include "base/printable.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +41,7 @@ void printable_escape(const char *text, char *out, size_t out_size)
 {
     size_t used = 0;
     for (const char *p = text; *p;) {
-        size_t size = printable_size(p, SIZE_MAX);
+        size_t size = printable_plain(*p) ? 1 : printable_size(p, SIZE_MAX);
         if (out_size - used <= (size > 0 ? size : 4))
             break;
         if (size == 0) {

@@ -3,6 +3,7 @@
 #ifndef PXB_BASE_PRINTABLE_H
 #define PXB_BASE_PRINTABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Bytes of the character that the text begins with if it is UTF-8 and only shows itself. 0 otherwise: control
@@ -11,6 +12,12 @@
  * lines (U+2028, U+2029), overlong forms, surrogates, and bytes that are no UTF-8. NUL is a control character: of a
  * text that ends with one `size` may be SIZE_MAX. */
 size_t printable_size(const void *text, size_t size);
+
+/* The same for most of what there is, without a call. */
+static inline bool printable_plain(char c)
+{
+    return c >= 0x20 && c < 0x7f;
+}
 
 /* Copies the text with "\xNN" for each byte of what is not printable, cut where `out_size` ends and ended by NUL. */
 void printable_escape(const char *text, char *out, size_t out_size);

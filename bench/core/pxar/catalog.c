@@ -1,6 +1,7 @@
 #include "pxar/catalog.h"
 
 #include "base/clock.h"
+#include "base/printable.h"
 #include "pxar/catalog_number.h"
 
 #include <assert.h>
@@ -453,35 +454,18 @@ enum status catalog_walk(struct source_at stream, catalog_visit *visit, void *co
 
 /* ---- text ---- */
 
-/* Length of the UTF-8 sequence at the start of `p`, 0 if there is none (RFC 3629: no surrogates, no overlong forms). */
-static size_t utf8_size(const unsigned char *p, size_t size)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t wanted = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
-    if (wanted > size)
-        return 0;
-    for (size_t i = 1; i < wanted; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return wanted;
-}
-
 /* A line stays a line, and two names never look alike. */
 static enum status append_quoted(const char *text, size_t size, struct buffer *out, struct error *err)
 {
     const unsigned char *p = (const unsigned char *)text;
     TRY(buffer_append_u8(out, '"', err));
     for (size_t i = 0; i < size;) {
-        size_t length = utf8_size(p + i, size - i);
+        size_t length = printable_plain((char)p[i]) ? 1 : printable_size(p + i, size - i);
         if (p[i] == '"' || p[i] == '\\')
             TRY(buffer_printf(out, err, "\\%c", p[i]));
         else if (p[i] == '\n' || p[i] == '\r' || p[i] == '\t')
             TRY(buffer_append(out, p[i] == '\n' ? "\\n" : p[i] == '\r' ? "\\r" : "\\t", 2, err));
-        else if (length == 0 || p[i] < 0x20 || p[i] == 0x7f)
+        else if (length == 0)
             TRY(buffer_printf(out, err, "\\x%02x", p[i]));
         else
             TRY(buffer_append(out, p + i, length, err));

@@ -1,6 +1,7 @@
 #include "pxar/dump.h"
 
 #include "base/hex.h"
+#include "base/printable.h"
 #include "pxar/json_text.h"
 
 #include <assert.h>
@@ -221,8 +222,8 @@ enum status dump_path(struct buffer *out, const char *path, struct error *err)
 {
     for (const char *p = path;;) {
         const char *plain = p;
-        while ((uint8_t)*p >= 0x20 && *p != 0x7f)
-            p++;
+        for (size_t size; (size = printable_plain(*p) ? 1 : printable_size(p, SIZE_MAX)) > 0;)
+            p += size;
         TRY(buffer_append(out, plain, (size_t)(p - plain), err));
         if (*p == '\0')
             return OK;

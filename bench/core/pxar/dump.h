@@ -35,7 +35,7 @@ struct dump_lookup {
 MUST_CHECK enum status dump_lookup(struct buffer *out, const struct archive_entry *entry,
                                    const struct dump_lookup *lookup, struct error *err);
 
-/* A path as lines of text have it: as stored but for control characters, which become \xNN. */
+/* A path as lines of text have it: as stored but for what is not printable (base/printable.h), which becomes \xNN. */
 MUST_CHECK enum status dump_path(struct buffer *out, const char *path, struct error *err);
 
 /* The whole archive, checked to its end. What was read before an error is written. `payload` as for decoder_new: a
