@@ -489,7 +489,7 @@ static void test_json_lines_say_the_same(void **state)
     assert_lines(&o, "/f: mode \"0100644\" -> \"0100600\"\n"
                      "/f: xattr {\"b64\":\"dXNlci7/\"} null -> \"dg==\"\n"
                      "only in B: /new\\x0a (file)\n"
-                     "only in A: /x\xff (file)\n");
+                     "only in A: /x\\xff (file)\n");
     attributes_deinit(&other);
     archive_deinit(&a);
     archive_deinit(&b);
