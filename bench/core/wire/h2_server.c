@@ -421,6 +421,8 @@ enum status h2_server_new(const struct h2_server_options *options, const struct 
     s->options.connection_window = or_default(options->connection_window, WIRE_WINDOW_SIZE);
     s->options.frame_size_max = or_default(options->frame_size_max, WIRE_FRAME_SIZE_MAX);
     s->options.header_list_max = or_default(options->header_list_max, WIRE_HEADER_LIST_MAX);
+    if (s->options.streams_max > INT32_MAX) /* as good as all, and nghttp2 is told of more */
+        s->options.streams_max = INT32_MAX;
     if (s->options.frame_size_max < FRAME_SIZE_MIN)
         s->options.frame_size_max = FRAME_SIZE_MIN;
     enum status status = h2_outbox_init(&s->outbox, err);

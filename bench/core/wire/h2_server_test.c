@@ -373,6 +373,44 @@ static unsigned flood(const uint8_t *frame, size_t size, unsigned count)
     return count;
 }
 
+/* As many as a record of TLS can carry, at once: of ten bytes each, which is no request, or of fifteen. */
+static void test_a_record_full_of_streams_too_many_does_not_end_the_session(void **state)
+{
+    (void)state;
+    static const char *const frames[] = {"00000101050000000182", "000006010500000001828784010161"};
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
+        uint8_t bytes[16384];
+        char last[40];
+        size_t size = strlen(frames[i]) / 2, used = 0;
+        uint32_t stream = 1;
+        open_connection(&(struct h2_server_options){0});
+        sent();
+        assert_int_equal(feed("000000040100000000"), OK);
+        for (; used + size <= sizeof bytes; used += size, stream += 2) {
+            assert_true(hex_decode(frames[i], 2 * size, bytes + used, size));
+            bytes[used + 7] = (uint8_t)(stream >> 8);
+            bytes[used + 8] = (uint8_t)stream;
+        }
+        assert_int_equal(feed_bytes(bytes, used, used), OK);
+        assert_int_equal(h2_server_streams(server), i == 0 ? 0 : 200);
+        snprintf(last, sizeof last, "0000040300%08x00000007", stream - 2);
+        assert_true(contains(sent(), last));
+        assert_false(h2_server_finished(server));
+    }
+}
+
+static void test_streams_may_be_unlimited(void **state)
+{
+    (void)state;
+    static const uint8_t frame[] = {0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x87, 0x84, 1, 1, 'a'};
+    enum { MANY = 10000 };
+    open_connection(&(struct h2_server_options){.streams_max = UINT32_MAX});
+    sent();
+    assert_int_equal(feed("000000040100000000"), OK);
+    assert_int_equal(flood(frame, sizeof frame, MANY), MANY);
+    assert_int_equal(h2_server_streams(server), MANY);
+}
+
 /* Answers that nobody takes. */
 static void test_a_client_that_never_reads_cannot_make_answers_pile_up(void **state)
 {
@@ -610,6 +648,8 @@ int main(void)
         cmocka_unit_test_teardown(test_lax_servers_still_want_whole_requests, teardown),
         cmocka_unit_test_teardown(test_headers_are_bounded, teardown),
         cmocka_unit_test_teardown(test_more_streams_than_announced_are_refused, teardown),
+        cmocka_unit_test_teardown(test_a_record_full_of_streams_too_many_does_not_end_the_session, teardown),
+        cmocka_unit_test_teardown(test_streams_may_be_unlimited, teardown),
         cmocka_unit_test_teardown(test_a_client_that_never_reads_cannot_make_answers_pile_up, teardown),
         cmocka_unit_test_teardown(test_early_replies_reset_the_rest_of_the_request, teardown),
         cmocka_unit_test_teardown(test_an_early_reply_whose_request_ends_in_time_needs_no_reset, teardown),
