@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -40,6 +41,21 @@ class Setup:
     env: Mapping[str, str] = field(default_factory=dict)
     address: str = "127.0.0.1"
     before: tuple[str, ...] = ()  # words that start the program in a network of its own: wire/apart.py
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether somebody writes into it; one that is gone is not locked."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def words_of(program: Path, datastore: Path, setup: Setup, secrets: Path, ready: int) -> list[str]:
@@ -162,9 +178,9 @@ class Serving:
         return folder / kind / id / time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_))
 
     def wait_gone(self, path: Path, seconds: float = 5.0) -> None:
-        """Until the server has removed it."""
+        """Until the server has removed it, and let go of what it was in: a group's lock ends last."""
         deadline = time.monotonic() + seconds
-        while path.exists():
+        while path.exists() or is_locked(path.parent):
             if time.monotonic() > deadline:
                 raise ServerFailed(f"{path} is still there after {seconds:g} s")
             time.sleep(0.01)
