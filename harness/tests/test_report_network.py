@@ -39,16 +39,16 @@ def test_what_a_line_adds_is_told_in_round_trips() -> None:
     rows = {(words(row[0]), words(row[2])): [words(cell) for cell in row] for row in found.rows}
     at = found.columns.index
     assert [key[1] for key in rows if key[0] == "unchanged"] == [
-        "folder", "loopback", "30 ms, 1,000 Mbit/s", "30 ms, 1,000 Mbit/s, by the kernel", "100 ms, 1,000 Mbit/s",
+        "folder", "loopback", "30 ms, 1 Gbit/s", "30 ms, 1 Gbit/s, by the kernel", "100 ms, 1 Gbit/s",
     ]  # fmt: skip
-    wan = rows["unchanged", "30 ms, 1,000 Mbit/s"]
+    wan = rows["unchanged", "30 ms, 1 Gbit/s"]
     assert (wan[at("added s")], wan[at("round trips")], wan[at("s of its bytes")]) == ("+0.450", "15.0", "1.000")
     assert (wan[at("chain")], wan[at("requests")], wan[at("n")]) == ("13", "30", "3")
     # Bytes of TCP where the kernel told them, else those within TLS.
     assert (wan[at("sent")], wan[at("received")]) == ("119.21 MiB", "800 B")
-    assert rows["unchanged", "30 ms, 1,000 Mbit/s, by the kernel"][at("round trips")] == "14.0"
-    assert rows["unchanged", "100 ms, 1,000 Mbit/s"][at("round trips")] == "15.0"
-    assert rows["first", "30 ms, 1,000 Mbit/s"][at("added s")] == "+2.250" and rows["first", "loopback"][at("n")] == "1"
+    assert rows["unchanged", "30 ms, 1 Gbit/s, by the kernel"][at("round trips")] == "14.0"
+    assert rows["unchanged", "100 ms, 1 Gbit/s"][at("round trips")] == "15.0"
+    assert rows["first", "30 ms, 1 Gbit/s"][at("added s")] == "+2.250" and rows["first", "loopback"][at("n")] == "1"
     # The line that others are compared with adds nothing itself; without it, the folder is that.
     assert rows["unchanged", "loopback"][at("added s")] == "–"
     found = table(made(frozenset({"pxarbench", "pxarbench@far"})))
@@ -66,3 +66,4 @@ def test_places() -> None:
         "folder", "loopback", "elsewhere", "0.3 ms",
     ]  # fmt: skip
     assert network.Place("netem:100ms,10").bytes_per_second == 1_250_000
+    assert network.Place("netem:100ms,10").text == "100 ms, 10 Mbit/s, by the kernel"

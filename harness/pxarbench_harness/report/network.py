@@ -16,11 +16,15 @@ from .words import PERCENT, UNKNOWN
 
 _TEXT = (
     "A line is a model of a network within the server: what is sent arrives later and no faster, requests that overlap wait "
-    "together; or, by the kernel, that of tc netem between two network namespaces. `added`: median less that of the same mode through the line without delay, or else that into a folder. `round trips`: "
-    "the same divided by the round trip time; where much is sent, the time of its bytes is in it, told beside it: bytes sent over "
-    "the bandwidth. `chain`: the longest chain of requests each of which waited for the answer before it, as the program counts "
-    "them. Bytes are those of TCP streams as the kernel counts them, else those within TLS."
+    "together; or, by the kernel, that of tc netem between two network namespaces. `added`: median less that of the same mode "
+    "through the line without delay, or else that into a folder. `round trips`: the same divided by the round trip time, from 5 ms "
+    "on; where much is sent, the time of its bytes is in it, told beside it: bytes sent over the bandwidth. `chain`: the longest "
+    "chain of requests each of which waited for the answer before it, as the program counts them. Bytes are those of TCP streams as "
+    "the kernel counts them, else those within TLS."
 )
+
+#: Seconds of a round trip below which what a line adds is less than what the machine does meanwhile.
+_TELLING = 0.005
 
 
 class Place(NamedTuple):
@@ -50,7 +54,8 @@ class Place(NamedTuple):
             return "folder"
         if not self.rtt:
             return self.server
-        paced = f", {self.bytes_per_second / 125_000:,.0f} Mbit/s" if self.bytes_per_second else ""
+        mbit = self.bytes_per_second / 125_000
+        paced = "" if not mbit else f", {mbit:g} Mbit/s" if mbit < 1000 else f", {mbit / 1000:g} Gbit/s"
         return f"{self.rtt * 1000:g} ms{paced}" + (", by the kernel" if self.server.startswith("netem") else "")
 
 
@@ -71,7 +76,7 @@ def _row(runs: Sequence[Record], base: Sequence[Record], interval: str) -> tuple
     last, seconds = runs[-1], median(r.seconds for r in runs)
     where = place(last)
     added = seconds - median(r.seconds for r in base) if base and where.server else None
-    trips = UNKNOWN if added is None or not where.rtt else f"{added / where.rtt:.1f}"
+    trips = UNKNOWN if added is None or where.rtt < _TELLING else f"{added / where.rtt:.1f}"
     sent = _sent(last, "sent")
     paced = UNKNOWN if not sent or not where.bytes_per_second else words.seconds(sent / where.bytes_per_second)
     return (
