@@ -1,16 +1,20 @@
 """A server and its clients in two network namespaces, joined by a line that the kernel delays (`tc netem`).
 
-The network of the machine is not touched: namespaces live as long as the two processes that hold them, and end with them. Needs
-the right to make namespaces (root, or CAP_SYS_ADMIN), iproute2, and a kernel with sch_netem; `missing` says what is not there.
+The network of the machine is not touched: namespaces live as long as the processes that hold them, and end with them. Needs the
+right to make namespaces (root, or CAP_SYS_ADMIN), iproute2, and a kernel with sch_netem; `missing` says what is not there. Where
+that is netem alone, `by="packets"` has a program delay the packets (wire/packets.py): slower, and TCP is the kernel's all the same.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from .. import run
 
@@ -38,12 +42,14 @@ def _ran(words: list[str]) -> None:
 class Apart:
     """Two namespaces and a line between them. Use `with`, or `close`."""
 
-    def __init__(self, rtt_ms: str = "", mbit: str = "") -> None:
+    def __init__(self, rtt_ms: str = "", mbit: str = "", by: Literal["netem", "packets"] = "netem") -> None:
         """"": no delay, no bandwidth. NotApart."""
         self._folder = tempfile.TemporaryDirectory(prefix="pxarbench-apart-")
         self._holders: list[run.Background] = []
         try:
-            self._join(rtt_ms, mbit)
+            self._hold(["unshare", "--net", "sleep", "infinity"], self._is_alone)
+            self._hold(["unshare", "--net", "sleep", "infinity"], self._is_alone)
+            self._join(rtt_ms, mbit, by)
         except BaseException:
             self.close()
             raise
@@ -72,37 +78,45 @@ class Apart:
     def _within(self, number: int) -> tuple[str, ...]:
         return ("nsenter", f"--net=/proc/{self._holders[number].pid}/ns/net", "--")
 
-    def _hold(self, number: int) -> None:
-        said = Path(self._folder.name) / f"said-{number}"
+    def _hold(self, words: list[str], is_ready: Callable[[run.Background, Path], bool]) -> None:
+        """Starts what lives as long as the line, and waits for it."""
+        said = Path(self._folder.name) / f"said-{len(self._holders)}"
         try:
-            holder = run.Background(["unshare", "--net", "sleep", "infinity"], stdout=said, stderr=said)
+            holder = run.Background(words, stdout=said, stderr=said)
         except OSError as error:
-            raise NotApart(f"unshare: {error.strerror}") from None
+            raise NotApart(f"{words[0]}: {error.strerror}") from None
         self._holders.append(holder)
         deadline = time.monotonic() + _START_SECONDS
-        while True:
+        while not is_ready(holder, said):
             ended = holder.ended()
             if ended is not None or time.monotonic() > deadline:
-                why = said.read_text(errors="replace").strip() or f"ended with {ended}"
-                raise NotApart(f"no namespace: {why}")
-            try:
-                if os.readlink(f"/proc/{holder.pid}/ns/net") != os.readlink("/proc/self/ns/net"):
-                    return
-            except OSError as error:
-                if not isinstance(error, FileNotFoundError | ProcessLookupError):
-                    raise NotApart(f"no namespace: {error.strerror}") from None
+                lines = said.read_text(errors="replace").strip().splitlines()
+                raise NotApart(f"{' '.join(words)}: {lines[-1] if lines else f'ended with {ended}'}")
             time.sleep(0.01)
 
-    def _join(self, rtt_ms: str, mbit: str) -> None:
-        self._hold(0)
-        self._hold(1)
-        far = str(self._holders[1].pid)
-        _ran([*self.server, "ip", "link", "add", "name", _NEAR, "type", "veth", "peer", "name", _FAR, "netns", far])
+    @staticmethod
+    def _is_alone(holder: run.Background, _said: Path) -> bool:
+        try:
+            return os.readlink(f"/proc/{holder.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        except OSError:  # not there yet, or gone: `_hold` looks
+            return False
+
+    def _join(self, rtt_ms: str, mbit: str, by: str) -> None:
+        far, delay = str(self._holders[1].pid), float(rtt_ms or 0) / 2
+        if by == "packets":
+            program = os.fspath(Path(__file__).with_name("packets.py"))
+            self._hold(
+                [*self.server, sys.executable, "-S", "-E", program, _NEAR, _FAR, f"{delay:g}", mbit or "0"],
+                lambda _, said: "ready" in said.read_text(errors="replace"),
+            )
+            _ran([*self.server, "ip", "link", "set", "dev", _FAR, "netns", far])
+        else:
+            _ran([*self.server, "ip", "link", "add", "name", _NEAR, "type", "veth", "peer", "name", _FAR, "netns", far])
         for side, name, address in ((self.server, _NEAR, SERVER), (self.client, _FAR, CLIENT)):
             _ran([*side, "ip", "address", "add", f"{address}/30", "dev", name])
             _ran([*side, "ip", "link", "set", "dev", name, "up"])
-            if rtt_ms or mbit:
-                words = ["delay", f"{float(rtt_ms or 0) / 2:g}ms", *(["rate", f"{mbit}mbit"] if mbit else [])]
+            if by == "netem" and (delay or mbit):
+                words = ["delay", f"{delay:g}ms", *(["rate", f"{mbit}mbit"] if mbit else [])]
                 _ran([*side, "tc", "qdisc", "add", "dev", name, "root", "netem", *words, "limit", str(_QUEUE)])
 
 
