@@ -39,3 +39,15 @@ enum progress_verdict progress_look(struct progress *p, uint64_t bytes, uint64_t
     p->begin_bytes = bytes;
     return PROGRESS_GOOD;
 }
+
+bool progress_mark(struct progress_mark *m, uint64_t body_sent, uint64_t sent, uint64_t output)
+{
+    if (body_sent != m->body_sent) {
+        m->body_sent = body_sent;
+        m->body_end = sent + output;
+    }
+    bool wanted = m->marked < m->body_end;
+    if (wanted)
+        m->marked = sent;
+    return wanted;
+}

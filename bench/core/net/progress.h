@@ -8,6 +8,7 @@
 #ifndef PXB_NET_PROGRESS_H
 #define PXB_NET_PROGRESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -37,5 +38,16 @@ void progress_held(struct progress *p, uint64_t now_ns);
 enum progress_verdict { PROGRESS_GOOD, PROGRESS_NONE, PROGRESS_TOO_SLOW };
 /* `bytes`: of bodies, both ways, from the beginning of the connection. */
 enum progress_verdict progress_look(struct progress *p, uint64_t bytes, uint64_t now_ns);
+
+/* What left us may be on its way for long: megabytes of it wait in our kernel. Whether bodies are in what was given to
+ * the kernel since this was last true, so that it matters when the peer takes that. */
+struct progress_mark {
+    uint64_t body_sent; /* at the last call */
+    uint64_t body_end;  /* how much the link has sent when all of that is */
+    uint64_t marked;
+};
+/* `body_sent`: bytes of bodies that went into the output; `sent`: bytes of output that the kernel took, `output`: that
+ * it did not yet. */
+bool progress_mark(struct progress_mark *m, uint64_t body_sent, uint64_t sent, uint64_t output);
 
 #endif

@@ -79,6 +79,21 @@ static void test_our_own_rate_is_nobody_elses_fault(void **state)
     }
 }
 
+static void test_acknowledgements_matter_until_the_last_body_was_taken(void **state)
+{
+    (void)state;
+    struct progress_mark m = {0};
+    assert_false(progress_mark(&m, 0, 0, 0));
+    assert_false(progress_mark(&m, 0, 500, 100)); /* requests without a body, pings */
+    assert_true(progress_mark(&m, 1000, 1200, 800));
+    assert_true(progress_mark(&m, 1000, 1600, 700)); /* the rest of it comes out of the output */
+    assert_true(progress_mark(&m, 1000, 2300, 0));
+    assert_false(progress_mark(&m, 1000, 2300, 0));
+    assert_false(progress_mark(&m, 1000, 5000, 50));
+    assert_true(progress_mark(&m, 1001, 5100, 0));
+    assert_false(progress_mark(&m, 1001, 5200, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -86,6 +101,7 @@ int main(void)
         cmocka_unit_test(test_a_trickle_is_refused_after_the_window),
         cmocka_unit_test(test_answers_begin_anew),
         cmocka_unit_test(test_our_own_rate_is_nobody_elses_fault),
+        cmocka_unit_test(test_acknowledgements_matter_until_the_last_body_was_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

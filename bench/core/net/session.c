@@ -69,9 +69,9 @@ struct net_session {
     bool stalled;
     struct progress progress; /* while answers are due */
     uint64_t next_look_ns;    /* at what the kernel says */
-    uint64_t body_sent;       /* at the last of these looks */
-    uint64_t taken;           /* of that, by the peer's kernel */
-    uint64_t throttled_ns;    /* at the last look at progress */
+    struct progress_mark mark;
+    uint64_t taken;        /* by the peer's kernel */
+    uint64_t throttled_ns; /* at the last look at progress */
 };
 
 static _Thread_local const struct net_session *own_session;
@@ -423,7 +423,6 @@ static void note_stall(struct net_session *s, bool left)
     s->stalled = stalled;
 }
 
-/* What left us may be on its way for long: megabytes of it wait in our kernel. */
 static void look_at_kernel(struct net_session *s, uint64_t now_ns)
 {
     struct h2_client_state state;
@@ -431,8 +430,8 @@ static void look_at_kernel(struct net_session *s, uint64_t now_ns)
         return;
     s->next_look_ns = now_ns + s->progress.timeout_ns / STALL_SLICES;
     h2_client_state(s->client, &state);
-    s->taken = tls_link_taken(s->link, state.body_sent != s->body_sent);
-    s->body_sent = state.body_sent;
+    bool more = progress_mark(&s->mark, state.body_sent, tls_link_stats(s->link)->sent, state.output);
+    s->taken = tls_link_taken(s->link, more);
 }
 
 /* Also while bytes move: they may be of no use. */

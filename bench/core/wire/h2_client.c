@@ -556,6 +556,7 @@ void h2_client_state(const struct h2_client *c, struct h2_client_state *out)
         .body_sent = c->body_sent,
         .body_received = c->body_received,
         .answers_begun = c->answers_begun,
+        .output = c->outbox.tail - c->outbox.head,
         .blocked = c->outbox.head == c->outbox.tail && c->body_unsent > 0,
     };
 }

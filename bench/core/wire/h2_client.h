@@ -99,6 +99,7 @@ struct h2_client_state {
     uint64_t body_sent;   /* bytes, in DATA frames */
     uint64_t body_received;
     uint64_t answers_begun; /* whose head came */
+    size_t output;          /* bytes in the outbox */
     bool blocked;           /* all output is sent, yet bodies wait: for the peer's windows or its limit of streams */
 };
 void h2_client_state(const struct h2_client *c, struct h2_client_state *out);
