@@ -335,6 +335,13 @@ class Background:
             raise CommandFailed(f"{shlex.join(self.argv)}: did not end within {patience:g} s of SIGTERM") from None
 
 
+def end_when_cancelled() -> None:
+    """A job that is cancelled, or whose terminal is closed, is interrupted, not killed: its servers and folders have to go."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
+
+
 def sync_filesystem(path: Path) -> None:
     """Writes back what is dirty on the file system of `path`, and on no other (Python has no syncfs)."""
     run(["sync", "-f", path]).check_ok()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from .. import run
 from . import parsers
 
 
@@ -15,11 +16,8 @@ def main(words: list[str]) -> int:
     rest = words if parse is parsers.history else words[1:]
     if {"-h", "--help"} & set(rest):
         parse().parse_args(rest)
-    # A job that is cancelled is interrupted, not killed: work trees, and what runs in them, have to go. (A shell starts what
-    # runs in the background with interrupts ignored; a step must obey the search that started it nevertheless.)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    run.end_when_cancelled()
+    # A shell starts what runs in the background with interrupts ignored; a step must obey the search that started it.
     if command == "bisect-step":
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if command == "trend":

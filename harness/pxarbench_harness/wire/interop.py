@@ -216,4 +216,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    run.end_when_cancelled()  # what was made on a server somewhere else has to go as well
     sys.exit(main())
