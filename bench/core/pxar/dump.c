@@ -222,8 +222,11 @@ enum status dump_path(struct buffer *out, const char *path, struct error *err)
 {
     for (const char *p = path;;) {
         const char *plain = p;
-        for (size_t size; (size = printable_plain(*p) ? 1 : printable_size(p, SIZE_MAX)) > 0;)
-            p += size;
+        for (size_t size = 1; size > 0; p += size) {
+            while (printable_plain(*p))
+                p++;
+            size = *p ? printable_size(p, SIZE_MAX) : 0;
+        }
         TRY(buffer_append(out, plain, (size_t)(p - plain), err));
         if (*p == '\0')
             return OK;
